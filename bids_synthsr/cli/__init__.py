@@ -1,0 +1,1 @@
+"""The doors of the program: command lines and the Python API behind them."""

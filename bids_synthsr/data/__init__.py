@@ -1,0 +1,1 @@
+"""The values that travel between layers, and the data files that ship with the package."""

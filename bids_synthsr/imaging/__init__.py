@@ -1,0 +1,1 @@
+"""Geometry, resampling, acquisition and intensity of volumes: arrays in, arrays out."""

@@ -1,0 +1,142 @@
+"""Grids and rigid transforms: pure numpy, RAS+ millimetres throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import permutations, product
+
+import numpy as np
+
+from bids_synthsr.data.grid import Grid
+
+WHOLE_VOXEL = (
+    1e-3  # voxels: a field of view that overshoots by less adds no voxel (float32 headers)
+)
+
+
+def axis_order(vox2ras: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Find the voxel axis that runs closest to each of R, A and S.
+
+    Returns
+    -------
+    axes
+        Voxel axis nearest to R, to A and to S. The assignment with the largest sum of direction
+        cosines is taken, so that no axis is used twice however oblique the grid.
+    signs
+        ``(3,)``: -1 where that axis runs the other way, else 1.
+    """
+    cosines = vox2ras[:3, :3] / np.linalg.norm(vox2ras[:3, :3], axis=0)
+    axes = max(permutations(range(3)), key=lambda order: sum(abs(cosines[range(3), order])))
+    return (axes[0], axes[1], axes[2]), np.sign(cosines[range(3), axes])
+
+
+def in_ras_order(grid: Grid) -> Grid:
+    """Permute and flip the axes of ``grid`` so that they run R, A, S: the same voxels, no rotation."""
+    axes, signs = axis_order(grid.vox2ras)
+    reordered = np.eye(4)
+    reordered[:3, :3] = grid.vox2ras[:3, list(axes)] * signs
+    first = np.zeros(3)
+    for axis, sign in zip(axes, signs, strict=True):
+        first[axis] = 0 if sign > 0 else grid.shape[axis] - 1
+    reordered[:3, 3] = apply_affine(grid.vox2ras, first)
+    return Grid((grid.shape[axes[0]], grid.shape[axes[1]], grid.shape[axes[2]]), reordered)
+
+
+def with_spacing(grid: Grid, spacing_mm: float) -> Grid:
+    """Cover the field of view of ``grid`` with isotropic voxels.
+
+    The outer faces of the first voxel stay where they are, so the corner of the field of view is
+    kept exactly and its far end grows by less than one voxel.
+    """
+    extent = np.asarray(grid.shape) * grid.spacing
+    shape = np.maximum(np.ceil(extent / spacing_mm - WHOLE_VOXEL), 1).astype(int)
+    vox2ras = np.eye(4)
+    vox2ras[:3, :3] = grid.directions * spacing_mm
+    corner = apply_affine(grid.vox2ras, np.full(3, -0.5))
+    vox2ras[:3, 3] = corner + vox2ras[:3, :3] @ np.full(3, 0.5)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
+
+
+def output_grid(reference: Grid, spacing_mm: float = 1.0) -> Grid:
+    """Cover the reference scan's field of view edge to edge with isotropic voxels in RAS order."""
+    return with_spacing(in_ras_order(reference), spacing_mm)
+
+
+def union_grid(grid: Grid, others: Iterable[tuple[Grid, np.ndarray]]) -> Grid:
+    """Extend ``grid`` by whole voxels until it covers the other fields of view.
+
+    Parameters
+    ----------
+    grid
+        Keeps its directions, spacing and the position of its voxels.
+    others
+        Grids with the transforms that bring their RAS+ mm to those of ``grid``.
+    """
+    ras2vox = np.linalg.inv(grid.vox2ras)
+    low, high = np.full(3, -0.5), np.asarray(grid.shape) - 0.5
+    for other, other2ref in others:
+        corners = apply_affine(ras2vox @ other2ref @ other.vox2ras, corners_vox(other))
+        low, high = np.minimum(low, corners.min(0)), np.maximum(high, corners.max(0))
+    before = np.ceil(-0.5 - low - WHOLE_VOXEL).astype(int)
+    shape = before + np.ceil(high + 0.5 - WHOLE_VOXEL).astype(int)
+    vox2ras = grid.vox2ras.copy()
+    vox2ras[:3, 3] = apply_affine(grid.vox2ras, -before)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
+
+
+def corners_vox(grid: Grid) -> np.ndarray:
+    """Outer corners of the field of view in voxel indices, ``(8, 3)``."""
+    return np.array(list(product(*((-0.5, size - 0.5) for size in grid.shape))))
+
+
+def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Map points ``(..., 3)`` through a ``(4, 4)`` affine."""
+    return np.asarray(points) @ affine[:3, :3].T + affine[:3, 3]
+
+
+def vox2vox(source: Grid, target: Grid, source2target: np.ndarray | None = None) -> np.ndarray:
+    """Affine from voxel indices of ``source`` to those of ``target``, ``(4, 4)``.
+
+    ``source2target`` maps RAS+ mm to RAS+ mm; None is the identity.
+    """
+    between = np.eye(4) if source2target is None else source2target
+    return np.linalg.inv(target.vox2ras) @ between @ source.vox2ras
+
+
+def rigid(
+    angles_rad: np.ndarray, translation: np.ndarray, center: np.ndarray | None = None
+) -> np.ndarray:
+    """Rigid transform ``x -> Rx Ry Rz (x - center) + center + translation``, ``(4, 4)``.
+
+    Parameters
+    ----------
+    angles_rad
+        Rotations about the R, A and S axes, ``(3,)``.
+    translation
+        ``(3,)`` mm.
+    center
+        Fixed point of the rotation, ``(3,)`` RAS+ mm; None is the origin.
+    """
+    rotation = np.eye(3)
+    for axis, angle in enumerate(angles_rad):
+        turn = np.eye(3)
+        first, second = (axis + 1) % 3, (axis + 2) % 3
+        turn[first, first] = turn[second, second] = np.cos(angle)
+        turn[second, first], turn[first, second] = np.sin(angle), -np.sin(angle)
+        rotation = rotation @ turn
+    origin = np.zeros(3) if center is None else np.asarray(center)
+    transform = np.eye(4)
+    transform[:3, :3] = rotation
+    transform[:3, 3] = origin - rotation @ origin + translation
+    return transform
+
+
+def rotation_angle_deg(transform: np.ndarray) -> float:
+    """Angle by which a rigid transform turns space, degrees."""
+    cosine = (np.trace(transform[:3, :3]) - 1) / 2
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
+def displacement(first: np.ndarray, second: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Distance between the images of points ``(N, 3)`` under two transforms, ``(N,)`` mm."""
+    return np.linalg.norm(apply_affine(first, points) - apply_affine(second, points), axis=1)

@@ -1,0 +1,226 @@
+"""Interpolation of a scan on another grid, and where it was really measured.
+
+Every scan is interpolated once, from its own grid through its transform to the output grid.
+Inference and the synthetic generator both call the two batched functions at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.interpolate import make_interp_spline
+from scipy.ndimage import affine_transform, gaussian_filter1d
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.imaging.geometry import vox2vox
+
+FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
+ALIGNED = 1e-6  # voxels per voxel: smaller off-axis terms move no sample by a visible amount
+
+
+def resample(
+    voxels: np.ndarray,
+    source: Grid,
+    target: Grid,
+    source2target: np.ndarray | None = None,
+    order: int = 1,
+) -> np.ndarray:
+    """Interpolate ``voxels`` from ``source`` on ``target``.
+
+    A source finer than the target is smoothed first, axis by axis (see `anti_alias`). Values up
+    to the outer faces of the source are those of its border voxels; beyond lies 0.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` on ``source``.
+    source2target
+        Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    order
+        1 trilinear, 3 cubic spline.
+
+    Returns
+    -------
+    resampled
+        float32 of ``target.shape``.
+    """
+    if order not in (1, 3):
+        raise ValueError(f'Interpolation order {order} is not offered: 1 (linear) or 3 (cubic)')
+    smooth = anti_alias(voxels.astype(np.float32), source, target.spacing.max())
+    target2source = np.linalg.inv(vox2vox(source, target, source2target))
+    if order == 1:
+        image = torch.from_numpy(smooth)[None, None]
+        out2in = torch.from_numpy(target2source)[None]
+        return sample_linear(image, out2in, target.shape)[0, 0].numpy()
+    inside = within(target2source, source.shape, target.shape)
+    return _sample_cubic(smooth, target2source, target.shape) * inside
+
+
+def anti_alias(voxels: np.ndarray, source: Grid, target_spacing: float) -> np.ndarray:
+    """Smooth the axes that are finer than the target: Gaussian, FWHM² = target² - spacing² (mm²)."""
+    for axis, spacing in enumerate(source.spacing):
+        if spacing < target_spacing:
+            fwhm_vox = np.sqrt(target_spacing**2 - spacing**2) / spacing
+            voxels = gaussian_filter1d(voxels, fwhm_vox / FWHM_PER_SIGMA, axis, mode='nearest')
+    return voxels
+
+
+def _sample_cubic(
+    voxels: np.ndarray, target2source: np.ndarray, shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Evaluate the cubic spline through ``voxels``, axis by axis where the two grids are parallel."""
+    linear = target2source[:3, :3]
+    axes = np.abs(linear).argmax(axis=1)
+    off_axis = linear.copy()
+    off_axis[range(3), axes] = 0
+    if np.abs(off_axis).max() > ALIGNED or len(set(axes)) < 3:
+        return affine_transform(voxels, target2source, output_shape=shape, order=3, mode='nearest')
+    for axis in range(3):
+        points = target2source[axis, 3] + linear[axis, axes[axis]] * np.arange(shape[axes[axis]])
+        matrix = _spline_matrix(voxels.shape[axis], points)
+        voxels = np.moveaxis(np.tensordot(matrix, voxels, (1, axis)), 0, axis)
+    # source axis `axis` now holds the samples of target axis `axes[axis]`
+    return np.ascontiguousarray(np.transpose(voxels, np.argsort(axes)))
+
+
+def _spline_matrix(size: int, points: np.ndarray) -> np.ndarray:
+    """Cubic spline through ``size`` unit-spaced samples, mirrored at its ends: ``(P, size)``."""
+    if size == 1:
+        return np.ones((len(points), 1), np.float32)
+    spline = make_interp_spline(np.arange(size), np.eye(size), k=3, bc_type='clamped')
+    return spline(np.clip(points, 0, size - 1)).astype(np.float32)
+
+
+def within(
+    target2source: np.ndarray, source_shape: tuple[int, ...], shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Mark the target voxels whose centres lie inside the source's field of view, bool ``shape``."""
+    inside = np.ones(shape, bool)
+    for axis, size in enumerate(source_shape):
+        position = _positions(target2source[axis], shape)
+        inside &= (position >= -0.5) & (position <= size - 0.5)
+    return inside
+
+
+def _positions(row: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Source index along one axis at every target voxel, ``shape``."""
+    i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    return row[0] * i + row[1] * j + row[2] * k + row[3]
+
+
+def reliability(source: Grid, target: Grid, source2target: np.ndarray | None = None) -> np.ndarray:
+    """Map where ``source`` measured what ``target`` shows.
+
+    Each axis contributes ``min(1, sum_k max(0, 1 - |u - k| s / t))``: ``u`` the source index at
+    the target voxel, ``k`` the acquired planes, ``s`` the source and ``t`` the target spacing.
+    That is 1 on a measured plane, 0 a target voxel away from it and soft between, in the source's
+    own geometry, so that a rotation needs no interpolation. Axes multiply (Iglesias et al. 2021,
+    section 2.1.4, which obtains the same values by linear resampling).
+
+    Returns
+    -------
+    reliability
+        float32 of ``target.shape`` in [0, 1]; 0 outside the source's field of view.
+    """
+    out2in = torch.from_numpy(np.linalg.inv(vox2vox(source, target, source2target)))[None]
+    ratio = torch.from_numpy(source.spacing / target.spacing.max())[None]
+    return sample_reliability(out2in, ratio, source.shape, target.shape)[0, 0].numpy()
+
+
+def sample_linear(
+    images: torch.Tensor, out2in: torch.Tensor, shape: tuple[int, int, int]
+) -> torch.Tensor:
+    """Interpolate a batch of images linearly at affine positions.
+
+    Parameters
+    ----------
+    images
+        ``(B, C, I, J, K)``.
+    out2in
+        ``(B, 4, 4)`` from output voxel indices to indices of ``images``.
+    shape
+        Of the output.
+
+    Returns
+    -------
+    sampled
+        ``(B, C, *shape)``; differentiable in ``images``. Border voxels reach to their outer faces,
+        beyond them lies 0.
+    """
+    size = torch.tensor(images.shape[2:], dtype=torch.float64, device=images.device)
+    ijk = _indices(out2in, shape)
+    inside = ((ijk >= -0.5) & (ijk <= size - 0.5)).all(-1)
+    unit = 2 * ijk / (size - 1).clamp(min=1) - 1
+    sampled = _grid_sample(images, unit.flip(-1).to(images.dtype))
+    return sampled * inside[:, None]
+
+
+def _indices(out2in: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Input indices of every output voxel, ``(B, *shape, 3)`` float32 computed around the centre."""
+    out2in = out2in.double()
+    columns = [out2in[:, None, None, None, :3, 3].float()]
+    for axis, size in enumerate(shape):
+        steps = torch.arange(size, device=out2in.device, dtype=torch.float64)
+        offsets = steps[:, None] * out2in[:, None, :3, axis]  # (B, size, 3)
+        view = [len(out2in), 1, 1, 1, 3]
+        view[axis + 1] = size
+        columns.append(offsets.float().view(view))
+    return columns[0] + columns[1] + columns[2] + columns[3]
+
+
+def _grid_sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """Sample with clamped borders; on the CPU in slabs, since PyTorch works in parallel over B only."""
+    slabs = torch.get_num_threads() if images.device.type == 'cpu' and len(images) == 1 else 1
+    slabs = slabs if unit.shape[1] % slabs == 0 else 1
+    parts = unit.reshape(len(unit) * slabs, -1, *unit.shape[2:])
+    sampled = torch.nn.functional.grid_sample(
+        images.expand(len(parts), *images.shape[1:]) if slabs > 1 else images,
+        parts,
+        mode='bilinear',
+        padding_mode='border',
+        align_corners=True,
+    )
+    if slabs == 1:
+        return sampled
+    return sampled.transpose(0, 1).reshape(1, images.shape[1], *unit.shape[1:4])
+
+
+def sample_reliability(
+    out2in: torch.Tensor,
+    spacing_ratio: torch.Tensor,
+    source_shape: tuple[int, int, int],
+    shape: tuple[int, int, int],
+) -> torch.Tensor:
+    """Evaluate `reliability` for a batch.
+
+    Parameters
+    ----------
+    out2in
+        ``(B, 4, 4)`` from output to source voxel indices.
+    spacing_ratio
+        ``(B, 3)``: source spacing over output spacing along each source axis.
+    source_shape, shape
+        Of source and output.
+
+    Returns
+    -------
+    reliability
+        ``(B, 1, *shape)`` float32.
+    """
+    ijk = _indices(out2in, shape)
+    total = torch.ones(ijk.shape[:4], device=ijk.device)
+    for axis, size in enumerate(source_shape):
+        total *= _axis_reliability(ijk[..., axis], spacing_ratio[:, axis], size)
+    return total[:, None]
+
+
+def _axis_reliability(index: torch.Tensor, ratio: torch.Tensor, size: int) -> torch.Tensor:
+    """Sum the tents of the acquired planes around each index, at most 1; ``(B, *shape)``."""
+    ratio = ratio.to(index.dtype)[:, None, None, None]
+    below = index.floor()
+    weight = torch.zeros_like(index)
+    # a tent reaches 1 / ratio planes: more than the two neighbours only where the total is 1 anyway
+    for plane in (below, below + 1):
+        is_acquired = (plane >= 0) & (plane <= size - 1)
+        weight += (1 - (index - plane).abs() * ratio).clamp(min=0) * is_acquired
+    return weight.clamp(max=1)

@@ -1,0 +1,1 @@
+"""nipype interfaces: load, call one pure function, save."""

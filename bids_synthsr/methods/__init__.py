@@ -1,0 +1,1 @@
+"""Ways from an exam to 1 mm volumes, one per file behind one boundary."""

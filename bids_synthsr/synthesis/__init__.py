@@ -1,0 +1,1 @@
+"""Label maps in, random thick-slice exams out."""

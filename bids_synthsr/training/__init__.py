@@ -1,0 +1,1 @@
+"""The loop that trains networks, its losses, samples and checkpoints."""

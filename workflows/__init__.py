@@ -1,0 +1,1 @@
+"""Workflows: which step follows which, from a data set to its exams."""
