@@ -22,7 +22,7 @@ class Scan:
     suffix
         BIDS suffix: its contrast, such as ``FLAIR``.
     entities
-        BIDS entities of the file name by their short keys, in order: ``{'sub': '01', 'run': '2'}``.
+        BIDS entities of the file name by short key, in order: ``{'sub': '01', 'run': '2'}``.
     metadata
         Sidecar with inheritance applied.
     grid, acquisition

@@ -16,7 +16,7 @@ class Grid:
     shape
         Voxels along each axis, ``(I, J, K)``.
     vox2ras
-        ``(4, 4)`` affine from voxel indices to RAS+ millimetres; integer indices are voxel centres.
+        ``(4, 4)`` affine from voxel indices to RAS+ mm; integer indices are voxel centres.
     """
 
     shape: tuple[int, int, int]

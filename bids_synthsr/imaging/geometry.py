@@ -31,7 +31,7 @@ def axis_order(vox2ras: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
 
 
 def in_ras_order(grid: Grid) -> Grid:
-    """Permute and flip the axes of ``grid`` so that they run R, A, S: the same voxels, no rotation."""
+    """Permute and flip the axes of ``grid`` so that they run R, A, S: the same voxels."""
     axes, signs = axis_order(grid.vox2ras)
     reordered = np.eye(4)
     reordered[:3, :3] = grid.vox2ras[:3, list(axes)] * signs

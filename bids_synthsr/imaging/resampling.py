@@ -57,7 +57,7 @@ def resample(
 
 
 def anti_alias(voxels: np.ndarray, source: Grid, target_spacing: float) -> np.ndarray:
-    """Smooth the axes that are finer than the target: Gaussian, FWHM² = target² - spacing² (mm²)."""
+    """Smooth the axes finer than the target: Gaussian, FWHM² = target² - spacing² (mm²)."""
     for axis, spacing in enumerate(source.spacing):
         if spacing < target_spacing:
             fwhm_vox = np.sqrt(target_spacing**2 - spacing**2) / spacing
@@ -68,7 +68,7 @@ def anti_alias(voxels: np.ndarray, source: Grid, target_spacing: float) -> np.nd
 def _sample_cubic(
     voxels: np.ndarray, target2source: np.ndarray, shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """Evaluate the cubic spline through ``voxels``, axis by axis where the two grids are parallel."""
+    """Evaluate the cubic spline through ``voxels``, axis by axis where grids are parallel."""
     linear = target2source[:3, :3]
     axes = np.abs(linear).argmax(axis=1)
     off_axis = linear.copy()
@@ -94,7 +94,7 @@ def _spline_matrix(size: int, points: np.ndarray) -> np.ndarray:
 def within(
     target2source: np.ndarray, source_shape: tuple[int, ...], shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """Mark the target voxels whose centres lie inside the source's field of view, bool ``shape``."""
+    """Mark the target voxels whose centres lie in the source's field of view, ``shape``."""
     inside = np.ones(shape, bool)
     for axis, size in enumerate(source_shape):
         position = _positions(target2source[axis], shape)
@@ -156,7 +156,7 @@ def sample_linear(
 
 
 def _indices(out2in: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Input indices of every output voxel, ``(B, *shape, 3)`` float32 computed around the centre."""
+    """Input indices of every output voxel, ``(B, *shape, 3)`` float32."""
     out2in = out2in.double()
     columns = [out2in[:, None, None, None, :3, 3].float()]
     for axis, size in enumerate(shape):
@@ -169,7 +169,7 @@ def _indices(out2in: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
 
 
 def _grid_sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    """Sample with clamped borders; on the CPU in slabs, since PyTorch works in parallel over B only."""
+    """Sample with clamped borders; on the CPU in slabs: PyTorch runs in parallel over B only."""
     slabs = torch.get_num_threads() if images.device.type == 'cpu' and len(images) == 1 else 1
     slabs = slabs if unit.shape[1] % slabs == 0 else 1
     parts = unit.reshape(len(unit) * slabs, -1, *unit.shape[2:])
@@ -219,7 +219,7 @@ def _axis_reliability(index: torch.Tensor, ratio: torch.Tensor, size: int) -> to
     ratio = ratio.to(index.dtype)[:, None, None, None]
     below = index.floor()
     weight = torch.zeros_like(index)
-    # a tent reaches 1 / ratio planes: more than the two neighbours only where the total is 1 anyway
+    # where a tent reaches beyond the two neighbouring planes, their sum is 1 already
     for plane in (below, below + 1):
         is_acquired = (plane >= 0) & (plane <= size - 1)
         weight += (1 - (index - plane).abs() * ratio).clamp(min=0) * is_acquired

@@ -1,0 +1,88 @@
+"""Files to arrays and back: volumes as NIfTI, rigid transforms as ITK text."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+from nitransforms.linear import Affine
+
+from bids_synthsr.data.grid import Grid
+
+SCANNER_SPACE = 1  # NIfTI xform code
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` that takes its place when the block ends well.
+
+    A reader never sees half a file; an error or a kill leaves ``path`` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
+    handle, name = tempfile.mkstemp(prefix='.tmp-', suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Read the permissions that new files must not have."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load_volume(path: Path) -> tuple[np.ndarray, Grid]:
+    """Read a 3-D volume as float32 with its grid."""
+    image = nb.load(path)
+    return volume_of(image)
+
+
+def volume_of(image: nb.spatialimages.SpatialImage) -> tuple[np.ndarray, Grid]:
+    """Take voxels (float32) and grid from a 3-D image."""
+    voxels = np.asanyarray(image.dataobj).astype(np.float32, copy=False)
+    if voxels.ndim != 3:
+        raise ValueError(f'{image.get_filename()} has {voxels.ndim} dimensions, not 3')
+    return voxels, Grid(voxels.shape, np.asarray(image.affine, dtype=np.float64))
+
+
+def image_of(voxels: np.ndarray, grid: Grid) -> nb.Nifti1Image:
+    """Make a NIfTI image whose qform and sform both are the grid's affine."""
+    image = nb.Nifti1Image(voxels, grid.vox2ras)
+    image.set_sform(grid.vox2ras, SCANNER_SPACE)
+    image.set_qform(grid.vox2ras, SCANNER_SPACE)
+    image.header.set_xyzt_units('mm', 'sec')
+    return image
+
+
+def save_volume(path: Path, voxels: np.ndarray, grid: Grid) -> Path:
+    """Write ``voxels`` in their own data type, whole or not at all."""
+    with written_atomically(path) as temporary:
+        image_of(voxels, grid).to_filename(temporary)
+    return path
+
+
+def load_rigid(path: Path) -> np.ndarray:
+    """Read ``scan2ref``, RAS+ mm, ``(4, 4)``, from an ITK text file.
+
+    ITK stores where each point of the output comes from, that is the inverse, in LPS.
+    """
+    return np.linalg.inv(Affine.from_filename(path, fmt='itk').matrix)
+
+
+def save_rigid(path: Path, scan2ref: np.ndarray) -> Path:
+    """Write ``scan2ref`` so that ITK-based tools resample the scan in the reference's space."""
+    with written_atomically(path) as temporary:
+        Affine(np.linalg.inv(scan2ref)).to_filename(temporary, fmt='itk')
+    return path
