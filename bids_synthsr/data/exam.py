@@ -10,6 +10,9 @@ from typing import Any
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.grid import Grid
 
+# BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
+SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2')
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -31,6 +34,8 @@ class Scan:
         Why the scan is not used; empty for a usable scan.
     warnings
         What a reader should know although the scan is used.
+    digest
+        SHA-256 of the voxels, which tells copies; empty until they have been read.
     """
 
     path: Path
@@ -41,11 +46,19 @@ class Scan:
     acquisition: Acquisition | None = None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    digest: str = ''
 
     @property
     def is_usable(self) -> bool:
         """Whether nothing speaks against the use of this scan."""
         return not self.problems
+
+    @property
+    def geometry(self) -> tuple[Grid, Acquisition]:
+        """Grid and slices of a scan that has them, as every usable scan does."""
+        if self.grid is None or self.acquisition is None:
+            raise ValueError(f'{self.path} has no usable geometry: {" ".join(self.problems)}')
+        return self.grid, self.acquisition
 
     @property
     def name(self) -> str:

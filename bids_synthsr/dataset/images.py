@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nb
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 from nitransforms.linear import Affine
 
 from bids_synthsr.data.grid import Grid
@@ -43,18 +44,35 @@ def _umask() -> int:
     return mask
 
 
+def _open(path: Path) -> SpatialImage:
+    image = nb.load(path)
+    if not isinstance(image, SpatialImage):
+        raise ValueError(f'{path} is not an image but {type(image).__name__}')
+    return image
+
+
 def load_volume(path: Path) -> tuple[np.ndarray, Grid]:
     """Read a 3-D volume as float32 with its grid."""
-    image = nb.load(path)
-    return volume_of(image)
+    return volume_of(_open(path))
 
 
-def volume_of(image: nb.spatialimages.SpatialImage) -> tuple[np.ndarray, Grid]:
+def load_grid(path: Path) -> Grid:
+    """Read where the voxels of a volume lie, not the voxels."""
+    return grid_of(_open(path))
+
+
+def grid_of(image: SpatialImage) -> Grid:
+    """Take the grid of an image's first three axes."""
+    i, j, k = image.shape[:3]
+    return Grid((int(i), int(j), int(k)), np.asarray(image.affine, dtype=np.float64))
+
+
+def volume_of(image: SpatialImage) -> tuple[np.ndarray, Grid]:
     """Take voxels (float32) and grid from a 3-D image."""
     voxels = np.asanyarray(image.dataobj).astype(np.float32, copy=False)
     if voxels.ndim != 3:
         raise ValueError(f'{image.get_filename()} has {voxels.ndim} dimensions, not 3')
-    return voxels, Grid(voxels.shape, np.asarray(image.affine, dtype=np.float64))
+    return voxels, grid_of(image)
 
 
 def image_of(voxels: np.ndarray, grid: Grid) -> nb.Nifti1Image:
@@ -66,10 +84,21 @@ def image_of(voxels: np.ndarray, grid: Grid) -> nb.Nifti1Image:
     return image
 
 
-def save_volume(path: Path, voxels: np.ndarray, grid: Grid) -> Path:
-    """Write ``voxels`` in their own data type, whole or not at all."""
+def save_volume(
+    path: Path, voxels: np.ndarray, grid: Grid, stored: np.dtype | type | None = None
+) -> Path:
+    """Write a volume, whole or not at all.
+
+    Parameters
+    ----------
+    stored
+        Data type on disk, values scaled to its range; None keeps that of ``voxels``.
+    """
+    image = image_of(voxels, grid)
+    if stored is not None:
+        image.set_data_dtype(stored)
     with written_atomically(path) as temporary:
-        image_of(voxels, grid).to_filename(temporary)
+        image.to_filename(temporary)
     return path
 
 

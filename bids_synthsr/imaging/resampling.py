@@ -74,21 +74,22 @@ def _sample_cubic(
     off_axis = linear.copy()
     off_axis[range(3), axes] = 0
     if np.abs(off_axis).max() > ALIGNED or len(set(axes)) < 3:
-        return affine_transform(voxels, target2source, output_shape=shape, order=3, mode='nearest')
+        return affine_transform(voxels, target2source, output_shape=shape, order=3, mode='mirror')
     for axis in range(3):
         points = target2source[axis, 3] + linear[axis, axes[axis]] * np.arange(shape[axes[axis]])
-        matrix = _spline_matrix(voxels.shape[axis], points)
+        matrix = spline_matrix(voxels.shape[axis], points)
         voxels = np.moveaxis(np.tensordot(matrix, voxels, (1, axis)), 0, axis)
     # source axis `axis` now holds the samples of target axis `axes[axis]`
     return np.ascontiguousarray(np.transpose(voxels, np.argsort(axes)))
 
 
-def _spline_matrix(size: int, points: np.ndarray) -> np.ndarray:
+def spline_matrix(size: int, points: np.ndarray) -> np.ndarray:
     """Cubic spline through ``size`` unit-spaced samples, mirrored at its ends: ``(P, size)``."""
     if size == 1:
         return np.ones((len(points), 1), np.float32)
     spline = make_interp_spline(np.arange(size), np.eye(size), k=3, bc_type='clamped')
-    return spline(np.clip(points, 0, size - 1)).astype(np.float32)
+    mirrored = np.abs(np.mod(points + size - 1, 2 * (size - 1)) - (size - 1))
+    return spline(mirrored).astype(np.float32)
 
 
 def within(

@@ -1,0 +1,33 @@
+# make demo: install, write a demo data set, run the app on it, compare with the known truth
+# make test: install, lint, type-check, run all tests
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/python -m bids_synthsr.cli.demo make $(DEMO)
+	$(BIN)/bids_synthsr $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work
+	$(BIN)/python -m bids_synthsr.cli.demo compare $(DEMO) $(DEMO)/out
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy bids_synthsr workflows tests benchmarks
+
+test: lint
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

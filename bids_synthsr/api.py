@@ -1,0 +1,161 @@
+"""One exam from Python: images in, images out."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nb
+from nibabel.spatialimages import SpatialImage
+
+from bids_synthsr.cli.crashes import last_error
+from bids_synthsr.data.exam import SUFFIXES, Exam
+from bids_synthsr.dataset.images import image_of, load_volume
+from bids_synthsr.dataset.scans import read_scan
+from bids_synthsr.dataset.selection import describe_exam
+from bids_synthsr.settings import MethodSettings
+
+GUESSES = (
+    (r'flair|dark.?fluid', 'FLAIR'),
+    (r't2[ _-]?(star|\*)|swi|gre', 'T2starw'),
+    (r't1|mp2?rage|spgr|bravo', 'T1w'),
+    (r't2', 'T2w'),
+    (r'pd', 'PDw'),
+)  # what file names say of contrasts, the more special first
+
+
+def synthesize(
+    images: Sequence[SpatialImage | str | Path],
+    contrasts: Sequence[str] = (),
+    *,
+    settings: MethodSettings | None = None,
+    num_threads: int = 1,
+    device: str = 'cpu',
+) -> dict[str, SpatialImage]:
+    """Turn the scans of one exam into 1 mm volumes.
+
+    Parameters
+    ----------
+    images
+        The scans, as nibabel images or files, of one person in one session.
+    contrasts
+        Their BIDS suffixes, such as ``T1w``; empty guesses from file names.
+    settings
+        Method, weights, reference, resolution; None takes the defaults of the program.
+    num_threads
+        Threads to use.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns
+    -------
+    volumes
+        What the method makes, the main volume first, by the BIDS suffix of each.
+
+    Raises
+    ------
+    ValueError
+        If a contrast cannot be told, or no scan can be used; the message names scan and fault.
+    """
+    with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
+        files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
+        named = list(contrasts) or [guess_contrast(file.name) for file in files]
+        exam = exam_of_files(files, named)
+        volumes = run_exam(
+            describe_exam(exam, ''),
+            settings or MethodSettings(),
+            Path(folder) / 'work',
+            num_threads=num_threads,
+            device=device,
+        )
+        return {suffix: image_of(*load_volume(file)) for suffix, file in volumes.items()}
+
+
+def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:
+    """Give an image a file, if it has none of its own."""
+    if isinstance(image, str | Path):
+        return Path(image).absolute()
+    path = folder / f'scan-{number}.nii'
+    nb.save(image, path)
+    return path
+
+
+def guess_contrast(name: str) -> str:
+    """Tell the BIDS suffix of a scan by its file name.
+
+    Raises
+    ------
+    ValueError
+        If the name does not tell.
+    """
+    stem = name.lower().split('.nii')[0]
+    for pattern, suffix in GUESSES:
+        if re.search(pattern, stem):
+            return suffix
+    raise ValueError(
+        f'The name {name} does not tell the contrast of the scan: name the contrasts of all scans '
+        f'in their order ({", ".join(SUFFIXES)})'
+    )
+
+
+def exam_of_files(files: Sequence[Path], contrasts: Sequence[str]) -> Exam:
+    """Make an exam of plain files.
+
+    Raises
+    ------
+    ValueError
+        If contrasts are missing or unknown.
+    """
+    unknown = [contrast for contrast in contrasts if contrast not in SUFFIXES]
+    if unknown:
+        raise ValueError(f'Contrast {unknown[0]} is unknown; there are {", ".join(SUFFIXES)}')
+    if len(contrasts) != len(files):
+        raise ValueError(f'{len(files)} scans, but {len(contrasts)} contrasts: name one for each')
+    scans = []
+    for number, (file, contrast) in enumerate(zip(files, contrasts, strict=True), 1):
+        is_repeated = contrasts.count(contrast) > 1
+        scans.append(read_scan(file, contrast, {'run': str(number)} if is_repeated else {}))
+    return Exam('plain', None, tuple(scans))
+
+
+def run_exam(
+    exam: dict[str, Any],
+    settings: MethodSettings,
+    work_dir: Path,
+    *,
+    num_threads: int,
+    device: str,
+) -> dict[str, Path]:
+    """Run the workflow of one exam in this process; return what it makes by BIDS suffix.
+
+    Raises
+    ------
+    ValueError
+        With the message of the step that failed.
+    """
+    from bids_synthsr.workflows.base import init_configured_exam_wf
+
+    workflow = init_configured_exam_wf(
+        exam=exam, method=settings, num_threads=num_threads, device=device, low_mem=False
+    )
+    workflow.base_dir = str(work_dir)
+    workflow.config['execution'] = {
+        'crashdump_dir': str(work_dir),
+        'stop_on_first_crash': 'true',
+        'check_version': 'false',
+    }
+    try:
+        graph = workflow.run(plugin='Linear')
+    except RuntimeError as error:
+        raise ValueError(last_error(str(error))) from error
+    made = next(node for node in graph.nodes() if node.name == 'synthesize')
+    suffixes = [entities['suffix'] for entities in made.result.outputs.entities]
+    return dict(zip(suffixes, map(Path, _listed(made.result.outputs.volumes)), strict=True))
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    """Undo nipype's unpacking of lists of one."""
+    return [value] if isinstance(value, str) else value

@@ -1,0 +1,110 @@
+"""How a run ended: records and reports of failed exams, the index, the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bids_synthsr.cli.crashes import Crash
+from bids_synthsr.cli.plan import Plan
+from bids_synthsr.dataset.derivatives import Derivatives, ExamDerivatives, write_text
+from bids_synthsr.dataset.records import Record, read_record, read_records, write_record
+from bids_synthsr.reports.collect import collect_failure
+from bids_synthsr.reports.content import Failure, IndexRow
+from bids_synthsr.reports.pages import write_index, write_report
+
+ADVICE = (
+    'Mend the scan, or leave it out with --bids-filter-file, and start the same command again: '
+    'finished exams are not done twice.'
+)
+NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the work on an exam ended.
+
+    Parameters
+    ----------
+    exam
+        Its label.
+    state
+        Whether its outputs are as they should be.
+    note
+        Why not, or the first of its warnings.
+    report
+        Its page.
+    """
+
+    exam: str
+    state: Literal['finished', 'failed']
+    note: str
+    report: Path
+
+
+def close_exam(
+    plan: Plan, crashes: Sequence[Crash], derivatives: Derivatives, run_uuid: str
+) -> Outcome:
+    """Tell how an exam ended; record a failure and write its report."""
+    place = derivatives.exam(plan.exam.subject, plan.exam.session)
+    record = read_record(place.record)
+    is_done = not plan.to_do or (record is not None and record.run_uuid == run_uuid)
+    if record is not None and record.state == 'finished' and is_done:
+        note = record.warnings[0] if record.warnings else ''
+        return Outcome(place.label, 'finished', note, place.report)
+    own = [crash for crash in crashes if crash.exam == place.label]
+    reason = plan.fault or (own[0].message if own else NOT_REACHED)
+    _record_failure(plan, place, reason, own[:1], run_uuid)
+    return Outcome(place.label, 'failed', reason, place.report)
+
+
+def _record_failure(
+    plan: Plan, place: ExamDerivatives, reason: str, crashes: Sequence[Crash], run_uuid: str
+) -> None:
+    """Write record and report of an exam that failed."""
+    record = Record(
+        exam=place.label,
+        state='failed',
+        fingerprint=plan.fingerprint,
+        reason=reason,
+        run_uuid=run_uuid,
+    )
+    write_record(place.record, record)
+    failure = Failure(step='', message=reason, advice=ADVICE)
+    for crash in crashes:
+        failure = Failure(crash.step, reason, ADVICE, str(crash.path), crash.traceback)
+    write_report(collect_failure(place, record, plan.rows, failure), place.report)
+
+
+def write_data_set_index(derivatives: Derivatives) -> None:
+    """Write the page of all exams that the output folder knows."""
+    write_index([_index_row(record) for record in read_records(derivatives).values()],
+                derivatives.index)  # fmt: skip
+
+
+def _index_row(record: Record) -> IndexRow:
+    """Show a record in the index."""
+    is_finished = record.state == 'finished'
+    state: Literal['complete', 'warned', 'failed']
+    state = ('warned' if record.warnings else 'complete') if is_finished else 'failed'
+    note = record.reason or (record.warnings[0] if record.warnings else '')
+    seconds = sum(record.durations_s.values()) or None
+    return IndexRow(record.exam, state, note, f'{record.exam}.html', seconds)
+
+
+def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write the table of a run as TSV."""
+    lines = ['exam\tstate\tnote\treport']
+    lines += [f'{o.exam}\t{o.state}\t{o.note or "n/a"}\t{o.report.name}' for o in outcomes]
+    write_text(path, '\n'.join(lines) + '\n')
+
+
+def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
+    """Tell how the exams ended, a line each, and the count."""
+    width = max(len(outcome.exam) for outcome in outcomes)
+    lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
+    failed = sum(outcome.state == 'failed' for outcome in outcomes)
+    lines.append(f'{len(outcomes) - failed} of {len(outcomes)} exams finished, {failed} failed')
+    return '\n'.join(lines)

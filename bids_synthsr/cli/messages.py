@@ -1,0 +1,40 @@
+"""Where messages go: a terminal for people, a file in the output folder for later."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+LOGGER = logging.getLogger('bids_synthsr')
+CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
+TOLD = logging.WARNING + 5  # what a run always tells: plan, failures, result
+NIPYPE = ('nipype.workflow', 'nipype.interface', 'nipype.utils', 'nipype.filemanip')
+
+
+def configure_console(verbose: int) -> None:
+    """Send messages to the terminal: the run's own always, steps with -v, everything with -vv."""
+    logging.addLevelName(TOLD, 'NOTE')
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter('%(message)s'))
+    console.setLevel(CONSOLE_LEVELS[min(verbose, len(CONSOLE_LEVELS) - 1)])
+    LOGGER.handlers = [console]
+    LOGGER.setLevel(logging.DEBUG)
+    LOGGER.propagate = False
+
+
+def log_to_file(path: Path) -> None:
+    """Write every message of the program and of nipype to ``path``, with time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding='utf-8')
+    file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
+    LOGGER.addHandler(file)
+    for name in NIPYPE:
+        logger = logging.getLogger(name)
+        logger.handlers = [file]
+        logger.propagate = False
+
+
+def tell(message: str, *arguments: object) -> None:
+    """Say what every user of a run should see."""
+    LOGGER.log(TOLD, message, *arguments)

@@ -1,0 +1,286 @@
+"""The options of ``bids_synthsr``: words only, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr import __version__
+from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS
+
+NOT_IN_CONFIG = ('config_file', 'help', 'version')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line in the groups and spellings of fMRIPrep."""
+    parser = argparse.ArgumentParser(
+        prog='bids_synthsr',
+        description='Turn every brain MRI exam of a BIDS data set, whatever scans it holds, into '
+        '1 mm isotropic volumes, with transforms, reports and provenance.',
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        'bids_dir', type=Path, help='root folder of a BIDS data set (never written to)'
+    )
+    parser.add_argument('output_dir', type=Path, help='folder for derivatives and reports')
+    parser.add_argument(
+        'analysis_level',
+        choices=('participant', 'group'),
+        help='"participant" makes the volumes of every exam; "group" comes in a later version',
+    )
+    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
+    parser.add_argument(
+        '-v', '--verbose', action='count', default=0, help='tell more (-v steps, -vv everything)'
+    )
+    _add_filter_options(parser)
+    _add_method_options(parser)
+    _add_performance_options(parser)
+    _add_run_options(parser)
+    return parser
+
+
+def _add_filter_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options for filtering BIDS queries')
+    group.add_argument(
+        '--participant-label',
+        '--participant_label',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='participants to process, with or without "sub-"',
+    )
+    group.add_argument(
+        '--session-label',
+        '--session_label',
+        nargs='+',
+        default=[],
+        metavar='LABEL',
+        help='sessions to process, with or without "ses-"',
+    )
+    group.add_argument(
+        '--bids-filter-file',
+        type=Path,
+        metavar='FILE',
+        help='JSON file of BIDS entities to match, as in fMRIPrep: '
+        '{"t1w": {"acquisition": "sag"}}; keys are suffixes in lower case, or "anat" for all',
+    )
+    group.add_argument(
+        '--bids-database-dir',
+        type=Path,
+        metavar='DIR',
+        help='folder of a pybids index to use, made there if absent (speeds up large data sets)',
+    )
+    group.add_argument(
+        '--skip-bids-validation',
+        '--skip_bids_validation',
+        action='store_true',
+        help='do not validate the input data set',
+    )
+
+
+def _add_method_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options for the synthesis')
+    group.add_argument(
+        '--method',
+        choices=METHODS,
+        default='tv',
+        help='tv: multi-channel total variation super-resolution of all scans; cubic: '
+        'interpolation of the reference; published: the published SynthSR networks '
+        '(needs their weight file)',
+    )
+    group.add_argument(
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='weights of a published network, Keras .h5; without it $BIDS_SYNTHSR_WEIGHTS and '
+        '$FREESURFER_HOME/models are searched',
+    )
+    group.add_argument(
+        '--ct', action='store_true', help='the scans are CT in Hounsfield units (published only)'
+    )
+    group.add_argument(
+        '--reference',
+        metavar='SUFFIX|KEY=VALUE',
+        help='scan whose frame the output takes: a suffix (FLAIR), or entities '
+        '(acq=sag,suffix=T2w)',
+    )
+    group.add_argument(
+        '--contrasts', nargs='+', default=[], metavar='SUFFIX', help='use only these contrasts'
+    )
+    group.add_argument(
+        '--output-resolution',
+        type=float,
+        default=1.0,
+        metavar='MM',
+        help='voxel size of the output; published networks know 1 mm only',
+    )
+    group.add_argument(
+        '--fov',
+        choices=FIELDS_OF_VIEW,
+        default='reference',
+        help='field of view of the output: that of the reference, or of all scans together',
+    )
+
+
+def _add_performance_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options to handle performance')
+    group.add_argument(
+        '--nprocs', type=_positive_int, metavar='N', help='processes at the same time [all cores]'
+    )
+    group.add_argument(
+        '--omp-nthreads',
+        type=_positive_int,
+        metavar='N',
+        help='threads of one process [cores shared out among the exams at work]',
+    )
+    group.add_argument(
+        '--mem',
+        '--mem-gb',
+        type=_positive_float,
+        metavar='GB',
+        help='memory for all [90 %% of free]',
+    )
+    group.add_argument('--low-mem', action='store_true', help='take less memory and more time')
+    group.add_argument(
+        '--device',
+        default='auto',
+        metavar='{auto,cpu,cuda,cuda:N}',
+        help='where networks run; auto takes a GPU where there is one',
+    )
+    group.add_argument(
+        '--nipype-plugin-file',
+        type=Path,
+        metavar='FILE',
+        help='nipype plugin in YAML or JSON, for clusters: {plugin: SLURM, plugin_args: {...}}',
+    )
+    group.add_argument(
+        '--resource-monitor', action='store_true', help='record memory and CPU of every step'
+    )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Other options')
+    group.add_argument(
+        '-w',
+        '--work-dir',
+        type=Path,
+        default=Path('work'),
+        metavar='DIR',
+        help='intermediate files',
+    )
+    group.add_argument(
+        '--clean-workdir', action='store_true', help='empty the work folder before the run'
+    )
+    group.add_argument(
+        '--config-file',
+        type=Path,
+        metavar='FILE',
+        help='TOML file of options; the command line has the last word. Every run writes the one '
+        'it used to OUTPUT_DIR/logs/<run>/config.toml',
+    )
+    group.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='only tell what would be done to which scans, and why',
+    )
+    group.add_argument(
+        '--reports-only', action='store_true', help='write the reports of finished exams anew'
+    )
+    group.add_argument(
+        '--boilerplate-only', action='store_true', help='only write the methods text'
+    )
+    group.add_argument(
+        '--stop-on-first-crash', action='store_true', help='end the run at the first failing exam'
+    )
+
+
+def _positive_int(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
+
+
+def _positive_float(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
+    return number
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line over the defaults of ``--config-file``.
+
+    Wrong use ends the program with exit code 2 and a message, as argparse does.
+    """
+    parser = build_parser()
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument('--config-file', type=Path)
+    config_file = early.parse_known_args(arguments)[0].config_file
+    if config_file is not None:
+        parser.set_defaults(**_read_config(parser, config_file))
+    options = parser.parse_args(arguments)
+    if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
+        parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
+    if options.method == 'published' and options.output_resolution != 1:
+        parser.error('--output-resolution: published networks make 1 mm volumes only')
+    if options.ct and options.method != 'published':
+        parser.error(
+            f'--ct is for --method published; {options.method} takes MRI and CT as they are'
+        )
+    if options.analysis_level == 'group':
+        parser.error('the group level comes in a later version; run "participant"')
+    return options
+
+
+def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
+    """Read a TOML file of options into defaults; unknown keys end the program."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding='utf-8'))
+    except OSError as error:
+        parser.error(f'--config-file {path}: {error.strerror}')
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        parser.error(f'--config-file {path} is not valid TOML: {error}')
+    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    values = {}
+    for key, value in tables.items():
+        dest = key.replace('-', '_')
+        if dest not in actions or dest in NOT_IN_CONFIG:
+            near = difflib.get_close_matches(dest, actions, 1)
+            hint = f'; did you mean {near[0]}?' if near else ''
+            parser.error(f'--config-file {path}: there is no option {key}{hint}')
+        values[dest] = _converted(parser, actions[dest], value)
+    return values
+
+
+def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:
+    """Give a value of the config file the type and the checks of its option."""
+    items = value if isinstance(value, list) else [value]
+    if callable(action.type):
+        try:
+            items = [action.type(str(item)) for item in items]
+        except (argparse.ArgumentTypeError, ValueError) as error:
+            parser.error(f'--config-file: {action.dest}: {error}')
+    for item in items:
+        if action.choices is not None and item not in action.choices:
+            parser.error(f'--config-file: {action.dest} is {item!r}, not one of {action.choices}')
+        if isinstance(action, argparse._StoreTrueAction) and not isinstance(item, bool):
+            parser.error(f'--config-file: {action.dest} is {item!r}, not true or false')
+    return items if action.nargs == '+' else items[0]
+
+
+def config_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of a run as TOML values, so that ``--config-file`` repeats it."""
+    positional = ('bids_dir', 'output_dir', 'analysis_level')
+    return {
+        key: os.fspath(value) if isinstance(value, Path) else value
+        for key, value in vars(options).items()
+        if value is not None and key not in (*positional, *NOT_IN_CONFIG)
+    }

@@ -1,0 +1,101 @@
+"""What is to be done to which scans of which exam, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr import __version__
+from bids_synthsr.data.exam import Exam
+from bids_synthsr.dataset.derivatives import Derivatives
+from bids_synthsr.dataset.records import Record, read_record, reason_to_redo, take_fingerprint
+from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
+from bids_synthsr.settings import InputSettings, MethodSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to become of an exam.
+
+    Parameters
+    ----------
+    exam
+        Its scans judged by their headers.
+    rows
+        Its selection table, as far as headers tell.
+    fingerprint
+        Of its scans, the settings and the version.
+    to_do
+        Why it must be processed; empty if it is finished.
+    fault
+        Why it cannot be; empty if it can.
+    """
+
+    exam: Exam
+    rows: Sequence[Row]
+    fingerprint: Mapping[str, Any]
+    to_do: str = ''
+    fault: str = ''
+
+
+def plan_exams(
+    exams: Iterable[Exam], inputs: InputSettings, method: MethodSettings, derivatives: Derivatives
+) -> list[Plan]:
+    """Decide about every exam, from headers and records alone."""
+    facts = describe_method(method)
+    return [_plan_exam(exam, inputs.bids_dir, facts, method, derivatives) for exam in exams]
+
+
+def _plan_exam(
+    exam: Exam,
+    bids_dir: Path,
+    facts: Mapping[str, Any],
+    method: MethodSettings,
+    derivatives: Derivatives,
+) -> Plan:
+    record: Record | None = read_record(derivatives.exam(exam.subject, exam.session).record)
+    fingerprint = take_fingerprint(exam, bids_dir, facts, __version__, record)
+    to_do = reason_to_redo(record, fingerprint, derivatives)
+    try:
+        selection = select_scans(exam, method.reference, method.contrasts)
+    except SelectionError as error:
+        return Plan(exam, error.rows, fingerprint, to_do or 'not done yet', str(error))
+    return Plan(exam, selection.rows, fingerprint, to_do)
+
+
+def describe_method(method: MethodSettings) -> dict[str, Any]:
+    """What changes results, in JSON types: weights by their SHA-256 and not by their path."""
+    facts = {**asdict(method), 'contrasts': list(method.contrasts), 'weights': None}
+    if method.weights is not None:
+        with method.weights.open('rb') as file:
+            facts['weights'] = file_digest(file, 'sha256').hexdigest()
+    return facts
+
+
+def describe_plans(plans: Sequence[Plan]) -> str:
+    """Tell what would be done, a block per exam with a line per scan."""
+    blocks = []
+    for plan in plans:
+        verdict = plan.fault and 'cannot be processed'
+        lines = [f'{plan.exam}: {verdict or plan.to_do or "finished, nothing to do"}']
+        lines += [f'  {_line(row)}' for row in plan.rows]
+        blocks.append('\n'.join(lines))
+    work = sum(bool(plan.to_do) and not plan.fault for plan in plans)
+    finished = sum(not plan.to_do for plan in plans)
+    refused = sum(bool(plan.fault) for plan in plans)
+    blocks.append(
+        f'{len(plans)} exams: {work} to process, {finished} finished, {refused} that cannot be '
+        'processed. Voxels are judged when an exam is processed.'
+    )
+    return '\n\n'.join(blocks)
+
+
+def _line(row: Row) -> str:
+    """Describe a scan of the selection table in a line."""
+    geometry = ', '.join(filter(None, (row['voxel_size_mm'], row['orientation'])))
+    where = f' ({geometry})' if geometry else ''
+    warnings = f' Note: {row["warnings"]}' if row['warnings'] else ''
+    return f'{row["role"]:<9}  {row["file"]}{where}: {row["reason"]}{warnings}'

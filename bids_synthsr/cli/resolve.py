@@ -1,0 +1,108 @@
+"""From options to settings: files read, defaults filled from the machine, conflicts refused."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
+from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
+
+
+def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
+    """Make the settings of a run.
+
+    Raises
+    ------
+    ValueError
+        For options that contradict each other or the machine, and for unreadable option files.
+    """
+    bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
+    work_dir = options.work_dir.resolve()
+    check_folders(bids_dir, output_dir, work_dir)
+    return Settings(
+        input=InputSettings(
+            bids_dir=bids_dir,
+            participant_labels=_labels(options.participant_label, 'sub-'),
+            session_labels=_labels(options.session_label, 'ses-'),
+            filters=_read_mapping(options.bids_filter_file, '--bids-filter-file'),
+            database_dir=options.bids_database_dir and options.bids_database_dir.resolve(),
+        ),
+        method=MethodSettings(
+            method=options.method,
+            weights=options.weights and options.weights.resolve(),
+            ct=options.ct,
+            reference=options.reference,
+            contrasts=tuple(options.contrasts),
+            output_resolution=options.output_resolution,
+            fov=options.fov,
+        ),
+        run=_run_settings(options, environ),
+        output_dir=output_dir,
+        work_dir=work_dir,
+        run_uuid=f'{datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}',
+    )
+
+
+def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
+    """Drop the prefixes of labels, which users may give or not."""
+    return tuple(label.removeprefix(prefix) for label in labels)
+
+
+def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
+    """Refuse folders that would let the run write into its input."""
+    if not bids_dir.is_dir():
+        raise ValueError(f'{bids_dir} is not a folder: give the root of a BIDS data set')
+    is_derivative = bids_dir / 'derivatives' in output_dir.parents
+    for name, folder in (('output_dir', output_dir), ('--work-dir', work_dir)):
+        if folder.is_relative_to(bids_dir) and not (name == 'output_dir' and is_derivative):
+            raise ValueError(
+                f'{name} {folder} lies in the input data set, which is never written to: '
+                f'choose a folder outside of {bids_dir} (outputs may go to its derivatives/NAME)'
+            )
+    if bids_dir.is_relative_to(output_dir):
+        raise ValueError(f'The input {bids_dir} lies in output_dir {output_dir}: choose another')
+
+
+def _run_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> RunSettings:
+    """Fill what the user left open from what the machine offers."""
+    nprocs = options.nprocs or available_cores()
+    return RunSettings(
+        nprocs=nprocs,
+        omp_nthreads=min(options.omp_nthreads or 0, nprocs),
+        mem_gb=options.mem or available_memory_gb(environ),
+        device=choose_device(options.device),
+        low_mem=options.low_mem,
+        plugin=_read_mapping(options.nipype_plugin_file, '--nipype-plugin-file'),
+        stop_on_first_crash=options.stop_on_first_crash,
+        resource_monitor=options.resource_monitor,
+    )
+
+
+def _read_mapping(path: Path | None, option: str) -> Mapping[str, Any]:
+    """Read a file of keys and values, JSON or YAML; no file gives nothing."""
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding='utf-8')
+        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+    except OSError as error:
+        raise ValueError(f'{option} {path}: {error.strerror}') from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f'{option} {path} cannot be read: {error}') from error
+    if not isinstance(content, dict):
+        raise ValueError(f'{option} {path} holds {type(content).__name__}, not keys with values')
+    return content
+
+
+def environ() -> Mapping[str, str]:
+    """The environment, which nothing else reads."""
+    return os.environ

@@ -1,0 +1,192 @@
+"""A run at the participant level: find, plan, process, tell."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import shlex
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import tomli_w
+from nipype import config as nipype_config
+
+from bids_synthsr.cli.closing import (
+    close_exam,
+    describe_outcomes,
+    write_data_set_index,
+    write_status,
+)
+from bids_synthsr.cli.crashes import read_crashes
+from bids_synthsr.cli.messages import configure_console, log_to_file, tell
+from bids_synthsr.cli.parser import config_of
+from bids_synthsr.cli.plan import Plan, describe_method, describe_plans, plan_exams
+from bids_synthsr.cli.resolve import environ, settings_of
+from bids_synthsr.cli.steps import StepLog
+from bids_synthsr.data.exam import Exam
+from bids_synthsr.dataset.derivatives import (
+    Derivatives,
+    remove_leftovers,
+    write_dataset_description,
+    write_json,
+    write_text,
+)
+from bids_synthsr.dataset.query import find_exams
+from bids_synthsr.dataset.records import fingerprint_digest, read_record
+from bids_synthsr.dataset.selection import describe_exam
+from bids_synthsr.dataset.validation import validate
+from bids_synthsr.reports.boilerplate import citation_markdown
+from bids_synthsr.reports.collect import collect_report, method_facts
+from bids_synthsr.reports.pages import write_report
+from bids_synthsr.settings import Settings
+
+LOGGER = logging.getLogger('bids_synthsr')
+SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+VERSIONED = (
+    'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
+    'scipy', 'torch',
+)  # fmt: skip
+POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
+
+
+def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
+    """Do what the options ask for; return the exit code of the program."""
+    configure_console(options.verbose)
+    try:
+        settings = settings_of(options, environ())
+        derivatives = Derivatives(settings.output_dir)
+        exams = _find(settings, is_valid=options.skip_bids_validation)
+        plans = plan_exams(exams, settings.input, settings.method, derivatives)
+    except (ValueError, OSError) as error:
+        tell('%s', error)
+        return WRONG_USE
+    if options.dry_run:
+        tell('%s', describe_plans(plans))
+        return SUCCESS
+    if options.reports_only:
+        return _rewrite_reports(plans, derivatives)
+    _open_run(settings, options, command)
+    if not options.boilerplate_only:
+        _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
+        return _close_run(plans, settings)
+    tell('Methods text: %s', derivatives.citation)
+    return SUCCESS
+
+
+def _find(settings: Settings, is_valid: bool) -> list[Exam]:
+    """Validate the data set unless that is not wanted, and find its exams."""
+    inputs = settings.input
+    exams = find_exams(
+        inputs.bids_dir,
+        participant_labels=inputs.participant_labels,
+        session_labels=inputs.session_labels,
+        filters=inputs.filters,
+        database_dir=inputs.database_dir,
+    )
+    if not is_valid:
+        for fault in validate(inputs.bids_dir, sorted({exam.subject for exam in exams})):
+            LOGGER.info('BIDS validator: %s', fault)
+    return exams
+
+
+def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> None:
+    """Prepare output and work folder, and write down what is run."""
+    derivatives = Derivatives(settings.output_dir)
+    logs = derivatives.run_logs(settings.run_uuid)
+    log_to_file(logs / 'bids_synthsr.log')
+    LOGGER.info('bids_synthsr %s', shlex.join(command))
+    if options.clean_workdir and settings.work_dir.is_dir():
+        shutil.rmtree(settings.work_dir)
+    write_dataset_description(derivatives, settings.input.bids_dir)
+    write_text(logs / 'config.toml', tomli_w.dumps(config_of(options)))
+    run = describe_run(settings, command)
+    write_json(derivatives.run_facts(settings.run_uuid), run)
+    write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
+    crash_dir = logs / 'crash'
+    crash_dir.mkdir()
+    execution = {
+        'crashdump_dir': str(crash_dir),
+        'crashfile_format': 'txt',
+        'hash_method': 'content',
+        'poll_sleep_duration': POLL_S,
+        'stop_on_first_crash': settings.run.stop_on_first_crash,
+        'parameterize_dirs': False,
+        'check_version': False,
+    }
+    nipype_config.update_config({
+        'execution': {key: str(value).lower() if isinstance(value, bool) else value
+                      for key, value in execution.items()},
+        'monitoring': {'enabled': str(settings.run.resource_monitor).lower()},
+    })  # fmt: skip
+    if settings.run.resource_monitor:
+        nipype_config.enable_resource_monitor()
+
+
+def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
+    """Tell what is run where: command, settings that change results, versions, machine."""
+    return {
+        'command': shlex.join(['bids_synthsr', *command]),
+        'settings': describe_method(settings.method),
+        'device': settings.run.device,
+        'machine': f'{platform.platform()}, {settings.run.nprocs} processes',
+        'python': platform.python_version(),
+        'versions': {name: version(name) for name in VERSIONED},
+    }
+
+
+def _process(plans: Sequence[Plan], settings: Settings) -> None:
+    """Run the workflows of all exams that are to be processed; failures are in crash files."""
+    if not plans:
+        return
+    from bids_synthsr.workflows.base import init_base_wf
+
+    derivatives = Derivatives(settings.output_dir)
+    for plan in plans:
+        LOGGER.info('%s: %s', plan.exam, plan.to_do)
+        remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
+    run = settings.run
+    workflow = init_base_wf(
+        exams=[describe_exam(p.exam, fingerprint_digest(p.fingerprint)) for p in plans],
+        fingerprints=[plan.fingerprint for plan in plans],
+        settings=settings,
+        num_threads=run.omp_nthreads or max(1, run.nprocs // len(plans)),
+    )
+    steps = StepLog(derivatives.steps(settings.run_uuid))
+    own = {'n_procs': run.nprocs, 'memory_gb': run.mem_gb, 'raise_insufficient': False}
+    plugin = {'plugin': 'MultiProc', **run.plugin}
+    arguments = {**own, **plugin.get('plugin_args', {}), 'status_callback': steps}
+    tell(
+        'Processing %d exams: %d processes, logs in %s', len(plans), run.nprocs, steps.path.parent
+    )
+    try:
+        workflow.run(plugin=plugin['plugin'], plugin_args=arguments)
+    except RuntimeError as error:
+        LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
+
+
+def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
+    """Record failures, write index and table, tell the result; return the exit code."""
+    derivatives = Derivatives(settings.output_dir)
+    crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / 'crash')
+    outcomes = [close_exam(plan, crashes, derivatives, settings.run_uuid) for plan in plans]
+    write_data_set_index(derivatives)
+    write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
+    tell('%s', describe_outcomes(outcomes))
+    return SUCCESS if all(outcome.state == 'finished' for outcome in outcomes) else SOME_FAILED
+
+
+def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
+    """Write the reports of finished exams anew; return the exit code."""
+    for plan in plans:
+        place = derivatives.exam(plan.exam.subject, plan.exam.session)
+        record = read_record(place.record)
+        if record is None or record.state != 'finished':
+            tell('%s is not finished: no report', plan.exam)
+            continue
+        write_report(collect_report(place, record, plan.exam.scans), place.report)
+        tell('%s', place.report)
+    write_data_set_index(derivatives)
+    return SUCCESS

@@ -1,0 +1,5 @@
+"""The error for whoever started the program."""
+
+
+class DatasetError(ValueError):
+    """The input cannot be used as asked; every line of the message is a fault and its way out."""

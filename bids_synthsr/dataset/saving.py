@@ -1,0 +1,130 @@
+"""From the work folder to derivatives: what was made of an exam, named, described and recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_synthsr.dataset.derivatives import (
+    ExamDerivatives,
+    Provenance,
+    raw_uri,
+    sidecar_of,
+    write_json,
+)
+from bids_synthsr.dataset.images import load_volume, save_volume, written_atomically
+from bids_synthsr.dataset.selection import leave_out, read_selection, write_selection
+
+
+@dataclass(frozen=True)
+class MadeFiles:
+    """What was made of an exam, in the work folder.
+
+    Parameters
+    ----------
+    selection
+        Table of every scan, before alignment.
+    names
+        Of the scans that were used, reference first; ``scan2ref``, ``resampled`` and
+        ``reliability`` are theirs.
+    fits
+        How every scan fits, those left out included.
+    volumes, entities
+        Products of the method, the main volume first, and their ``suffix`` and ``desc``.
+    facts
+        What the method tells.
+    """
+
+    selection: Path
+    names: Sequence[str]
+    scan2ref: Sequence[Path]
+    resampled: Sequence[Path]
+    reliability: Sequence[Path]
+    fits: Sequence[Mapping[str, Any]]
+    volumes: Sequence[Path]
+    entities: Sequence[Mapping[str, str]]
+    facts: Path
+
+
+def save_outputs(
+    made: MadeFiles, exam: ExamDerivatives, sources: Mapping[str, Path], bids_dir: Path
+) -> tuple[list[Path], list[str]]:
+    """Write the derivatives of an exam, each file whole or not at all.
+
+    Parameters
+    ----------
+    made
+        What was made.
+    exam
+        Where its outputs lie.
+    sources
+        Files of its scans by their names.
+    bids_dir
+        The input data set.
+
+    Returns
+    -------
+    outputs
+        Paths of all files written.
+    warnings
+        What a reader must know, one sentence each.
+    """
+    rows = read_selection(made.selection)
+    left_out = [fit for fit in made.fits if fit['status'] == 'failed']
+    for fit in left_out:
+        rows = leave_out(rows, fit['name'], fit['reason'])
+    facts = json.loads(made.facts.read_text(encoding='utf-8'))
+    warnings = [f'{row["scan"]}: {row["warnings"]}' for row in rows if row['warnings']]
+    warnings += [f'{fit["name"]}: {fit["reason"]}' for fit in made.fits if fit['status'] != 'good']
+    warnings += facts.pop('warnings')
+    main = exam.product(**made.entities[0])
+    provenance = Provenance(
+        {name: raw_uri(sources[name], bids_dir) for name in made.names}, exam.dataset.uri(main)
+    )
+    outputs = [write_selection(exam.selection, rows)]
+    outputs += _save_products(made, exam, provenance, facts)
+    outputs += _save_scans(made, exam, provenance)
+    return outputs, warnings
+
+
+def _save_products(
+    made: MadeFiles, exam: ExamDerivatives, provenance: Provenance, facts: Mapping[str, Any]
+) -> list[Path]:
+    """Write the volumes that the method made."""
+    outputs = []
+    for volume, entities in zip(made.volumes, made.entities, strict=True):
+        path = exam.product(**entities)
+        method = facts.get('method', entities['desc'])
+        described = provenance.product(exam.dataset.uri(path), method, facts)
+        outputs += [
+            save_volume(path, *load_volume(volume)),
+            write_json(sidecar_of(path), described),
+        ]
+    return outputs
+
+
+def _save_scans(made: MadeFiles, exam: ExamDerivatives, provenance: Provenance) -> list[Path]:
+    """Write scans and reliability maps on the output grid, and transforms with their fits."""
+    outputs = []
+    fits = {fit['name']: fit for fit in made.fits}
+    for name, transform, resampled, reliability in zip(
+        made.names, made.scan2ref, made.resampled, made.reliability, strict=True
+    ):
+        paths = exam.resampled(name), exam.reliability(name), exam.transform(name)
+        save_volume(paths[0], *load_volume(resampled))
+        save_volume(paths[1], *load_volume(reliability), stored=np.uint8)  # steps of 0.004
+        with written_atomically(paths[2]) as temporary:
+            shutil.copyfile(transform, temporary)
+        sidecars = (
+            (sidecar_of(paths[0]), provenance.resampled(name)),
+            (sidecar_of(paths[1]), provenance.reliability(name)),
+            (paths[2].with_suffix('.json'), provenance.transform(name, fits[name])),
+        )
+        outputs += [*paths, *(write_json(path, described) for path, described in sidecars)]
+    return outputs

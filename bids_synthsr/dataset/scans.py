@@ -1,0 +1,303 @@
+"""Judging a scan by its name, sidecar, header and voxels: every verdict is a sentence.
+
+Nothing here raises for a bad scan. What speaks against it is written in ``Scan.problems``, what a
+reader should know nevertheless in ``Scan.warnings``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_synthsr.data.acquisition import Acquisition
+from bids_synthsr.data.exam import Scan
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.dataset.headers import (
+    READING_FAULTS,
+    UnusableScanError,
+    in_short,
+    open_image,
+    read_grid,
+)
+from bids_synthsr.imaging.head import head_size
+
+MIN_SLICES = 10  # localisers hold 1 to 9; a head of 120 mm in slices of 12 mm holds 10
+EVALUATED_SPACING_MM = 7.0  # the coarsest that Iglesias et al. 2021 evaluate, section 3.3.1
+MIN_COVERAGE_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targeted slab
+FULL_COVERAGE_MM = 110.0  # clinical exams of the whole brain (open_ms_data) cover 117 to 145 mm
+MAX_HEAD_WIDTH_MM = (
+    280.0  # heads are 140 to 170 mm wide and ears add to that; trunks exceed 300 mm
+)
+MAX_NONFINITE = 1e-3  # of all voxels: 8 cm3 of 23 x 23 x 15 cm; more may hide anatomy
+SPACING_TOLERANCE = 0.05  # of the spacing: headers and sidecars round to 0.1 mm
+PLAUSIBLE_THICKNESS = (0.3, 2.1)  # of the spacing: from wide gaps to slabs interpolated by two
+
+SCOUT_WORDS = re.compile(r'scout|locali[sz]er|\bsurvey\b|\b3[- ]?plane', re.IGNORECASE)
+HEAD_WORDS = re.compile(r'head|brain|skull|neuro|cran|kopf|sch[aä]del|t[eê]te', re.IGNORECASE)
+
+
+def read_scan(
+    path: Path,
+    suffix: str,
+    entities: Mapping[str, str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Scan:
+    """Judge a scan without reading its voxels.
+
+    Parameters
+    ----------
+    path
+        The image file.
+    suffix, entities, metadata
+        As in `Scan`.
+    """
+    scan = Scan(Path(path), suffix, entities or {}, metadata or {})
+    problems = [*_declared_problems(scan)]
+    notes = [*_declared_warnings(scan)]
+    grid = acquisition = None
+    try:
+        header = open_image(scan.path).header
+        grid = read_grid(header, notes)
+        header_axis = header.get_dim_info()[2]
+        acquisition = _read_acquisition(grid, header_axis, scan.metadata, notes)
+        problems += _coverage_problems(grid, acquisition)
+        notes += _coverage_warnings(grid, acquisition)
+    except UnusableScanError as error:
+        problems.append(str(error))
+    return replace(
+        scan,
+        grid=grid,
+        acquisition=acquisition,
+        problems=tuple(problems),
+        warnings=tuple(notes),
+    )
+
+
+def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
+    """Read the voxels of a scan and complete the verdict of `read_scan`.
+
+    Returns
+    -------
+    scan
+        With digest, and with what the voxels tell.
+    voxels
+        As `conform` gives them, on ``scan.grid``; None for a scan that is not usable.
+    """
+    if not scan.is_usable:
+        return scan, None
+    try:
+        with np.errstate(all='ignore'):  # what float32 cannot hold is found below
+            stored = open_image(scan.path).get_fdata('unchanged', np.float32)
+    except READING_FAULTS as error:
+        fault = in_short(error, scan.path)
+        problem = f'Its voxels cannot be read ({fault}): copy or convert it again.'
+        return replace(scan, problems=(problem,)), None
+    voxels, replaced = conform(stored)
+    judged = judge_intensities(scan, voxels, replaced)
+    return judged, voxels if judged.is_usable else None
+
+
+def conform(voxels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Bring voxels into the form that all else expects: 3-D, float32, finite.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)``, or with more axes of length 1.
+
+    Returns
+    -------
+    voxels
+        ``(I, J, K)``; NaN and infinite values are 0.
+    replaced
+        How many those were.
+    """
+    with np.errstate(over='ignore'):
+        voxels = voxels.reshape(voxels.shape[:3]).astype(np.float32)
+    is_finite = np.isfinite(voxels)
+    return np.where(is_finite, voxels, 0), int(voxels.size - np.count_nonzero(is_finite))
+
+
+def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan:
+    """Judge a scan by its voxels, and fill its digest.
+
+    Parameters
+    ----------
+    scan
+        Usable by its header.
+    voxels, replaced
+        As `conform` gives them.
+    """
+    problem = _intensity_problem(voxels, replaced) or _head_problem(scan, voxels)
+    warnings = scan.warnings
+    if replaced:
+        warnings += (f'{replaced} of its voxels were NaN or infinite; they were set to 0.',)
+    return replace(
+        scan,
+        digest=hashlib.sha256(voxels.tobytes()).hexdigest(),
+        problems=(*scan.problems, problem) if problem else scan.problems,
+        warnings=warnings,
+    )
+
+
+def _declared_problems(scan: Scan) -> Iterator[str]:
+    """Tell what name and sidecar say against a scan."""
+    part = scan.entities.get('part', 'mag')
+    if part != 'mag':
+        yield f'It is part-{part} of a complex image; only magnitude images are used.'
+    elif {'P', 'PHASE'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')[2:]}:
+        yield 'Its sidecar (ImageType) calls it a phase image; only magnitude images are used.'
+    for key in ('SeriesDescription', 'ProtocolName', 'ImageType'):
+        said = ' '.join(_texts(scan.metadata, key))
+        if SCOUT_WORDS.search(said):
+            yield f'Its sidecar calls it a scout ({key}: {said}); if it is none, correct {key}.'
+            return
+
+
+def _declared_warnings(scan: Scan) -> Iterator[str]:
+    """Tell what name and sidecar say that a reader should know."""
+    if scan.has_contrast_agent:
+        agent = scan.entities.get('ce') or scan.metadata.get('ContrastBolusIngredient')
+        yield f'A contrast agent was given ({agent}): vessels and lesions may be enhanced.'
+    for key in ('BodyPart', 'BodyPartExamined'):
+        said = ' '.join(_texts(scan.metadata, key))
+        if said and not HEAD_WORDS.search(said):
+            yield f'Its sidecar names another body part ({key}: {said}): check what it shows.'
+            break
+    if {'MPR', 'REFORMATTED'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')}:
+        yield (
+            'Its sidecar (ImageType) says that it was reformatted: '
+            'its slices are not those that were acquired.'
+        )
+
+
+def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
+    """Read a sidecar field that may be a text, a list of texts, or absent."""
+    value = metadata.get(key) or []
+    return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _read_acquisition(
+    grid: Grid, header_axis: int | None, metadata: Mapping[str, Any], notes: list[str]
+) -> Acquisition:
+    """Find the slices: the header's spacing and the sidecar's thickness count.
+
+    Without a thickness, or with one that contradicts the spacing, slices are taken to touch.
+    """
+    axis = _slice_axis(grid.spacing, header_axis, metadata, notes)
+    spacing = round(float(grid.spacing[axis]), 4)  # headers are float32
+    said = _length(metadata, 'SpacingBetweenSlices', notes)
+    if said is not None and abs(said - spacing) > SPACING_TOLERANCE * spacing:
+        notes.append(
+            f'Its slices lie {spacing:.3g} mm apart by its header, but {said:g} mm by its sidecar '
+            '(SpacingBetweenSlices); the header counts.'
+        )
+    thickness = _length(metadata, 'SliceThickness', notes) or spacing
+    low, high = (factor * spacing for factor in PLAUSIBLE_THICKNESS)
+    if not low <= thickness <= high:
+        notes.append(
+            f'Its slices lie {spacing:.3g} mm apart, but by its sidecar they are {thickness:g} mm '
+            f'thick (SliceThickness), so it may have been resampled; {spacing:.3g} mm counts.'
+        )
+        thickness = spacing
+    return Acquisition(axis, spacing, thickness)
+
+
+def _slice_axis(
+    spacing: np.ndarray, header_axis: int | None, metadata: Mapping[str, Any], notes: list[str]
+) -> int:
+    """Find the axis across the slices: of 2-D scans the stated one, else the coarsest."""
+    coarsest = 2 - int(np.argmax(np.round(spacing[::-1], 3)))  # of equal ones the last
+    direction = str(metadata.get('SliceEncodingDirection'))[:1]
+    stated = 'ijk'.index(direction) if direction in tuple('ijk') else header_axis
+    if stated is None or metadata.get('MRAcquisitionType') == '3D':
+        return coarsest
+    if spacing[stated] < (1 - SPACING_TOLERANCE) * spacing[coarsest]:
+        notes.append(
+            f'Sidecar or header name {"ijk"[stated]} as its slice axis, but {"ijk"[coarsest]} is '
+            f'coarser ({spacing[coarsest]:.3g} mm); {"ijk"[coarsest]} counts.'
+        )
+        return coarsest
+    return int(stated)
+
+
+def _length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | None:
+    """Read a length of the sidecar, mm; None where it gives none."""
+    value = metadata.get(key)
+    if value is None:
+        return None
+    try:
+        length = float(value)
+    except (TypeError, ValueError):
+        length = math.nan
+    if 0 < length < math.inf:
+        return length
+    notes.append(f'Its sidecar gives {key} as {value!r}, which is no length: it was ignored.')
+    return None
+
+
+def _coverage_problems(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
+    """Tell what speaks against a field of view."""
+    extent = (np.asarray(grid.shape) * grid.spacing).min()
+    slices = grid.shape[acquisition.slice_axis]
+    if slices < MIN_SLICES:
+        yield f'It has {slices} slices, as localisers do; at least {MIN_SLICES} are needed.'
+    elif min(grid.shape) < MIN_SLICES:
+        size = ' x '.join(map(str, grid.shape))
+        yield f'It has {size} voxels; at least {MIN_SLICES} along each axis are needed.'
+    elif extent < MIN_COVERAGE_MM:
+        yield (
+            f'It covers {extent:.0f} mm of the head; at least {MIN_COVERAGE_MM:g} mm in every '
+            'direction are needed.'
+        )
+
+
+def _coverage_warnings(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
+    """Tell what a reader should know of a field of view."""
+    extent = (np.asarray(grid.shape) * grid.spacing).min()
+    if MIN_COVERAGE_MM <= extent < FULL_COVERAGE_MM:
+        yield f'It covers {extent:.0f} mm only: a part of the brain may lie outside.'
+    if acquisition.slice_spacing > EVALUATED_SPACING_MM:
+        yield (
+            f'Its slices lie {acquisition.slice_spacing:.3g} mm apart; super-resolution was '
+            f'evaluated up to {EVALUATED_SPACING_MM:g} mm, so trust fine detail less.'
+        )
+
+
+def _intensity_problem(voxels: np.ndarray, replaced: int) -> str:
+    """Tell the first thing that speaks against the intensities; else nothing."""
+    if replaced > MAX_NONFINITE * voxels.size:
+        return (
+            f'{replaced / voxels.size:.1%} of its voxels are NaN or infinite, and at most '
+            f'{MAX_NONFINITE:.1%} can be replaced: convert it again from the DICOMs.'
+        )
+    low, high = float(voxels.min()), float(voxels.max())
+    if low == high:
+        return f'All its voxels have the value {low:g}: convert it again from the DICOMs.'
+    if high <= 0:
+        return (
+            f'None of its voxels is positive ({low:g} to {high:g}), as magnitudes are: '
+            'check its scaling (scl_slope, scl_inter).'
+        )
+    return ''
+
+
+def _head_problem(scan: Scan, voxels: np.ndarray) -> str:
+    """Tell why the largest bright object of a scan cannot be a head; else nothing."""
+    if scan.grid is None:
+        return ''
+    size = head_size(voxels, scan.grid)
+    if size.min() >= MIN_COVERAGE_MM and size[0] <= MAX_HEAD_WIDTH_MM:
+        return ''
+    shown = ' x '.join(f'{length:.0f}' for length in size)
+    return (
+        f'No head was found: the largest object in it measures {shown} mm '
+        '(left-right x back-front x down-up). If it shows a head, check its voxel sizes.'
+    )

@@ -1,0 +1,323 @@
+"""Which scans of an exam are used, which one is the reference, and why: a row for every scan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bids_synthsr.data.acquisition import Acquisition
+from bids_synthsr.data.exam import SUFFIXES, Exam, Scan
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.dataset.filters import check_filters, is_wanted
+from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.scans import load_scan
+
+PLANES = ('sagittal', 'coronal', 'axial')  # by the RAS axis across the slices
+ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not stand out
+OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
+VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
+REFERENCE_REASONS = (
+    'It is the T1w without contrast agent that has the smallest voxels ({:.2f} mm3).',
+    'Every T1w has a contrast agent; it is the one that has the smallest voxels ({:.2f} mm3).',
+    'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm3).',
+)
+
+Role = Literal['reference', 'used', 'left out']
+Row = dict[str, str]
+
+
+class SelectionError(ValueError):
+    """An exam has no scan that can be used as asked; ``rows`` is its selection table."""
+
+    def __init__(self, message: str, rows: Sequence[Row]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a scan, and why in a sentence."""
+
+    scan: Scan
+    role: Role
+    reason: str
+
+    @property
+    def row(self) -> Row:
+        """The scan in the selection table."""
+        return {
+            'scan': self.scan.name,
+            'file': self.scan.path.name,
+            'suffix': self.scan.suffix,
+            'role': self.role,
+            'reason': self.reason,
+            'warnings': ' '.join(self.scan.warnings),
+            **_describe_geometry(self.scan),
+        }
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The verdicts on the scans of an exam, in the order of their files."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The scans that are used, the reference first."""
+        reference_first = sorted(self.verdicts, key=lambda verdict: verdict.role != 'reference')
+        return tuple(verdict.scan for verdict in reference_first if verdict.role != 'left out')
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The selection table."""
+        return tuple(verdict.row for verdict in self.verdicts)
+
+
+def select_scans(
+    exam: Exam, reference: str | None = None, contrasts: Sequence[str] = ()
+) -> Selection:
+    """Decide which scans of an exam are used, and which one is the reference.
+
+    Parameters
+    ----------
+    exam
+        Its scans judged by their headers (a plan), or by their voxels, too (`load_exam`).
+    reference
+        Suffix or filter that names the reference; None leaves it to `choose_reference`.
+    contrasts
+        Suffixes that may be used; empty takes all.
+
+    Raises
+    ------
+    SelectionError
+        If no scan can be used, or none as the reference that is asked for.
+    """
+    verdicts = _judge(exam.scans, contrasts)
+    usable = [verdict.scan for verdict in verdicts if verdict.role == 'used']
+    rows = [verdict.row for verdict in verdicts]
+    if not usable:
+        reasons = '; '.join(f'{row["file"]}: {row["reason"]}' for row in rows)
+        raise SelectionError(f'No usable anatomical scan in {exam}: {reasons}', rows)
+    try:
+        chosen, reason = choose_reference(usable, reference)
+    except ValueError as error:
+        raise SelectionError(f'{exam}: {error}', rows) from error
+    return Selection(
+        tuple(
+            Verdict(chosen, 'reference', reason) if verdict.scan is chosen else verdict
+            for verdict in verdicts
+        )
+    )
+
+
+def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
+    """Leave out the scans that cannot be used, are not asked for, or come twice."""
+    verdicts: list[Verdict] = []
+    names: set[str] = set()
+    files: dict[str, str] = {}
+    for scan in scans:
+        reason = ' '.join(scan.problems)
+        if not reason and contrasts and scan.suffix not in contrasts:
+            reason = f'{scan.suffix} is not among the contrasts asked for: {", ".join(contrasts)}.'
+        if not reason and scan.digest in files:
+            reason = f'It holds the same voxels as {files[scan.digest]}.'
+        if not reason and scan.name in names:
+            reason = 'Another file has its name with another extension.'
+        if not reason:
+            names.add(scan.name)
+            files |= {scan.digest: scan.path.name} if scan.digest else {}
+        verdicts.append(Verdict(scan, 'left out' if reason else 'used', reason or 'It is usable.'))
+    return verdicts
+
+
+def choose_reference(scans: Sequence[Scan], wanted: str | None = None) -> tuple[Scan, str]:
+    """Choose the scan whose frame the output takes.
+
+    A T1w without contrast agent comes first, then a T1w with one, then any other scan; of equals
+    the one with the smallest voxel volume, and of these the first. A T1w with an agent comes
+    before other contrasts because it differs from what the output shows in vessels and lesions
+    only, and the others in every tissue.
+
+    Parameters
+    ----------
+    scans
+        Usable ones, at least one.
+    wanted
+        Suffix (``T2w``) or filter (``suffix=T2w,acq=sag``) that the reference must match.
+
+    Returns
+    -------
+    scan
+        The reference.
+    reason
+        Why, a sentence.
+
+    Raises
+    ------
+    ValueError
+        If the filter cannot be understood, or no scan matches; it tells which there are.
+    """
+    if wanted:
+        filters = {'anat': parse_reference(wanted)}
+        matching = [scan for scan in scans if is_wanted(filters, scan.suffix, scan.entities)]
+        if not matching:
+            names = ', '.join(scan.name for scan in scans)
+            raise ValueError(f'No usable scan matches --reference {wanted}; there are {names}')
+        return min(matching, key=_rank), f'It was asked for (--reference {wanted}).'
+    chosen = min(scans, key=_rank)
+    kind, volume = _rank(chosen)
+    return chosen, REFERENCE_REASONS[kind].format(volume)
+
+
+def _rank(scan: Scan) -> tuple[int, float]:
+    """Order scans by how well they serve as the reference: kind, then voxel volume, mm3."""
+    kind = 2 if scan.suffix != 'T1w' else int(scan.has_contrast_agent)
+    volume = math.inf if scan.grid is None else scan.grid.voxel_volume
+    return kind, round(volume, VOLUME_DECIMALS)
+
+
+def parse_reference(wanted: str) -> dict[str, str]:
+    """Take apart what names a reference: ``T2w``, ``suffix=T2w,acq=sag``."""
+    text = wanted if '=' in wanted else f'suffix={wanted}'
+    parts = [part.strip().partition('=') for part in text.split(',')]
+    fields = {key: value for key, _, value in parts}
+    suffixes = {suffix.lower(): suffix for suffix in SUFFIXES}
+    if 'suffix' in fields:
+        fields['suffix'] = suffixes.get(fields['suffix'].lower(), '')
+    if not all(fields.values()):
+        raise ValueError(
+            f'--reference {wanted} cannot be understood: give a suffix ({", ".join(SUFFIXES)}) '
+            'or a filter such as suffix=T2w,acq=sag'
+        )
+    check_filters({'anat': fields})
+    return fields
+
+
+def _describe_geometry(scan: Scan) -> Row:
+    """Describe where the voxels of a scan lie; without usable geometry nothing is known."""
+    grid, acquisition = scan.grid, scan.acquisition
+    fields = ('voxels', 'voxel_size_mm', 'voxel_volume_mm3', 'slice_spacing_mm')
+    if grid is None or acquisition is None:
+        return dict.fromkeys((*fields, 'slice_thickness_mm', 'orientation'), '')
+    return {
+        'voxels': ' x '.join(map(str, grid.shape)),
+        'voxel_size_mm': ' x '.join(f'{size:.3g}' for size in grid.spacing),
+        'voxel_volume_mm3': f'{grid.voxel_volume:.3f}',
+        'slice_spacing_mm': f'{acquisition.slice_spacing:g}',
+        'slice_thickness_mm': f'{acquisition.slice_thickness:g}',
+        'orientation': describe_orientation(grid, acquisition.slice_axis),
+    }
+
+
+def describe_orientation(grid: Grid, slice_axis: int) -> str:
+    """Name the plane of slices: ``axial``, ``sagittal, 12 degrees oblique``, ``isotropic``."""
+    if grid.spacing.max() <= ISOTROPIC * grid.spacing.min():
+        return 'isotropic'
+    normal = np.abs(grid.directions[:, slice_axis])
+    tilt_deg = math.degrees(math.acos(min(1.0, normal.max())))
+    plane = PLANES[int(normal.argmax())]
+    return plane if tilt_deg < OBLIQUE_DEG else f'{plane}, {tilt_deg:.0f} degrees oblique'
+
+
+def leave_out(rows: Iterable[Row], scan: str, reason: str) -> tuple[Row, ...]:
+    """Mark the scan of a name as left out after all, such as one that cannot be aligned."""
+    changed = {'role': 'left out', 'reason': reason}
+    return tuple(row | changed if row['scan'] == scan else row for row in rows)
+
+
+def write_selection(path: Path, rows: Iterable[Row]) -> Path:
+    """Write the selection table as TSV; what is not known is ``n/a``."""
+    rows = [*rows]
+    lines = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
+    with written_atomically(path) as temporary:
+        temporary.write_text('\n'.join(map('\t'.join, lines)) + '\n', encoding='utf-8')
+    return path
+
+
+def _cell(value: str) -> str:
+    return ' '.join(value.split()) or 'n/a'
+
+
+def read_selection(path: Path) -> tuple[Row, ...]:
+    """Read a selection table that `write_selection` wrote."""
+    header, *lines = path.read_text(encoding='utf-8').splitlines()
+    cells = ([('' if cell == 'n/a' else cell) for cell in line.split('\t')] for line in lines)
+    return tuple(dict(zip(header.split('\t'), row, strict=True)) for row in cells)
+
+
+def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:
+    """Describe an exam in JSON types, for a process that is to `load_exam` it.
+
+    Parameters
+    ----------
+    exam
+        As found.
+    fingerprint
+        Changes when the content of a file changes, although its name does not.
+    """
+    scans = [_describe_scan(scan) for scan in exam.scans]
+    return {
+        'subject': exam.subject,
+        'session': exam.session,
+        'fingerprint': fingerprint,
+        'scans': scans,
+    }
+
+
+def _describe_scan(scan: Scan) -> dict[str, Any]:
+    grid, acquisition = scan.grid, scan.acquisition
+    return {
+        'path': str(scan.path),
+        'suffix': scan.suffix,
+        'entities': dict(scan.entities),
+        'metadata': dict(scan.metadata),
+        'grid': grid and {'shape': list(grid.shape), 'vox2ras': grid.vox2ras.tolist()},
+        'acquisition': acquisition and asdict(acquisition),
+        'problems': list(scan.problems),
+        'warnings': list(scan.warnings),
+    }
+
+
+def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarray]]:
+    """Read the voxels of an exam and complete the verdicts on its scans.
+
+    Returns
+    -------
+    exam
+        Every scan, usable or not.
+    voxels
+        ``(I, J, K)`` float32 of the usable scans by their names, on their grids.
+    """
+    scans: list[Scan] = []
+    voxels: dict[str, np.ndarray] = {}
+    for judged in scans_of(description):
+        scan, volume = load_scan(judged)
+        scans.append(scan)
+        if volume is not None:
+            voxels.setdefault(scan.name, volume)
+    return Exam(description['subject'], description['session'], tuple(scans)), voxels
+
+
+def scans_of(description: Mapping[str, Any]) -> list[Scan]:
+    """Read the scans of a described exam back, judged by their headers."""
+    return [_scan_of(described) for described in description['scans']]
+
+
+def _scan_of(described: Mapping[str, Any]) -> Scan:
+    grid, acquisition = described['grid'], described['acquisition']
+    return Scan(
+        Path(described['path']),
+        described['suffix'],
+        described['entities'],
+        described['metadata'],
+        grid and Grid(tuple(grid['shape']), np.array(grid['vox2ras'])),
+        acquisition and Acquisition(**acquisition),
+        tuple(described['problems']),
+        tuple(described['warnings']),
+    )

@@ -1,0 +1,82 @@
+"""Sidecars and their inheritance (BIDS 1.11, "The Inheritance Principle")."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr.dataset.filenames import split_name
+
+
+class Sidecars:
+    """The sidecars of a data set.
+
+    Parameters
+    ----------
+    root
+        Of the data set: above it nothing is inherited.
+    files
+        JSON files of the data set; others are passed over.
+    """
+
+    def __init__(self, root: Path, files: Iterable[Path]) -> None:
+        self._root = root
+        self._folders: dict[Path, list[Path]] = defaultdict(list)
+        self._contents: dict[Path, dict[str, Any]] = {}
+        self._faults: dict[Path, str] = {}
+        for file in files:
+            if file.suffix == '.json':
+                self._folders[file.parent].append(file)
+
+    def inherited(self, image: Path) -> tuple[dict[str, Any], list[str]]:
+        """Merge the sidecars of an image, the nearest one last.
+
+        Returns
+        -------
+        metadata
+            Of all sidecars that can be read.
+        faults
+            A sentence for each that cannot.
+        """
+        metadata: dict[str, Any] = {}
+        faults = []
+        for file in self._applicable(image):
+            metadata |= self._read(file)
+            faults += [self._faults[file]] if file in self._faults else []
+        return metadata, faults
+
+    def _applicable(self, image: Path) -> list[Path]:
+        """List the sidecars of an image from the root down, in a folder the general one first."""
+        entities, suffix, _ = split_name(image.name)
+        found = []
+        folders = [folder for folder in image.parents if folder.is_relative_to(self._root)]
+        for folder in reversed(folders):
+            here = [(split_name(file.name), file) for file in self._folders.get(folder, [])]
+            found += sorted(
+                (len(own), file)
+                for (own, kind, _), file in here
+                if kind == suffix and own.items() <= entities.items()
+            )
+        return [file for _, file in found]
+
+    def _read(self, file: Path) -> dict[str, Any]:
+        """Read a sidecar once; one that cannot be read counts as empty, and its fault is kept.
+
+        Letters that are not UTF-8, as old converters wrote them, are no fault.
+        """
+        if file not in self._contents:
+            self._contents[file] = {}
+            try:
+                content = json.loads(file.read_text(encoding='utf-8-sig', errors='replace'))
+                if not isinstance(content, dict):
+                    raise ValueError('it holds no object')
+                self._contents[file] = content
+            except (OSError, ValueError) as error:
+                said = error.strerror if isinstance(error, OSError) else error
+                self._faults[file] = (
+                    f'Its sidecar {file.name} cannot be read as JSON ({said}) and was ignored.'
+                )
+        return self._contents[file]

@@ -1,0 +1,120 @@
+"""Methods behind one boundary: the scans of an exam in, volumes and what to know of them out."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+if TYPE_CHECKING:
+    from bids_synthsr.data.observation import Observation
+    from bids_synthsr.data.synthesis import Synthesis
+
+
+class _MethodInputSpec(BaseInterfaceInputSpec):
+    scans = InputMultiObject(File(exists=True), mandatory=True, desc='scans, reference first')
+    contrasts = traits.List(traits.Str, mandatory=True, desc='their BIDS suffixes')
+    acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of their Acquisition')
+    scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+    grid = File(exists=True, mandatory=True, desc='volume on the output grid')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')
+
+
+class _MethodOutputSpec(TraitedSpec):
+    volumes = OutputMultiObject(File, desc='products, the main volume first')
+    entities = traits.List(traits.Dict, desc='suffix and desc of each product')
+    facts = File(desc='JSON of what provenance and report should tell')
+
+
+class _Method(SimpleInterface):
+    """Load the exam, call one method, save its products."""
+
+    input_spec = _MethodInputSpec
+    output_spec = _MethodOutputSpec
+
+    _module = ''
+
+    def _options(self) -> dict[str, Any]:
+        return {}
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import torch
+
+        from bids_synthsr.dataset.images import load_grid, save_volume
+
+        torch.set_num_threads(self.inputs.num_threads)
+        method = import_module(f'bids_synthsr.methods.{self._module}')
+        grid = load_grid(Path(self.inputs.grid))
+        synthesis: Synthesis = method.synthesize(self._observations(), grid, **self._options())
+        self._results['volumes'] = [
+            str(save_volume(Path(runtime.cwd) / f'volume-{number}.nii', made.voxels, made.grid))
+            for number, made in enumerate(synthesis.products)
+        ]
+        self._results['entities'] = [
+            {'suffix': made.suffix, 'desc': made.desc} for made in synthesis.products
+        ]
+        facts = Path(runtime.cwd) / 'facts.json'
+        facts.write_text(json.dumps({**synthesis.facts, 'warnings': list(synthesis.warnings)}))
+        self._results['facts'] = str(facts)
+        return runtime
+
+    def _observations(self) -> list[Observation]:
+        from bids_synthsr.data.acquisition import Acquisition
+        from bids_synthsr.data.observation import Observation
+        from bids_synthsr.dataset.images import load_rigid, load_volume
+
+        inputs: Any = self.inputs
+        return [
+            Observation(
+                contrast,
+                *load_volume(Path(scan)),
+                Acquisition(**acquisition),
+                load_rigid(Path(xfm)),
+            )
+            for scan, contrast, acquisition, xfm in zip(
+                inputs.scans, inputs.contrasts, inputs.acquisitions, inputs.scan2ref, strict=True
+            )
+        ]
+
+
+class Cubic(_Method):
+    """Cubic interpolation of the reference."""
+
+    _module = 'cubic'
+
+
+class TotalVariation(_Method):
+    """Multi-channel total variation super-resolution of all scans."""
+
+    _module = 'total_variation'
+
+
+class _PublishedInputSpec(_MethodInputSpec):
+    weights = File(exists=True, mandatory=True, desc='Keras file of a published network')
+    ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')
+    device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
+    low_mem = traits.Bool(False, usedefault=True, nohash=True, desc='work in tiles')
+
+
+class Published(_Method):
+    """A published SynthSR network."""
+
+    input_spec = _PublishedInputSpec
+    _module = 'published'
+
+    def _options(self) -> dict[str, Any]:
+        from bids_synthsr.dataset.weights import load_published
+
+        network = load_published(Path(self.inputs.weights))
+        return {'network': network, 'ct': self.inputs.ct}

@@ -1,0 +1,197 @@
+"""The published SynthSR networks, run as their authors' commands run them.
+
+The general network takes one scan of any contrast (Iglesias et al. 2021, and Science Advances
+2023), the two-channel one a T1w and a T2w of a portable low-field scanner (Iglesias et al.,
+Radiology 2022). Intensities and grid are those that ``predict_command_line.py`` and
+``predict_command_line_hyperfine.py`` of SynthSR write, so that studies stay comparable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from scipy.ndimage import affine_transform, gaussian_filter
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.data.observation import Observation
+from bids_synthsr.data.synthesis import Product, Synthesis
+from bids_synthsr.imaging.geometry import axis_order, in_ras_order, vox2vox
+from bids_synthsr.imaging.inference import Tiling, fastest_precision, predict
+from bids_synthsr.imaging.intensity import intensity_range, rescale
+from bids_synthsr.networks.unet import UNet
+
+MULTIPLE = 32  # of the sides that the network gets: 16 would do, but the zeros around a scan count
+BRAIN_HU = (0, 80)  # what is kept of CT
+UNIT = 255  # intensity that the general network calls 1
+BRIGHTEST = 128  # intensity at which its volumes are cut
+SWOOP_MM = np.array((1.5, 1.5, 5))  # voxels that the two-channel network was trained for
+SAME_MM = 1e-3  # float32 headers
+
+Run = Callable[..., np.ndarray]
+
+
+def synthesize(
+    observations: Sequence[Observation],
+    grid: Grid,
+    *,
+    network: UNet,
+    ct: bool = False,
+    flip: bool = True,
+    precision: str = 'auto',
+    tiling: Tiling | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> Synthesis:
+    """Make a 1 mm T1w volume of the scan or scans that the network takes.
+
+    A network of one input channel gets the reference, one of two the first T1w and the first T2w.
+
+    Parameters
+    ----------
+    observations
+        The exam, reference first.
+    grid
+        Output grid of the exam. The volume lies on the authors' own 1 mm grid all the same; a
+        warning tells where the two differ.
+    network
+        With its weights, on the device that shall run it.
+    ct
+        Whether the scan is CT in Hounsfield units.
+    flip
+        Whether the general network's result is averaged with that of the flipped scan.
+    precision, tiling
+        See `predict`.
+    weights
+        What provenance should tell of the weights.
+    """
+    run = partial(_run, network, precision=precision, tiling=tiling)
+    if network.in_channels == 1:
+        used, reason = [observations[0]], 'the general network takes one scan: the reference'
+        voxels, own = run_general(used[0], run, ct=ct, flip=flip)
+    else:
+        used, reason = find_pair(observations, ct), 'the network takes a T1w and a T2w'
+        voxels, own = run_pair(used[0], used[1], run)
+    device = next(network.parameters()).device
+    facts = {
+        'scans': [observation.contrast for observation in used],
+        'scans_reason': reason,
+        'ct': ct,
+        'flip_averaging': flip and len(used) == 1,
+        'precision': fastest_precision(device) if precision == 'auto' else precision,
+        **(weights or {}),
+    }
+    return Synthesis((Product('T1w', 'published', voxels, own),), facts, _doubts(used, own, grid))
+
+
+def _run(
+    network: UNet, channels: np.ndarray, *, flip: bool, precision: str, tiling: Tiling | None
+) -> np.ndarray:
+    """Predict ``(I, J, K)`` from channels ``(C, I, J, K)``."""
+    volume = torch.from_numpy(channels)[None]
+    output = predict(
+        network, volume, multiple=MULTIPLE, flip=flip, precision=precision, tiling=tiling
+    )
+    return output[0, 0].numpy()
+
+
+def run_general(scan: Observation, run: Run, *, ct: bool, flip: bool) -> tuple[np.ndarray, Grid]:
+    """Apply the general network: intensities from 0 to 128, white matter around 110."""
+    voxels = scan.voxels.clip(*BRAIN_HU) if ct else scan.voxels
+    image, own = resample_1mm(voxels, scan.grid)
+    raw = run(rescale(image)[None], flip=flip)
+    return (UNIT * raw).clip(0, BRIGHTEST), moved(own, scan.scan2ref)
+
+
+def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, Grid]:
+    """Apply the two-channel network, which adds to the T1w: intensities in units of the T1w."""
+    image, own = resample_1mm(t1w.voxels, t1w.grid)
+    t1w2t2w = np.linalg.inv(t2w.scan2ref) @ t1w.scan2ref
+    other = affine_transform(
+        t2w.voxels, vox2vox(own, t2w.grid, t1w2t2w), output_shape=own.shape, order=1
+    )
+    low, high = intensity_range(image)
+    first, second = rescale(image, 3), rescale(other, 2)  # the factors are those of its training
+    residual = run(np.stack([first, second]), flip=False)
+    voxels = low + (high - low) / 3 * (residual + first)
+    return voxels.clip(min=0).astype(np.float32), moved(own, t1w.scan2ref)
+
+
+def find_pair(observations: Sequence[Observation], ct: bool) -> list[Observation]:
+    """Find the first T1w and the first T2w of an exam."""
+    if ct:
+        raise ValueError('The two-channel network takes MRI only; CT needs the general network')
+    contrasts = [observation.contrast for observation in observations]
+    if 'T1w' not in contrasts or 'T2w' not in contrasts:
+        raise ValueError(
+            f'The two-channel network takes a T1w and a T2w, the exam has {", ".join(contrasts)}; '
+            'give the weights of the general network'
+        )
+    return [observations[contrasts.index(contrast)] for contrast in ('T1w', 'T2w')]
+
+
+def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
+    """Interpolate linearly to 1 mm along the scan's own axes, then put these in R, A, S order.
+
+    Axes of 1 mm and less are smoothed by 0.25 mm (sd). The outer face of the first voxel stays;
+    how many voxels follow depends on rounding, and is computed as the authors' code does: 15
+    slices of 4.2 mm, a number that float32 stores as 4.1999998 or 4.2000003, make 63 or 64.
+
+    Returns
+    -------
+    image, grid
+        float32, and where it lies.
+    """
+    zoom = grid.spacing
+    image = gaussian_filter(voxels.astype(np.float32), np.where(zoom > 1, 0, 0.25 / zoom))
+    for axis, (size, factor) in enumerate(zip(voxels.shape, zoom, strict=True)):
+        start, step = -(factor - 1) / (2 * factor), 1 / factor
+        positions = np.arange(start, start + step * np.ceil(size * factor), step)
+        image = interpolate_axis(image, positions.clip(0, size - 1), axis)
+    vox2ras = grid.vox2ras.copy()
+    vox2ras[:3, :3] /= zoom
+    vox2ras[:3, 3] -= vox2ras[:3, :3] @ (0.5 * (zoom - 1))
+    i, j, k = image.shape
+    return _in_ras_order(image, Grid((i, j, k), vox2ras))
+
+
+def interpolate_axis(voxels: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+    """Interpolate linearly along one axis at ``positions`` from 0 to its last index."""
+    below = np.floor(positions).astype(int)
+    above = np.minimum(below + 1, voxels.shape[axis] - 1)
+    weight = np.expand_dims(positions - below, tuple({0, 1, 2} - {axis})).astype(voxels.dtype)
+    return voxels.take(below, axis) * (1 - weight) + voxels.take(above, axis) * weight
+
+
+def _in_ras_order(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
+    """Permute and flip axes so that they run R, A, S."""
+    axes, signs = axis_order(grid.vox2ras)
+    flips = tuple(slice(None, None, int(sign)) for sign in signs)
+    return np.ascontiguousarray(voxels.transpose(axes)[flips]), in_ras_order(grid)
+
+
+def moved(grid: Grid, scan2ref: np.ndarray) -> Grid:
+    """Carry a grid from a scan's RAS+ mm to the reference's."""
+    return Grid(grid.shape, scan2ref @ grid.vox2ras)
+
+
+def _doubts(used: Sequence[Observation], own: Grid, grid: Grid) -> tuple[str, ...]:
+    """Tell what a reader of the result should know."""
+    doubts = []
+    if not np.allclose(own.vox2ras, grid.vox2ras, atol=SAME_MM):
+        doubts.append(
+            'The volume lies on the 1 mm grid of the published command, not on the output grid '
+            'that was asked for.'
+        )
+    if len(used) == 2 and any(
+        not np.allclose(np.sort(scan.grid.spacing), SWOOP_MM, rtol=0.2) for scan in used
+    ):
+        spacings = ' and '.join(
+            ' x '.join(f'{size:.1f}' for size in scan.grid.spacing) for scan in used
+        )
+        doubts.append(
+            'The two-channel network was trained on scans of 1.5 x 1.5 x 5 mm; these have '
+            f'{spacings} mm.'
+        )
+    return tuple(doubts)

@@ -1,0 +1,245 @@
+"""One network for exams of any scans: a shared encoder, a fusion per level, one decoder.
+
+    scan 1 -> encoder --.
+    scan 2 -> encoder ----> fusion at every level -> decoder -> T1w, its spread, segmentation
+    scan N -> encoder --'
+
+Its laws: the order of the scans changes nothing (but for the residual on the first one), and a
+scan that measured nothing (reliability 0 everywhere) changes nothing. Nothing in it looks at
+statistics over the volume, so that a tile gives what the whole volume gives.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SCAN_CHANNELS = 2  # image, reliability
+LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
+
+
+class Prediction(NamedTuple):
+    """What a network says of every voxel.
+
+    Parameters
+    ----------
+    t1w
+        ``(B, 1, I, J, K)``.
+    log_scale
+        ``(B, 1, I, J, K)``: natural logarithm of the Laplace scale of the T1w; None without it.
+    logits
+        ``(B, L, I, J, K)`` of the segmentation; None without it.
+    """
+
+    t1w: Tensor
+    log_scale: Tensor | None = None
+    logits: Tensor | None = None
+
+
+def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
+    """Tell the channels of an output ``(B, 1 + has_scale + classes, I, J, K)`` apart."""
+    t1w, scale, logits = output.float().split([1, int(has_scale), classes], 1)
+    log_scale = torch.logaddexp(scale, scale.new_tensor(LOWEST_LOG_SCALE))
+    return Prediction(t1w, log_scale if has_scale else None, logits if classes else None)
+
+
+class ExamUNet(nn.Module):
+    """Turn the scans of an exam into one T1w, with uncertainty and segmentation.
+
+    Parameters
+    ----------
+    features
+        At the finest level; they double with every level.
+    levels
+        Resolutions; each but the first halves the voxels of the one before.
+    stride
+        1 works at the resolution of the input. 2 folds 2x2x2 voxels into channels first and
+        unfolds them last: an eighth of the voxels, the same input and output.
+    classes
+        Of the segmentation; 0 for none.
+    has_scale
+        Whether to predict the Laplace scale.
+    is_residual
+        Whether the T1w is predicted as a difference from the first scan.
+    """
+
+    def __init__(
+        self,
+        features: int = 32,
+        levels: int = 4,
+        stride: int = 2,
+        classes: int = 0,
+        has_scale: bool = True,
+        is_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        if stride not in (1, 2):
+            raise ValueError(f'ExamUNet works at a stride of 1 or 2, not {stride}')
+        widths = [features * 2**level for level in range(levels)]
+        self.stride, self.is_residual = stride, is_residual
+        self.has_scale, self.classes = has_scale, classes
+        self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths)
+        self.fusions = nn.ModuleList(Fusion(width) for width in widths)
+        self.decoder = Decoder(widths)
+        self.head = nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def multiple(self) -> int:
+        """What the input's sides must be multiples of."""
+        return self.stride * 2 ** (len(self.fusions) - 1)
+
+    def forward(self, scans: Tensor, reliability: Tensor) -> Prediction:
+        """Predict from all scans at once.
+
+        Parameters
+        ----------
+        scans
+            ``(B, N, I, J, K)`` intensities in [0, 1], the reference first.
+        reliability
+            ``(B, N, I, J, K)`` in [0, 1]; a scan that is 0 everywhere is absent.
+        """
+        self._check(scans, reliability)
+        encoded = [
+            self.encoder(fold(torch.stack([image, trust], 1), self.stride))
+            for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
+        ]
+        by_level = [torch.stack(level, 1) for level in zip(*encoded, strict=True)]
+        trusts = self._pyramid(reliability)
+        fused = [
+            fuse(features, trust)
+            for fuse, features, trust in zip(self.fusions, by_level, trusts, strict=True)
+        ]
+        output = unfold(self.head(self.decoder(fused)), self.stride)
+        prediction = split_output(output, self.has_scale, self.classes)
+        if not self.is_residual:
+            return prediction
+        return prediction._replace(t1w=prediction.t1w + scans[:, :1])
+
+    def _pyramid(self, reliability: Tensor) -> list[Tensor]:
+        """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
+        steps = [self.stride, *(2 for _ in range(len(self.fusions) - 1))]
+        levels = [reliability]
+        for step in steps:
+            levels.append(functional.avg_pool3d(levels[-1], step))
+        return levels[1:]
+
+    def _check(self, scans: Tensor, reliability: Tensor) -> None:
+        if scans.shape != reliability.shape:
+            raise ValueError(
+                f'Each scan needs its reliability map: {tuple(scans.shape)} scans, '
+                f'{tuple(reliability.shape)} maps'
+            )
+        if any(side % self.multiple for side in scans.shape[2:]):
+            raise ValueError(
+                f'A volume of {tuple(scans.shape[2:])} cannot be halved as often as this network '
+                f'does: pad its sides to multiples of {self.multiple}'
+            )
+
+
+class Encoder(nn.Module):
+    """Features of one scan at every level, the same for every scan."""
+
+    def __init__(self, channels: int, widths: list[int]) -> None:
+        super().__init__()
+        inputs = [channels, *widths[:-1]]
+        self.entries = nn.ModuleList(
+            nn.Conv3d(before, width, 3, padding=1)
+            for before, width in zip(inputs, widths, strict=True)
+        )
+        self.blocks = nn.ModuleList(Block(width) for width in widths)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """From ``(B, C, i, j, k)`` to a tensor per level, ``(B, F, i / 2^l, ...)``."""
+        levels: list[Tensor] = []
+        for entry, block in zip(self.entries, self.blocks, strict=True):
+            x = block(entry(functional.max_pool3d(x, 2) if levels else x))
+            levels.append(x)
+        return levels
+
+
+class Fusion(nn.Module):
+    """Join the scans voxel by voxel, channel by channel.
+
+    Each scan bids for each channel with a learned function of its features and its reliability
+    there; the softmax over the scans that are present weighs their features. One scan passes
+    unchanged, whatever it bids.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.bid = nn.Conv3d(width + 1, width, 1)
+
+    def forward(self, features: Tensor, reliability: Tensor) -> Tensor:
+        """``(B, N, F, i, j, k)`` and ``(B, N, i, j, k)`` to ``(B, F, i, j, k)``."""
+        is_absent = reliability.amax((2, 3, 4)) == 0
+        known = torch.cat([features, reliability[:, :, None].to(features)], 2).flatten(0, 1)
+        bids = self.bid(known).unflatten(0, features.shape[:2]).float()
+        lowest = torch.finfo(bids.dtype).min  # exp() of it is exactly 0 beside any other bid
+        bids = bids.masked_fill(is_absent[:, :, None, None, None, None], lowest)
+        return (bids.softmax(1).to(features) * features).sum(1)
+
+
+class Decoder(nn.Module):
+    """From the coarsest level back to the finest."""
+
+    def __init__(self, widths: list[int]) -> None:
+        super().__init__()
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.skips = nn.ModuleList(nn.Conv3d(fine, fine, 3, padding=1) for fine, _ in pairs)
+        self.rises = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in pairs)
+        self.blocks = nn.ModuleList(Block(fine) for fine, _ in pairs)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """From a tensor per level to ``(B, F, i, j, k)`` at the finest."""
+        *finer, x = levels
+        for level in reversed(range(len(finer))):
+            risen = functional.interpolate(self.rises[level](x), scale_factor=2.0)
+            x = self.blocks[level](self.skips[level](finer[level]) + risen)
+        return x
+
+
+class Block(nn.Module):
+    """Two convolutions beside an identity; each voxel's features are normalised first.
+
+    Normalising over the channels of a voxel, not over the volume, keeps a voxel independent of
+    the field of view. The first pass through a new block is the identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Conv3d(width, width, 3, padding=1)
+        self.second = nn.Conv3d(width, width, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, F, i, j, k)`` to the same."""
+        normal = self.norm(x.movedim(1, -1)).movedim(-1, 1).to(x.dtype)
+        return x + self.second(functional.gelu(self.first(normal)))
+
+
+def fold(volume: Tensor, stride: int) -> Tensor:
+    """Fold blocks of voxels into channels: ``(B, C, I, J, K)`` to ``(B, C s^3, I/s, J/s, K/s)``."""
+    if stride == 1:
+        return volume
+    for axis in (2, 3, 4):
+        volume = volume.unflatten(axis, (-1, stride))
+        volume = volume.movedim(axis + 1, 2).flatten(1, 2)
+    return volume
+
+
+def unfold(channels: Tensor, stride: int) -> Tensor:
+    """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
+    if stride == 1:
+        return channels
+    for axis in (4, 3, 2):
+        channels = channels.unflatten(1, (-1, stride))
+        channels = channels.movedim(2, axis + 1).flatten(axis, axis + 1)
+    return channels

@@ -1,0 +1,215 @@
+"""The report of an exam, gathered from its outputs and the scans that they come from.
+
+Nothing else is needed, so that a report can be written anew at any time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from bids_synthsr.data.exam import Scan
+from bids_synthsr.dataset.derivatives import ExamDerivatives, sidecar_of
+from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.dataset.records import Record, read_steps
+from bids_synthsr.dataset.scans import load_scan
+from bids_synthsr.dataset.selection import Row, read_selection
+from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
+from bids_synthsr.reports.content import (
+    AlignedPair,
+    ExamReport,
+    Failure,
+    Role,
+    SelectionRow,
+    Step,
+    Volume,
+)
+
+HEX_SHOWN = 12  # digits of a SHA-256 that tell files apart for a reader
+
+
+def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]) -> ExamReport:
+    """Gather what the report of a finished exam shows.
+
+    Parameters
+    ----------
+    place
+        Where its outputs lie.
+    record
+        What was done.
+    scans
+        Its scans, judged by their headers.
+    """
+    rows = read_selection(place.selection)
+    names = used_names(rows)
+    natives = list(_natives(names, scans))
+    outputs = list(_outputs(place, record))
+    main = _read_json(sidecar_of(_products(place, record)[0]))
+    run = read_run(place, record.run_uuid)
+    facts = method_facts(run, main, rows)
+    return ExamReport(
+        label=place.label,
+        state='warned' if record.warnings else 'complete',
+        summary=summary_text(facts),
+        warnings=record.warnings,
+        selection=selection_rows(rows),
+        natives=tuple(natives),
+        pairs=tuple(_pairs(place, natives)),
+        reliability=tuple(Volume(name, *load_volume(place.reliability(name))) for name in names),
+        outputs=tuple(outputs),
+        baseline=_baseline(natives[0], outputs[0]),
+        steps=steps_of(place, record.run_uuid),
+        provenance=_provenance(run, main, record),
+        methods=methods_text(facts),
+    )
+
+
+def collect_failure(
+    place: ExamDerivatives, record: Record, rows: Sequence[Row], failure: Failure
+) -> ExamReport:
+    """Gather what can be told of an exam that failed.
+
+    Parameters
+    ----------
+    place
+        Where its outputs would lie.
+    record
+        How it ended.
+    rows
+        Its selection table as far as it is known.
+    failure
+        What stopped it.
+    """
+    run = read_run(place, record.run_uuid)
+    return ExamReport(
+        label=place.label,
+        state='failed',
+        selection=selection_rows(rows),
+        steps=steps_of(place, record.run_uuid),
+        provenance=_provenance(run, {}, record),
+        failures=(failure,),
+    )
+
+
+def used_names(rows: Iterable[Row]) -> list[str]:
+    """Names of the scans that were used, the reference first."""
+    used = [row for row in rows if row['role'] != 'left out']
+    return [row['scan'] for row in sorted(used, key=lambda row: row['role'] != 'reference')]
+
+
+def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
+    """Show the selection table."""
+    return tuple(
+        SelectionRow(
+            row['scan'],
+            cast(Role, row['role']),
+            row['reason'],
+            row['file'],
+            row['orientation'],
+            row['voxels'],
+            row['voxel_size_mm'],
+            (row['warnings'],) if row['warnings'] else (),
+        )
+        for row in rows
+    )
+
+
+def read_run(place: ExamDerivatives, run_uuid: str) -> Mapping[str, Any]:
+    """Read command, settings, versions and machine of a run; empty where its logs are gone."""
+    path = place.dataset.run_facts(run_uuid)
+    return _read_json(path) if path.is_file() else {}
+
+
+def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[Step, ...]:
+    """Show what the steps of the work cost."""
+    steps = read_steps(place.dataset.steps(run_uuid), place.label)
+    return tuple(Step(step.name, step.seconds, step.mem_peak_gb) for step in steps)
+
+
+def method_facts(
+    run: Mapping[str, Any], main: Mapping[str, Any], rows: Sequence[Row] = ()
+) -> MethodFacts:
+    """Tell what the methods text of an exam, or without ``rows`` of a run, depends on."""
+    settings, details = run.get('settings', {}), main.get('MethodDetails', {})
+    by_name = {row['scan']: row for row in rows}
+    names = used_names(rows)
+    weights = details.get('weights_sha256', '')[:HEX_SHOWN]
+    return MethodFacts(
+        method=main.get('Method') or settings.get('method', ''),
+        contrasts=tuple(by_name[name]['suffix'] for name in names),
+        used=tuple(details.get('used', ())),
+        reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
+        spacing=settings.get('output_resolution', 1.0),
+        fov=settings.get('fov', 'reference'),
+        weights=f'{details["weights"]}, SHA-256 {weights}' if weights else '',
+        versions=run.get('versions', {}),
+    )
+
+
+def _clause(sentence: str) -> str:
+    """Make a clause of a sentence."""
+    return sentence[:1].lower() + sentence[1:].rstrip('.')
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _natives(names: Sequence[str], scans: Iterable[Scan]) -> Iterator[Volume]:
+    """Load the scans that were used, as acquired."""
+    by_name = {scan.name: scan for scan in reversed([*scans])}
+    for name in names:
+        scan, voxels = load_scan(by_name[name])
+        if voxels is not None and scan.grid is not None and scan.acquisition is not None:
+            yield Volume(name, voxels, scan.grid, scan.acquisition.slice_axis)
+
+
+def _products(place: ExamDerivatives, record: Record) -> list[Path]:
+    """Find the volumes that the method made: their sidecars say that they are synthetic."""
+    root = place.dataset.root
+    images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
+    return [path for path in images if _read_json(sidecar_of(path)).get('Synthetic')]
+
+
+def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:
+    """Load what the method made."""
+    for path in _products(place, record):
+        suffix = path.name.removesuffix('.nii.gz').rpartition('_')[2]
+        yield Volume(f'Output {suffix}', *load_volume(path))
+
+
+def _pairs(place: ExamDerivatives, natives: Sequence[Volume]) -> Iterator[AlignedPair]:
+    """Show every moved scan before and after."""
+    reference, grid = load_volume(place.resampled(natives[0].name))
+    for scan in natives[1:]:
+        fit = _read_json(place.transform(scan.name).with_suffix('.json'))['Fit']
+        yield AlignedPair(
+            scan.name,
+            grid,
+            reference,
+            resample(scan.voxels, scan.grid, grid),
+            load_volume(place.resampled(scan.name))[0],
+            fit['similarity_before'],
+            fit['similarity_after'],
+            fit['displacement'],
+            fit['rotation_deg'],
+            fit['overlap'],
+            fit['reason'],
+        )
+
+
+def _baseline(reference: Volume, main: Volume) -> Volume:
+    """Interpolate the reference by cubic splines, as what the output must surpass."""
+    voxels = resample(reference.voxels, reference.grid, main.grid, order=3)
+    return Volume(f'Cubic interpolation of {reference.name}', voxels, main.grid)
+
+
+def _provenance(run: Mapping[str, Any], main: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """Tell where the outputs come from."""
+    details = {'Method': main.get('Method'), 'Details': main.get('MethodDetails')}
+    return {**run, **{key: value for key, value in details.items() if value}} | {
+        'run': record.run_uuid
+    }

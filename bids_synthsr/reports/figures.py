@@ -1,0 +1,300 @@
+"""Arrays in, matplotlib figures out. No state is shared: no pyplot, no open figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.imaging.head import otsu_threshold
+from bids_synthsr.reports.screen import (
+    PLANES,
+    Panel,
+    Screen,
+    cropped,
+    head_box,
+    slice_panel,
+    slice_positions,
+    to_screen,
+    window_of,
+)
+
+WIDTH_PX = 1500  # of a mosaic: sharp on a page that is at most 1200 CSS pixels wide
+THUMBNAIL_PX = 720  # of one that stands beside another
+GAP_PX = 4
+GAP_GREY = 40
+DPI = 100
+LETTER_PT = 11
+THUMBNAIL_PT = 15  # a thumbnail is shown at half its size
+LETTER_COLOR = '#ffd166'
+CAPTION_COLOR = '#e8e8e8'
+CONTOUR_COLOR = '#ff5fa2'
+CONTOUR_SD = 1.2  # mm: blur under the contours, so that noise makes no islands
+INK = '#123456'  # stands for the colour of the page's text: see `embedding.svg`
+LINE_COLORS = ('#3b82d6', '#e07b39', '#2e9e6b', '#b065d0', '#c9a227', '#5f7f8f')
+BINS, BRIGHTEST = 75, 150  # of a histogram: number, and percent of white at its end
+NATIVE_SLICES, OUTPUT_SLICES = 10, 5
+DETAIL = 80.0  # mm of a reliability map that are shown
+OUTLINE = [withStroke(linewidth=2, foreground='black')]
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Panels laid out in rows of equal cells at one scale.
+
+    Parameters
+    ----------
+    pixels
+        ``(H, W, 3)`` uint8.
+    corners
+        Left and top pixel, width and height of each panel.
+    px_per_mm
+        Scale of all panels.
+    """
+
+    pixels: np.ndarray
+    corners: tuple[tuple[int, int, int, int], ...]
+    px_per_mm: float
+
+
+def tile(panels: Sequence[Panel], columns: int, width: int = WIDTH_PX) -> Tiling:
+    """Lay panels out from left to right and top to bottom, each in the middle of its cell.
+
+    A column is as wide as its widest panel, a row as tall as its tallest; all have one scale,
+    which makes the whole ``width`` pixels wide.
+    """
+    columns = min(columns, len(panels))
+    sizes = np.array([panel.size for panel in panels])
+    wide = [sizes[column::columns, 1].max() for column in range(columns)]
+    tall = [sizes[first : first + columns, 0].max() for first in range(0, len(panels), columns)]
+    scale = float((width - (columns - 1) * GAP_PX) / sum(wide))
+    lefts, tops = _edges(wide, scale), _edges(tall, scale)
+    pixels = np.full((tops[-1] - GAP_PX, lefts[-1] - GAP_PX, 3), GAP_GREY, np.uint8)
+    corners = []
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, columns)
+        cell = np.s_[
+            tops[row] : tops[row + 1] - GAP_PX, lefts[column] : lefts[column + 1] - GAP_PX
+        ]
+        pixels[cell] = 0
+        drawn = _scaled(panel, scale)
+        free = np.subtract(pixels[cell].shape, drawn.shape) // 2
+        top, left = int(tops[row] + free[0]), int(lefts[column] + free[1])
+        pixels[top : top + len(drawn), left : left + len(drawn[0])] = drawn
+        corners.append((left, top, len(drawn[0]), len(drawn)))
+    return Tiling(pixels, tuple(corners), scale)
+
+
+def _edges(sizes: Sequence[float], scale: float) -> np.ndarray:
+    """Pixels where cells of these sizes (mm) begin, and where a further one would."""
+    return np.cumsum([0, *(int(scale * size) + GAP_PX for size in sizes)])
+
+
+def _scaled(panel: Panel, scale: float) -> np.ndarray:
+    """Draw a panel at ``scale`` pixels per mm, ``(H, W, 3)``."""
+    height, width = (max(1, int(scale * size)) for size in panel.size)
+    image = Image.fromarray(panel.pixels).convert('RGB')
+    # the mean over the area of a pixel: keeps thick slices visible as blocks
+    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+
+
+def mosaic(
+    panels: Sequence[Panel], columns: int, width: int = WIDTH_PX, letter_pt: float = LETTER_PT
+) -> Figure:
+    """Draw panels at one scale, with captions and the letters of their edges."""
+    tiling = tile(panels, columns, width)
+    figure = _figure_of(tiling)
+    figure.figimage(tiling.pixels)
+    for panel, corner in zip(panels, tiling.corners, strict=True):
+        _draw_letters(figure, panel, corner, letter_pt)
+    return figure
+
+
+def _figure_of(tiling: Tiling) -> Figure:
+    height, width = tiling.pixels.shape[:2]
+    return Figure((width / DPI, height / DPI), DPI, facecolor='black')
+
+
+def _draw_letters(
+    figure: Figure, panel: Panel, corner: tuple[int, int, int, int], letter_pt: float
+) -> None:
+    """Write the letters inside the edges of a panel and its caption in the lower left corner."""
+    left, top, width, height = corner
+    places = [
+        (left + 4, top + height / 2, 'left', 'center', panel.edges[0], LETTER_COLOR),
+        (left + width - 4, top + height / 2, 'right', 'center', panel.edges[1], LETTER_COLOR),
+        (left + width / 2, top + 4, 'center', 'top', panel.edges[2], LETTER_COLOR),
+        (left + width / 2, top + height - 3, 'center', 'bottom', panel.edges[3], LETTER_COLOR),
+        (left + 4, top + height - 3, 'left', 'bottom', panel.caption, CAPTION_COLOR),
+    ]
+    style: dict[str, Any] = {'fontsize': letter_pt, 'fontweight': 'bold', 'path_effects': OUTLINE}
+    size_px = figure.get_size_inches() * DPI
+    for x, y, ha, va, text, color in places:
+        figure.text(x / size_px[0], 1 - y / size_px[1], text, ha=ha, va=va, color=color, **style)
+
+
+def contours(panels: Sequence[Panel], columns: int) -> Figure:
+    """Draw the outlines of the panels' bright parts on a transparent ground, to lay over others.
+
+    The panels stand where `mosaic` draws panels of the same sizes.
+    """
+    tiling = tile(panels, columns)
+    figure = _figure_of(tiling)
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    grey = gaussian_filter(tiling.pixels[..., 0].astype(np.float32), CONTOUR_SD * tiling.px_per_mm)
+    level = otsu_threshold(tiling.pixels[::2, ::2, 0])
+    if grey.min() < level < grey.max():
+        axes.contour(grey, [level], colors=CONTOUR_COLOR, linewidths=1.0)
+    axes.set_xlim(-0.5, grey.shape[1] - 0.5)
+    axes.set_ylim(grey.shape[0] - 0.5, -0.5)
+    return figure
+
+
+def acquired_slices(voxels: np.ndarray, grid: Grid, slice_axis: int | None) -> Figure:
+    """Show slices of a scan as acquired, and the two planes across them with its true voxels.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` on ``grid``.
+    slice_axis
+        Voxel axis across the slices; None takes the coarsest.
+    """
+    screen, window = to_screen(voxels, grid), window_of(voxels)
+    acquired = int(np.argmax(grid.spacing)) if slice_axis is None else slice_axis
+    axis = screen.axes.index(acquired)
+    panels = []
+    for index in slice_positions(screen, axis, NATIVE_SLICES):
+        caption = f'{_file_index(screen, grid, axis, index) + 1} / {grid.shape[acquired]}'
+        panels.append(slice_panel(screen, axis, index, window, caption))
+    for other in range(3):
+        if other != axis:
+            (index,) = slice_positions(screen, other, 1)
+            panels.append(slice_panel(screen, other, index, window, PLANES[other]))
+    return mosaic(panels, columns=6)
+
+
+def _file_index(screen: Screen, grid: Grid, axis: int, index: int) -> int:
+    """Index that a slice of the screen has in the file."""
+    screen2vox = np.linalg.inv(grid.vox2ras) @ screen.vox2ras
+    source = screen.axes[axis]
+    return round(screen2vox[source, axis] * index + screen2vox[source, 3])
+
+
+def overview(voxels: np.ndarray, guide: np.ndarray, grid: Grid) -> Figure:
+    """Show two axial, a coronal and a sagittal slice.
+
+    Parameters
+    ----------
+    guide
+        Volume on the same grid whose head decides which slices and which part of them are shown.
+    """
+    return mosaic(_overview_panels(voxels, guide, grid), columns=4)
+
+
+def outline(voxels: np.ndarray, grid: Grid) -> Figure:
+    """Draw what `overview` shows of its guide as contours, to lay over any such overview."""
+    return contours(_overview_panels(voxels, voxels, grid), columns=4)
+
+
+def _overview_panels(voxels: np.ndarray, guide: np.ndarray, grid: Grid) -> list[Panel]:
+    box = head_box(to_screen(guide, grid))
+    shown, guiding = (cropped(to_screen(volume, grid), box) for volume in (voxels, guide))
+    window = window_of(voxels)
+    return [
+        slice_panel(shown, axis, index, window)
+        for axis, count in ((2, 2), (1, 1), (0, 1))
+        for index in slice_positions(guiding, axis, count)
+    ]
+
+
+def rows_of_slices(volumes: Sequence[np.ndarray], grid: Grid, axis: int) -> Figure:
+    """Show the same slices of volumes on one grid, a row for each volume.
+
+    Parameters
+    ----------
+    volumes
+        The head in the first decides which slices and which part of them are shown.
+    axis
+        Screen axis across the slices: an index of `PLANES`.
+    """
+    box = head_box(to_screen(volumes[0], grid))
+    screens = [cropped(to_screen(voxels, grid), box) for voxels in volumes]
+    positions = slice_positions(screens[0], axis, OUTPUT_SLICES)
+    panels = [
+        slice_panel(screen, axis, index, window_of(voxels))
+        for screen, voxels in zip(screens, volumes, strict=True)
+        for index in positions
+    ]
+    return mosaic(panels, columns=len(positions))
+
+
+def reliability_map(voxels: np.ndarray, grid: Grid) -> Figure:
+    """Show the middle `DETAIL` of a map in [0, 1] in each plane: dark 0, bright 1.
+
+    A small picture of the whole map would show moiré in place of its planes.
+    """
+    screen = to_screen(voxels, grid)
+    box = [_middle(*at) for at in zip(screen.voxels.shape, screen.spacing, strict=True)]
+    screen = cropped(screen, (box[0], box[1], box[2]))
+    panels = []
+    for axis in (2, 1, 0):
+        panel = slice_panel(screen, axis, screen.voxels.shape[axis] // 2, (0.0, 1.0))
+        colors = (colormaps['cividis'](panel.pixels)[..., :3] * 255).astype(np.uint8)
+        panels.append(Panel(colors, panel.size, panel.edges))
+    return mosaic(panels, 3, THUMBNAIL_PX, THUMBNAIL_PT)
+
+
+def _middle(count: int, spacing: float) -> slice:
+    """Find the voxels in the middle `DETAIL` of an axis."""
+    margin = max(0, round((count - DETAIL / spacing) / 2))
+    return slice(margin, count - margin)
+
+
+def histograms(volumes: Mapping[str, np.ndarray]) -> Figure:
+    """Draw how the intensities of volumes are distributed, each relative to what is shown white.
+
+    Background, that is what is darker than half the threshold between dark and bright, is left
+    out.
+    """
+    figure = Figure((8, 2.8), facecolor='none')
+    axes = figure.add_axes((0.02, 0.17, 0.96, 0.8), facecolor='none')
+    edges = np.linspace(0, BRIGHTEST, BINS + 1)
+    for number, (name, voxels) in enumerate(volumes.items()):
+        share = _share_by_intensity(voxels, edges)
+        color = LINE_COLORS[number % len(LINE_COLORS)]
+        style = '-' if number < len(LINE_COLORS) else '--'
+        axes.plot((edges[:-1] + edges[1:]) / 2, share, style, color=color, label=name)
+    axes.set_xlabel('intensity, % of what the pictures show white', color=INK)
+    axes.set_yticks([])
+    axes.tick_params(colors=INK)
+    axes.spines[['top', 'right', 'left']].set_visible(False)
+    axes.spines['bottom'].set_color(INK)
+    axes.set_xlim(0, BRIGHTEST)
+    axes.set_ylim(0)
+    for text in axes.legend(frameon=False, labelcolor=INK).get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def _share_by_intensity(voxels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Share of the voxels between the edges, which are percent of white."""
+    step = math.ceil(np.cbrt(voxels.size / 1e6))
+    black, white = window_of(voxels)
+    percent = (voxels[::step, ::step, ::step] - black) * (100 / (white - black))
+    percent = percent[np.isfinite(percent)]
+    if percent.size and percent.min() < percent.max():
+        percent = percent[percent > otsu_threshold(percent) / 2]
+    counts, _ = np.histogram(percent, edges)
+    return counts / max(1, counts.sum())

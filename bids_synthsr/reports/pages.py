@@ -1,0 +1,290 @@
+"""The pages: of an exam, from a list of sections, and the index of a data set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.reports import embedding, figures
+from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume, product_text
+from bids_synthsr.reports.screen import PLANES, cropped, edge_letters, head_box, to_screen
+
+STATES = {
+    'complete': 'Complete',
+    'warned': 'Complete, with warnings',
+    'failed': 'Failed',
+    'planned': 'Planned, nothing computed',
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure inside the page.
+
+    Parameters
+    ----------
+    drawing
+        ``data:`` address of an image, or an SVG element.
+    alt
+        What it shows, for those who do not see it.
+    title, caption
+        Above and below it.
+    """
+
+    drawing: str
+    alt: str
+    title: str = ''
+    caption: str = ''
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Pictures of a pair that lie on top of each other: ``layers`` by what they show."""
+
+    pair: AlignedPair
+    layers: Mapping[str, str]
+    contours: str
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Volumes on one grid for the slice viewer.
+
+    Parameters
+    ----------
+    names, sprites
+        Of the volumes.
+    spacing
+        Of a voxel along the three screen axes, mm.
+    screen2ras
+        Rows of the affine from screen indices to RAS+ mm.
+    edges
+        Letters at the edges by plane.
+    """
+
+    names: tuple[str, ...]
+    sprites: tuple[embedding.Sprite, ...]
+    spacing: tuple[float, float, float]
+    screen2ras: tuple[tuple[float, ...], ...]
+    edges: Mapping[str, tuple[str, str, str, str]]
+
+
+def acquired_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show each scan as acquired."""
+    for volume in report.natives:
+        figure = figures.acquired_slices(volume.voxels, volume.grid, volume.slice_axis)
+        yield Picture(
+            embedding.jpeg(figure),
+            f'Slices of {volume.name} as acquired, and the two planes across them.',
+            volume.name,
+            f'{product_text(volume.grid.shape)} voxels of {product_text(volume.grid.spacing)} mm. '
+            'Numbers count the slices as stored in the file.',
+        )
+
+
+def alignments(report: ExamReport) -> Iterator[Alignment]:
+    """Show each moved scan before and after, over the reference."""
+    for pair in report.pairs:
+        volumes = {'reference': pair.reference, 'before': pair.before, 'after': pair.after}
+        layers = {
+            name: embedding.jpeg(figures.overview(voxels, pair.reference, pair.grid))
+            for name, voxels in volumes.items()
+        }
+        contours = embedding.png(figures.outline(pair.reference, pair.grid))
+        yield Alignment(pair, layers, contours)
+
+
+def reliability_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show where each scan measured."""
+    for volume in report.reliability:
+        yield Picture(
+            embedding.png(figures.reliability_map(volume.voxels, volume.grid)),
+            f'Reliability map of {volume.name} in three planes.',
+            volume.name,
+        )
+
+
+def viewers(report: ExamReport) -> Iterator[Viewer]:
+    """Let the reader move through the outputs and the baseline."""
+    volumes = [*report.outputs[:1], *_baseline(report), *report.outputs[1:]]
+    shown = [volume for volume in volumes if volume.grid == volumes[0].grid]
+    box = head_box(to_screen(shown[0].voxels, shown[0].grid))
+    screens = [
+        embedding.thinned(cropped(to_screen(volume.voxels, volume.grid), box)) for volume in shown
+    ]
+    yield Viewer(
+        tuple(volume.name for volume in shown),
+        tuple(embedding.sprite(screen) for screen in screens),
+        tuple(float(step) for step in screens[0].spacing),  # type: ignore[arg-type]
+        tuple(tuple(row) for row in screens[0].vox2ras[:3].tolist()),
+        {plane: edge_letters(screens[0], axis) for axis, plane in enumerate(PLANES)},
+    )
+
+
+def output_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show the main output, and the baseline below it, plane by plane."""
+    volumes = [report.outputs[0], *_baseline(report)]
+    names = ' above, '.join(volume.name for volume in volumes) + ' below' * (len(volumes) > 1)
+    for axis in (2, 1, 0):
+        figure = figures.rows_of_slices(
+            [volume.voxels for volume in volumes], volumes[0].grid, axis
+        )
+        title = f'{PLANES[axis].capitalize()}: {names}'
+        yield Picture(embedding.jpeg(figure), f'{title}.', title)
+
+
+def histogram_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show the intensities of scans and outputs."""
+    volumes = [*report.natives, *report.outputs]
+    figure = figures.histograms({volume.name: volume.voxels for volume in volumes})
+    names = ', '.join(volume.name for volume in volumes)
+    yield Picture(embedding.svg(figure, 'intensities'), f'Intensity histograms of {names}.')
+
+
+def _baseline(report: ExamReport) -> list[Volume]:
+    """Give the baseline if there is one on the grid of the main output."""
+    baseline = report.baseline
+    return [baseline] if baseline and baseline.grid == report.outputs[0].grid else []
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page of an exam.
+
+    Parameters
+    ----------
+    anchor, title
+        Of the section.
+    needs
+        What of the report it shows; the section is left out where that is empty.
+    template
+        Of its inside.
+    exhibits
+        Functions from the report to what the template shows, such as pictures.
+    note
+        How to read it, a sentence or two.
+    """
+
+    anchor: str
+    title: str
+    needs: Callable[[ExamReport], Any]
+    template: str
+    exhibits: tuple[Callable[[ExamReport], Iterable[Any]], ...] = ()
+    note: str = ''
+
+
+RADIOLOGICAL = "Radiological convention: the patient's right is at the left of the picture."
+
+SECTIONS = (
+    Section('scans', 'Scans found', attrgetter('selection'), 'selection.html'),
+    Section(
+        'acquired',
+        'Scans as acquired',
+        attrgetter('natives'),
+        'pictures.html',
+        (acquired_pictures,),
+        f'{RADIOLOGICAL} The last two pictures of a scan cut across its slices and show its true '
+        'voxels.',
+    ),
+    Section(
+        'alignment',
+        'Alignment',
+        attrgetter('pairs'),
+        'alignment.html',
+        (alignments,),
+        f'{RADIOLOGICAL} The contours are those of the reference: after a good alignment they '
+        'follow the edges of the moved scan.',
+    ),
+    Section(
+        'reliability',
+        'Where each scan measured',
+        attrgetter('reliability'),
+        'pictures.html',
+        (reliability_pictures,),
+        'The middle 80 mm of the output. Yellow: measured by the scan. Dark blue: between its '
+        'slices or outside its field of view, that is, interpolated.',
+    ),
+    Section(
+        'output',
+        'Output',
+        attrgetter('outputs'),
+        'output.html',
+        (viewers, output_pictures),
+        RADIOLOGICAL,
+    ),
+    Section(
+        'intensities',
+        'Intensities',
+        lambda report: report.natives or report.outputs,
+        'pictures.html',
+        (histogram_pictures,),
+        'Share of the voxels by intensity, background left out.',
+    ),
+    Section('time', 'Time', attrgetter('steps'), 'time.html'),
+    Section('provenance', 'Provenance', attrgetter('provenance'), 'provenance.html'),
+    Section('methods', 'Methods text', attrgetter('methods'), 'methods.html'),
+    Section('errors', 'Errors', attrgetter('failures'), 'errors.html'),
+)
+
+
+def write_report(report: ExamReport, path: Path) -> Path:
+    """Write the page of an exam: one file that needs no other, whole or not at all."""
+    shown = [
+        (section, [made for exhibit in section.exhibits for made in exhibit(report)])
+        for section in SECTIONS
+        if section.needs(report)
+    ]
+    return _write('exam.html', path, report=report, sections=shown)
+
+
+def write_index(rows: Sequence[IndexRow], path: Path) -> Path:
+    """Write the page that lists the exams of a data set, in the order of ``rows``."""
+    counts = {state: sum(row.state == state for row in rows) for state in STATES}
+    return _write('index.html', path, rows=rows, counts=counts)
+
+
+def _write(template: str, path: Path, **values: Any) -> Path:
+    environment = Environment(
+        loader=PackageLoader('bids_synthsr.data', 'report'),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {'duration': duration, 'blocks': blocks}
+    page = environment.get_template(template).render(
+        **values, states=STATES, planes=PLANES, version=__version__
+    )
+    with written_atomically(path) as temporary:
+        temporary.write_text(page, encoding='utf-8')
+    return path
+
+
+def duration(seconds: float) -> str:
+    """Tell a time as people do: ``0.4 s``, ``38 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f'{seconds:.1f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
+    return f'{minutes // 60} h {minutes % 60:02d} min'
+
+
+def blocks(markdown: str) -> Iterator[tuple[str, list[str]]]:
+    """Part the Markdown of `boilerplate` into headings, lists and paragraphs, with their lines."""
+    for block in re.split(r'\n\s*\n', markdown.strip()):
+        lines = block.splitlines()
+        if lines[0].startswith('#'):
+            yield 'heading', [lines[0].lstrip('# ')]
+        elif re.match(r'\d+\. ', lines[0]):
+            yield 'list', [re.sub(r'^\d+\. ', '', line) for line in lines]
+        else:
+            yield 'paragraph', [' '.join(lines)]

@@ -1,0 +1,117 @@
+"""Settings of a run: made once at the door, frozen, and never read from anywhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+METHODS = ('tv', 'cubic', 'published')
+FIELDS_OF_VIEW = ('reference', 'union')
+
+
+@dataclass(frozen=True)
+class InputSettings:
+    """Which exams and scans are taken.
+
+    Parameters
+    ----------
+    bids_dir
+        Root of the input data set; never written to.
+    participant_labels, session_labels
+        Labels without prefixes; empty takes all.
+    filters
+        BIDS filters: per suffix in lower case, or ``anat`` for all, the entities to match.
+    database_dir
+        Folder of a pybids index to use or to make.
+    """
+
+    bids_dir: Path
+    participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    database_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What is made of an exam: everything here changes results.
+
+    Parameters
+    ----------
+    method
+        One of `METHODS`.
+    weights
+        File of a network, or None for where the method looks by itself.
+    ct
+        Whether the exam is computed tomography (``published`` only).
+    reference
+        Suffix or filter that names the reference scan; None lets the program choose.
+    contrasts
+        Suffixes that may be used; empty takes all.
+    output_resolution
+        Voxel size of the output, mm.
+    fov
+        Field of view of the output: of the reference, or of all scans together.
+    """
+
+    method: str = 'tv'
+    weights: Path | None = None
+    ct: bool = False
+    reference: str | None = None
+    contrasts: tuple[str, ...] = ()
+    output_resolution: float = 1.0
+    fov: str = 'reference'
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How the work is done: nothing here changes results.
+
+    Parameters
+    ----------
+    nprocs
+        Processes at work at the same time.
+    omp_nthreads
+        Threads of one process; 0 shares the processes' cores out among the exams at work.
+    mem_gb
+        Memory that all processes together may take.
+    device
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    low_mem
+        Whether to trade time for memory.
+    plugin
+        nipype plugin and its arguments, such as ``{'plugin': 'SLURM', 'plugin_args': {...}}``.
+    """
+
+    nprocs: int = 1
+    omp_nthreads: int = 0
+    mem_gb: float = 8.0
+    device: str = 'cpu'
+    low_mem: bool = False
+    plugin: Mapping[str, Any] = field(default_factory=dict)
+    stop_on_first_crash: bool = False
+    resource_monitor: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run.
+
+    Parameters
+    ----------
+    output_dir
+        Where derivatives are written.
+    work_dir
+        Where intermediate files lie until the exam is done.
+    run_uuid
+        Name of this run; its logs are in ``logs/<run_uuid>``.
+    """
+
+    input: InputSettings
+    method: MethodSettings
+    run: RunSettings
+    output_dir: Path
+    work_dir: Path
+    run_uuid: str

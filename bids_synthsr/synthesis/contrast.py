@@ -1,0 +1,226 @@
+"""Intensities: class statistics, the Gaussian mixture, gamma and bias field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from bids_synthsr.synthesis.fields import (
+    LINEAR_VARIANCE,
+    Range,
+    Shape,
+    draw_chance,
+    draw_normal,
+    draw_seed,
+    draw_uniform,
+    smooth_field,
+    volume_shape,
+    white_noise,
+)
+from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.priors import BiasPrior, ContrastPrior
+from bids_synthsr.synthesis.tissues import TISSUES, Tissue
+
+AGENT_STRENGTH: Range = (0.5, 1.2)  # of the brightest class, added at full uptake
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True)
+class ContrastDraw:
+    """The Gaussian mixture of one scan.
+
+    Parameters
+    ----------
+    means, sds
+        Of the generation classes, in the order of `LabelTable.classes`.
+    floor
+        Lowest intensity there is: 0 for the magnitude images of MR.
+    gamma
+        Exponent.
+    texture, texture_spacing
+        Share of the variance that is smooth, and the distance of its nodes, mm.
+    noise_seed
+        Of both parts.
+    """
+
+    means: tuple[float, ...]
+    sds: tuple[float, ...]
+    floor: float
+    gamma: float
+    texture: float
+    texture_spacing: float
+    noise_seed: int
+
+
+@dataclass(frozen=True)
+class BiasDraw:
+    """A multiplicative field: its logarithm is ``log_sd`` times a smooth field."""
+
+    seed: int
+    log_sd: float
+    spacing: float
+
+
+def draw_contrast(
+    prior: ContrastPrior, classes: Sequence[str], has_agent: bool, generator: torch.Generator
+) -> ContrastDraw:
+    """Draw mean and sd of every class, and the gamma exponent."""
+    statistics = {
+        'uniform': _draw_uniform_classes,
+        'gaussian': _draw_gaussian_classes,
+        'signal': _draw_signal_classes,
+        'attenuation': _draw_attenuation_classes,
+    }[prior.kind](prior, classes, generator)
+    means, sds = [mean for mean, _ in statistics], [sd for _, sd in statistics]
+    if has_agent:
+        strength = draw_uniform(AGENT_STRENGTH, generator) * max(means)
+        means = [
+            mean + strength * (TISSUES[name].uptake if name in TISSUES else 0)
+            for mean, name in zip(means, classes, strict=True)
+        ]
+    return ContrastDraw(
+        means=tuple(means),
+        sds=tuple(sds),
+        floor=AIR_HU if prior.kind == 'attenuation' else 0.0,
+        gamma=draw_uniform(prior.gamma, generator),
+        texture=draw_uniform(prior.texture, generator),
+        texture_spacing=prior.texture_spacing,
+        noise_seed=draw_seed(generator),
+    )
+
+
+Statistics = list[tuple[float, float]]
+
+
+def _draw_uniform_classes(
+    prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
+) -> Statistics:
+    drawn = [
+        (draw_uniform(prior.mean_range, generator), draw_uniform(prior.sd_range, generator))
+        for _ in classes
+    ]
+    return [(0.0, 0.0) if name == 'air' else x for name, x in zip(classes, drawn, strict=True)]
+
+
+def _draw_gaussian_classes(
+    prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
+) -> Statistics:
+    known = {entry.name: entry for entry in prior.statistics}
+    if set(known) != set(classes):
+        missing, extra = sorted(set(classes) - set(known)), sorted(set(known) - set(classes))
+        raise ValueError(
+            f'The contrast prior has statistics for {len(known)} classes, the label table '
+            f'{len(classes)}: missing {missing}, unknown {extra}. Estimate it with this table.'
+        )
+    return [
+        (
+            max(known[name].mean + draw_normal(known[name].mean_sd, generator), 0.0),
+            _draw_truncated(known[name].sd, known[name].sd_sd, generator),
+        )
+        for name in classes
+    ]
+
+
+def _draw_truncated(mean: float, sd: float, generator: torch.Generator) -> float:
+    """Draw from N(mean, sd²) truncated at 0."""
+    drawn = mean + draw_normal(sd, generator)
+    while drawn < 0:
+        drawn = mean + draw_normal(sd, generator)
+    return drawn
+
+
+def _draw_signal_classes(
+    prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
+) -> Statistics:
+    tr_ms, te_ms, ti_ms = (
+        draw_uniform(times, generator) for times in (prior.tr_ms, prior.te_ms, prior.ti_ms)
+    )
+    unit = spin_echo_signal(TISSUES['white-matter'], tr_ms, te_ms, ti_ms)
+    drawn = []
+    for name in classes:
+        signal = spin_echo_signal(_tissue(name), tr_ms, te_ms, ti_ms)
+        mean = signal + draw_normal(prior.spread, generator) * max(signal, unit / 4)
+        sd = draw_uniform(prior.noise, generator) * unit
+        drawn.append((max(mean, 0.0), sd) if name != 'air' else (0.0, 0.0))
+    return drawn
+
+
+def spin_echo_signal(tissue: Tissue, tr_ms: float, te_ms: float, ti_ms: float) -> float:
+    """Evaluate the magnitude of a spin echo, after an inversion where ``ti_ms > 0``."""
+    recovered = math.exp(-tr_ms / tissue.t1_ms)
+    inverted = 2 * math.exp(-ti_ms / tissue.t1_ms) if ti_ms > 0 else 2 * recovered
+    magnetisation = abs(1 - inverted + recovered)
+    return tissue.proton_density * magnetisation * math.exp(-te_ms / tissue.t2_ms)
+
+
+def _draw_attenuation_classes(
+    prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
+) -> Statistics:
+    return [
+        (
+            _tissue(name).attenuation_hu + 100 * draw_normal(prior.spread, generator),
+            100 * draw_uniform(prior.noise, generator),
+        )
+        for name in classes
+    ]
+
+
+def _tissue(name: str) -> Tissue:
+    if name not in TISSUES:
+        raise ValueError(
+            f'Nothing is known of the generation class {name!r}: give it statistics in a '
+            f'gaussian contrast prior, or name one of {", ".join(TISSUES)}'
+        )
+    return TISSUES[name]
+
+
+def t1w_means(classes: Sequence[str]) -> tuple[float, ...]:
+    """Intensities of the generation classes in the T1w that we aim for, white matter 1."""
+    return tuple(_tissue(name).t1w for name in classes)
+
+
+def paint(labels: torch.Tensor, of_class: Sequence[float], table: LabelTable) -> torch.Tensor:
+    """Replace each label by the value of its generation class: float32 ``(I, J, K)``."""
+    values = torch.tensor(of_class)[table.class_of].to(labels.device)
+    return values.index_select(0, labels.flatten().int()).view(labels.shape)
+
+
+def draw_intensities(mean: torch.Tensor, sd: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
+    """Draw the Gaussian mixture of Iglesias et al. 2021, equation 2, with gamma: ``(I, J, K)``."""
+    image = mean + sd * _noise(draw, volume_shape(mean), mean.device)
+    return apply_gamma(image.clamp_(min=draw.floor), draw.gamma)
+
+
+def _noise(draw: ContrastDraw, shape: Shape, device: torch.device) -> torch.Tensor:
+    """Mix white and smooth noise of unit variance."""
+    white = white_noise(draw.noise_seed, shape, device)
+    if draw.texture == 0:
+        return white
+    smooth = smooth_field(draw.noise_seed, shape, draw.texture_spacing, device)[0]
+    return white * math.sqrt(1 - draw.texture) + smooth * math.sqrt(draw.texture / LINEAR_VARIANCE)
+
+
+def apply_gamma(image: torch.Tensor, gamma: float) -> torch.Tensor:
+    """Bend intensities between their extremes: ``x -> x^gamma`` on [0, 1]."""
+    if gamma == 1:
+        return image
+    low, high = torch.aminmax(image)
+    extent = (high - low).clamp(min=1e-6)
+    return low + extent * ((image - low) / extent).pow_(gamma)
+
+
+def draw_bias(prior: BiasPrior, generator: torch.Generator) -> BiasDraw:
+    """Draw a bias field."""
+    is_on = draw_chance(prior.probability, generator)
+    return BiasDraw(draw_seed(generator), prior.log_sd if is_on else 0.0, prior.spacing)
+
+
+def apply_bias(image: torch.Tensor, draw: BiasDraw) -> torch.Tensor:
+    """Multiply ``image (I, J, K)`` by the field."""
+    if draw.log_sd == 0:
+        return image
+    field = smooth_field(draw.seed, volume_shape(image), draw.spacing, image.device)[0]
+    return image * field.mul_(draw.log_sd).exp_()

@@ -1,0 +1,160 @@
+"""Draws: everything random about a generated exam, in plain numbers that can be stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bids_synthsr.synthesis.artefacts import ArtefactDraw, draw_artefacts
+from bids_synthsr.synthesis.contrast import BiasDraw, ContrastDraw, draw_bias, draw_contrast
+from bids_synthsr.synthesis.deformation import ShapeDraw, draw_shape
+from bids_synthsr.synthesis.fields import Shape, draw_chance, draw_index
+from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.overlays import (
+    PathologyDraw,
+    RemovalDraw,
+    TissueDraw,
+    draw_pathology,
+    draw_removal,
+    draw_tissues,
+)
+from bids_synthsr.synthesis.priors import GeneratorPrior, ScanPrior
+from bids_synthsr.synthesis.slices import (
+    AcquisitionDraw,
+    MotionDraw,
+    draw_acquisition,
+    draw_motion,
+)
+
+
+@dataclass(frozen=True)
+class ScanDraw:
+    """One scan of an exam."""
+
+    suffix: str
+    has_agent: bool
+    contrast: ContrastDraw
+    bias: BiasDraw
+    motion: MotionDraw
+    acquisition: AcquisitionDraw
+    artefacts: ArtefactDraw
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One exam: with a head it gives the same sample again.
+
+    Parameters
+    ----------
+    shape
+        Of the crop, voxels of 1 mm.
+    slots
+        Scans that a sample has room for.
+    target, normalisation, blur_sd
+        As in `GeneratorPrior`.
+    scans
+        The reference first.
+    head
+        Name of the head to which the draw was applied.
+    """
+
+    shape: Shape
+    slots: int
+    target: str
+    normalisation: str
+    blur_sd: float
+    deformation: ShapeDraw
+    tissues: TissueDraw
+    pathology: PathologyDraw
+    removal: RemovalDraw
+    scans: tuple[ScanDraw, ...]
+    head: str = ''
+
+
+def draw_sample(
+    prior: GeneratorPrior, table: LabelTable, shape: Shape, generator: torch.Generator
+) -> Draw:
+    """Draw an exam.
+
+    Parameters
+    ----------
+    shape
+        Of the crop, voxels of 1 mm.
+    generator
+        On the CPU; equal states give equal draws.
+    """
+    return Draw(
+        shape=shape,
+        slots=prior.slots,
+        target=prior.target,
+        normalisation=prior.normalisation,
+        blur_sd=prior.blur_sd,
+        deformation=draw_shape(prior.shape, generator),
+        tissues=draw_tissues(prior.tissues, generator),
+        pathology=draw_pathology(prior.pathology, generator),
+        removal=draw_removal(prior.removal, generator),
+        scans=_draw_scans(prior, table, generator),
+    )
+
+
+def _draw_scans(
+    prior: GeneratorPrior, table: LabelTable, generator: torch.Generator
+) -> tuple[ScanDraw, ...]:
+    """Draw the scans, with the reference first and in its place."""
+    kinds = prior.scans
+    if prior.scan_counts:
+        weights = [kind.weight for kind in prior.scans]
+        count = draw_index(prior.scan_counts, generator) + 1
+        kinds = tuple(prior.scans[draw_index(weights, generator)] for _ in range(count))
+    scans = [_draw_scan(kind, table, generator) for kind in kinds]
+    reference = min(scans, key=_unfitness) if prior.scan_counts else scans[0]
+    scans.sort(key=lambda scan: scan is not reference)
+    return dataclasses.replace(scans[0], motion=MotionDraw()), *scans[1:]
+
+
+def _draw_scan(kind: ScanPrior, table: LabelTable, generator: torch.Generator) -> ScanDraw:
+    has_agent = draw_chance(kind.agent_probability, generator)
+    acquisition = draw_acquisition(kind.acquisition, generator)
+    return ScanDraw(
+        suffix=kind.suffix,
+        has_agent=has_agent,
+        contrast=draw_contrast(kind.contrast, table.classes, has_agent, generator),
+        bias=draw_bias(kind.bias, generator),
+        motion=draw_motion(kind.motion, generator),
+        acquisition=acquisition,
+        artefacts=draw_artefacts(kind.artefacts, acquisition.slice_axis, generator),
+    )
+
+
+def _unfitness(scan: ScanDraw) -> tuple[bool, float]:
+    """Rank scans as inference does: a T1w without agent first, then the smallest voxels."""
+    is_plain_t1w = scan.suffix == 'T1w' and not scan.has_agent
+    return not is_plain_t1w, math.prod(scan.acquisition.spacing)
+
+
+def draw_as_dict(draw: Draw) -> dict[str, Any]:
+    """Turn a draw into what JSON can store."""
+    return dataclasses.asdict(draw)
+
+
+def draw_from_dict(stored: Mapping[str, Any]) -> Draw:
+    """Restore a draw from what `draw_as_dict` made, also after JSON made lists of its tuples."""
+    return typing.cast(Draw, _restored(Draw, stored))
+
+
+def _restored(kind: Any, value: Any) -> Any:
+    """Turn nested mappings and lists back into the dataclasses and tuples of ``kind``."""
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return typing.cast(type, kind)(**{key: _restored(hints[key], value[key]) for key in value})
+    if isinstance(value, list | tuple):
+        inner = typing.get_args(kind)
+        inner = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
+        return tuple(_restored(hint, item) for hint, item in zip(inner, value, strict=True))
+    return value

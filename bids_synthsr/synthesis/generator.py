@@ -1,0 +1,349 @@
+"""Random exams from label maps.
+
+What training calls, and nothing else is needed::
+
+    table = freesurfer_table()                             # synthesis/labels.py
+    prior = prior_by_name('clinical-2d')                   # synthesis/worlds.py
+    heads = [make_head(labels, image, table, name), ...]   # checked before any hour is spent
+    sample = generate(heads, prior, table, (128, 128, 128), generator, device)
+    again = replay(sample.draws, heads, table, device)     # the same, voxel by voxel
+
+`draw_sample` decides everything that is random, on the CPU and in plain numbers; `apply_draw`
+computes, on any device. A `Draw` goes to JSON and back (`draw_as_dict`, `draw_from_dict`).
+Voxel noise comes from seeds of the device's own generator, so a replay is exact on the same kind
+of device; everything else is drawn on the CPU and is the same everywhere.
+
+A sample has room for ``prior.slots`` scans; scan 0 is the reference and is always present.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from bids_synthsr.imaging.resampling import sample_linear
+from bids_synthsr.synthesis.artefacts import apply_artefacts
+from bids_synthsr.synthesis.contrast import apply_bias, draw_intensities, paint, t1w_means
+from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
+from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from_dict, draw_sample
+from bids_synthsr.synthesis.fields import Shape, Triple
+from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.overlays import (
+    add_tissues,
+    brain_mask,
+    kept_mask,
+    pathology_labels,
+)
+from bids_synthsr.synthesis.priors import GeneratorPrior
+from bids_synthsr.synthesis.slices import acquire, blur, into_box, lay_slices, to_crop
+
+PERCENTILES = (0.1, 99.9)  # of the intensities that become 0 and 1
+QUANTILE_VOXELS = 100_000  # on a regular grid, are enough for them
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A label map, with the real T1w image of the same head where there is one.
+
+    Parameters
+    ----------
+    labels
+        ``(I, J, K)`` int16 label values at 1 mm, axes in RAS order.
+    image
+        ``(I, J, K)`` float32 on the same grid, or None.
+    center
+        Middle of the brain's bounding box, voxels: where crops are taken.
+    name
+        For messages and stored draws.
+    """
+
+    labels: torch.Tensor
+    image: torch.Tensor | None
+    center: Triple
+    name: str = ''
+
+
+@dataclass
+class Sample:
+    """What a network trains on: a batch of exams on 1 mm grids.
+
+    Parameters
+    ----------
+    scans
+        ``(B, N, I, J, K)`` in [0, 1], resampled as at inference.
+    reliability
+        ``(B, N, I, J, K)`` in [0, 1].
+    present
+        ``(B, N)`` bool; the other scans are all zero.
+    target
+        ``(B, 1, I, J, K)``: the reference at high resolution in the units of ``scans[:, 0]``, or
+        the T1w with white matter 1.
+    segmentation
+        ``(B, I, J, K)`` int64 indices into ``LabelTable.targets``.
+    weight
+        ``(B, 1, I, J, K)``: 1 where the loss counts.
+    draws
+        For each element of the batch its draw, in JSON types.
+    """
+
+    scans: torch.Tensor
+    reliability: torch.Tensor
+    present: torch.Tensor
+    target: torch.Tensor
+    segmentation: torch.Tensor
+    weight: torch.Tensor
+    draws: list[dict[str, Any]]
+
+
+def make_head(
+    labels: torch.Tensor, image: torch.Tensor | None, table: LabelTable, name: str = ''
+) -> Head:
+    """Check a label map, and scale its T1w image so that the median of white matter is 1.
+
+    Parameters
+    ----------
+    labels
+        ``(I, J, K)`` at 1 mm in RAS order, integers of any type.
+    image
+        On the same grid, or None.
+
+    Raises
+    ------
+    ValueError
+        For labels that the table does not cover, no brain, an image of another shape, or values
+        that are not finite.
+    """
+    name = name or 'The label map'
+    if labels.ndim != 3:
+        raise ValueError(f'{name} has shape {tuple(labels.shape)}; a volume of labels is needed')
+    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
+        raise ValueError(f'{name} holds values that are not whole numbers: is it an image?')
+    table.check(labels, name)
+    labels = labels.to(torch.int16).contiguous()
+    is_brain = brain_mask(labels, table)
+    if not is_brain.any():
+        raise ValueError(f'{name} shows no brain: it has no label of a brain structure')
+    bounds = [is_brain.amax([a for a in range(3) if a != axis]).nonzero() for axis in range(3)]
+    first, second, third = (float(x.min() + x.max()) / 2 for x in bounds)
+    scaled = None if image is None else _scaled(image, labels, table, name)
+    return Head(labels, scaled, (first, second, third), name)
+
+
+def _scaled(
+    image: torch.Tensor, labels: torch.Tensor, table: LabelTable, name: str
+) -> torch.Tensor:
+    if image.shape != labels.shape:
+        raise ValueError(
+            f'{name} has shape {tuple(labels.shape)}, its image {tuple(image.shape)}: bring the '
+            'image to the grid of the labels'
+        )
+    if not torch.isfinite(image).all():
+        raise ValueError(f'The image of {name} holds values that are not finite: set them to 0')
+    white = image[paint(labels, _is_white(table), table) > 0]
+    if not len(white) or float(white.median()) <= 0:
+        raise ValueError(
+            f'The image of {name} cannot be scaled: its labels show no white matter, or it is '
+            'dark there. Does the image belong to these labels?'
+        )
+    return (image.float() / white.float().median()).contiguous()
+
+
+def _is_white(table: LabelTable) -> list[float]:
+    return [float(name == 'white-matter') for name in table.classes]
+
+
+def generate(
+    heads: Sequence[Head],
+    prior: GeneratorPrior,
+    table: LabelTable,
+    shape: Shape,
+    generator: torch.Generator,
+    device: torch.device | str = 'cpu',
+) -> Sample:
+    """Generate one exam of each head.
+
+    Parameters
+    ----------
+    shape
+        Of the samples, voxels of 1 mm.
+    generator
+        On the CPU, whatever the device.
+    """
+    draws = [
+        replace(draw_sample(prior, table, shape, generator), head=head.name) for head in heads
+    ]
+    exams = [
+        apply_draw(draw, head, table, device) for draw, head in zip(draws, heads, strict=True)
+    ]
+    return _stack(exams)
+
+
+def replay(
+    draws: Sequence[Mapping[str, Any]],
+    heads: Sequence[Head],
+    table: LabelTable,
+    device: torch.device | str = 'cpu',
+) -> Sample:
+    """Make the sample of stored draws again, from the same heads."""
+    restored = [draw_from_dict(draw) for draw in draws]
+    return _stack(
+        [apply_draw(draw, head, table, device) for draw, head in zip(restored, heads, strict=True)]
+    )
+
+
+def _stack(samples: list[Sample]) -> Sample:
+    """Put samples of one exam together in a batch."""
+    values = {
+        name: torch.cat([getattr(sample, name) for sample in samples])
+        for name in ('scans', 'reliability', 'present', 'target', 'segmentation', 'weight')
+    }
+    return Sample(**values, draws=[draw for sample in samples for draw in sample.draws])
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """The deformed head of one sample.
+
+    Parameters
+    ----------
+    scanned
+        Labels that the scans show.
+    aimed
+        Labels that the target shows: without lesions and masses where these are to be removed.
+    segmentation
+        Of these, indices into `LabelTable.targets`.
+    kept
+        What skull-stripping and defacing left, or None.
+    image
+        The real T1w, white matter 1, or None.
+    """
+
+    scanned: torch.Tensor
+    aimed: torch.Tensor
+    segmentation: torch.Tensor
+    kept: torch.Tensor | None
+    image: torch.Tensor | None
+
+
+@torch.no_grad()
+def apply_draw(
+    draw: Draw, head: Head, table: LabelTable, device: torch.device | str = 'cpu'
+) -> Sample:
+    """Compute the sample of one draw: a batch of one, from nothing random but the draw's seeds."""
+    device = torch.device(device)
+    anatomy = deform_head(draw, head, table, device)
+    scans = torch.zeros(1, draw.slots, *draw.shape, device=device)
+    reliability = torch.zeros_like(scans)
+    target = torch.zeros(1, 1, *draw.shape, device=device)
+    for slot, scan in enumerate(draw.scans):
+        resampled, reliability[0, slot] = make_scan(scan, anatomy, table, draw)
+        low, high = intensity_range(resampled, draw.normalisation)
+        scans[0, slot] = ((resampled - low) / (high - low)).clamp_(0, 1)
+        if slot == 0 and draw.target == 'reference':
+            fine = blur(paint_scan(scan, anatomy.aimed, table), draw.blur_sd)
+            target[0, 0] = (fine - low) / (high - low)
+    if draw.target == 't1w':
+        painted = paint(anatomy.aimed, t1w_means(table.classes), table)
+        target[0, 0] = blur(painted, draw.blur_sd) if anatomy.image is None else anatomy.image
+    if anatomy.kept is not None:
+        target *= anatomy.kept
+    present = torch.arange(draw.slots, device=device)[None] < len(draw.scans)
+    weight = field_of_view(draw, device)
+    return Sample(
+        scans,
+        reliability,
+        present,
+        target,
+        anatomy.segmentation[None],
+        weight,
+        [draw_as_dict(draw)],
+    )
+
+
+def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device) -> Anatomy:
+    """Deform and crop a head, and draw into it what its label map does not show."""
+    positions = head_positions(draw.deformation, head.center, draw.shape, device)
+    labels = warp_labels(head.labels.to(device), positions)
+    if draw.deformation.flip:
+        labels = (
+            table.mirror_of.to(device).index_select(0, labels.flatten().int()).view(labels.shape)
+        )
+    image = None
+    if head.image is not None and draw.target == 't1w':
+        image = pull_at(head.image.to(device)[None], positions)[0]
+    healthy = add_tissues(labels, draw.tissues, table)
+    disease = pathology_labels(labels, draw.pathology, table)
+    scanned = aimed = healthy
+    if disease is not None:
+        scanned = torch.where(disease > 0, disease, healthy)
+        if draw.pathology.is_target:
+            aimed = scanned
+            labels = torch.where(disease > 0, disease, labels)
+            if image is not None:
+                image = torch.where(
+                    disease > 0, paint(disease, t1w_means(table.classes), table), image
+                )
+    lookup = table.target_of.to(device)
+    segmentation = lookup.index_select(0, labels.flatten().int()).view(labels.shape)
+    return Anatomy(scanned, aimed, segmentation, kept_mask(labels, draw.removal, table), image)
+
+
+def paint_scan(scan: ScanDraw, labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
+    """Paint a scan that has not moved at high resolution, bias field included: ``(I, J, K)``."""
+    mean = paint(labels, scan.contrast.means, table)
+    sd = paint(labels, scan.contrast.sds, table)
+    return apply_bias(draw_intensities(mean, sd, scan.contrast), scan.bias)
+
+
+def make_scan(
+    scan: ScanDraw, anatomy: Anatomy, table: LabelTable, draw: Draw
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Paint, acquire, corrupt and resample one scan.
+
+    Returns
+    -------
+    resampled, reliability
+        Both ``draw.shape``; intensities not normalised.
+    """
+    slices = lay_slices(scan.motion, scan.acquisition, draw.shape)
+    if scan.motion.is_moved:
+        # means and sds are interpolated, not a noisy image, whose noise that would soften unevenly
+        maps = [paint(anatomy.scanned, x, table) for x in (scan.contrast.means, scan.contrast.sds)]
+        margin = math.ceil(3 * max(scan.acquisition.profile_sd)) + 1
+        mean, sd = into_box(torch.stack(maps), slices, margin)
+        fine = apply_bias(draw_intensities(mean, sd, scan.contrast), scan.bias)
+    else:
+        fine = paint_scan(scan, anatomy.scanned, table)
+    native = acquire(fine, slices, scan.acquisition, draw.blur_sd)
+    native = apply_artefacts(native, scan.artefacts)
+    if anatomy.kept is not None:
+        native2crop = slices.native2crop[None].to(native.device)
+        kept = sample_linear(anatomy.kept[None, None].float(), native2crop, slices.native_shape)
+        native = native * (kept[0, 0] > 0.5)
+    return to_crop(native, slices, scan.motion.is_moved, draw.shape)
+
+
+def intensity_range(image: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the intensities that become 0 and 1."""
+    if kind == 'min-max':
+        low, high = torch.aminmax(image)
+    else:
+        step = max(image.numel() // QUANTILE_VOXELS, 1)
+        low, high = image.flatten()[::step].quantile(
+            torch.tensor(PERCENTILES, device=image.device) / 100
+        )
+    return low, high.maximum(low + 1e-6)
+
+
+def field_of_view(draw: Draw, device: torch.device) -> torch.Tensor:
+    """Mark what the reference scan covers, 1 or 0: ``(1, 1, *draw.shape)``."""
+    slices = lay_slices(draw.scans[0].motion, draw.scans[0].acquisition, draw.shape)
+    lines = []
+    for axis, size in enumerate(draw.shape):
+        index = (torch.arange(size, device=device) - slices.first[axis]) / slices.spacing[axis]
+        lines.append(((index >= -0.5) & (index <= slices.native_shape[axis] - 0.5)).float())
+    return (lines[0][:, None, None] * lines[1][:, None] * lines[2])[None, None]

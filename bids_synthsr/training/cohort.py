@@ -1,0 +1,208 @@
+"""The heads a training sees: read once, checked before any hour is spent, kept in memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.imaging.geometry import axis_order, output_grid
+from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.synthesis.generator import Head, make_head
+from bids_synthsr.synthesis.labels import LabelTable
+
+ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
+MARGIN_VOX = 8  # of air that is kept around a head
+TOP_PERCENTILE = 99.5  # of the voxels that show something: becomes intensity 1
+SHOWN = 0.02  # of the maximum: darker voxels show air
+SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearly so
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A real T1w image without labels.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` float16 at 1 mm, axes in RAS order, cropped to the head; about 0 to 1.
+    name
+        Of its file.
+    """
+
+    voxels: torch.Tensor
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Heads to train on, and heads held out to validate on.
+
+    Parameters
+    ----------
+    training, held_out
+        Heads with label maps.
+    photographs, held_out_photographs
+        Real images without.
+    """
+
+    training: tuple[Head, ...] = ()
+    held_out: tuple[Head, ...] = ()
+    photographs: tuple[Photograph, ...] = ()
+    held_out_photographs: tuple[Photograph, ...] = ()
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """What was used for what, for weight descriptions."""
+        return {
+            'training': [head.name for head in (*self.training, *self.photographs)],
+            'validation': [head.name for head in (*self.held_out, *self.held_out_photographs)],
+        }
+
+    def to(self, device: torch.device) -> Cohort:
+        """Move all voxels to a device."""
+        return Cohort(
+            tuple(_head_to(head, device) for head in self.training),
+            tuple(_head_to(head, device) for head in self.held_out),
+            tuple(replace(p, voxels=p.voxels.to(device)) for p in self.photographs),
+            tuple(replace(p, voxels=p.voxels.to(device)) for p in self.held_out_photographs),
+        )
+
+
+def _head_to(head: Head, device: torch.device) -> Head:
+    image = None if head.image is None else head.image.to(device)
+    return replace(head, labels=head.labels.to(device), image=image)
+
+
+def image_files(folder: Path, exclude: Sequence[str] = ()) -> list[Path]:
+    """List the image files directly in a folder, but for those whose name fits a pattern.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a folder that is missing, empty, or empty after the exclusion.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} is not a folder')
+    found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+    kept = [path for path in found if not _fits(path, exclude)]
+    if not kept:
+        raise FileNotFoundError(
+            f'{folder} holds {len(found)} image files ({", ".join(ENDINGS)}), of which '
+            f'{len(found)} are excluded: nothing is left to train on'
+        )
+    return kept
+
+
+def _fits(path: Path, patterns: Sequence[str]) -> bool:
+    """Whether the name of a file, or its start, fits one of some shell patterns."""
+    return any(fnmatch(path.name, pattern) or fnmatch(_stem(path), pattern) for pattern in patterns)
+
+
+def _stem(path: Path) -> str:
+    """Name of an image file without its ending."""
+    ending = next(ending for ending in ENDINGS if path.name.endswith(ending))
+    return path.name.removesuffix(ending)
+
+
+def load_heads(
+    label_files: Sequence[Path], image_files: Sequence[Path], table: LabelTable
+) -> list[Head]:
+    """Read label maps, and for each its real image where images are given.
+
+    An image belongs to the label map of the same name, or of the same name up to the last ``_``.
+    """
+    images = _paired(label_files, image_files) if image_files else {}
+    return [_load_head(path, images.get(path), table) for path in label_files]
+
+
+def _load_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
+    labels, grid = load_volume(path)
+    _check_millimetre(grid, path)
+    _check_finite(labels, path)
+    image = None
+    if image_path is not None:
+        image, image_grid = load_volume(image_path)
+        if image_grid != grid:
+            raise ValueError(
+                f'{image_path} has {image_grid.shape} voxels, its label map {path} {grid.shape}, '
+                'or they lie elsewhere: resample the image on the grid of the labels'
+            )
+        image = _in_ras_order(image, grid)
+    labels = _in_ras_order(labels, grid)
+    box = _bounding_box(labels > 0)
+    return make_head(
+        torch.from_numpy(labels[box].copy()),
+        None if image is None else torch.from_numpy(image[box].copy()),
+        table,
+        path.name,
+    )
+
+
+def _paired(label_files: Sequence[Path], image_files: Sequence[Path]) -> dict[Path, Path]:
+    """Find the image of each label map by its name."""
+    pairs = {}
+    for key in (_stem, lambda path: _stem(path).rpartition('_')[0]):
+        by_name = {key(path): path for path in image_files}
+        pairs = {path: by_name[key(path)] for path in label_files if key(path) in by_name}
+        if len(pairs) == len(label_files) == len(set(pairs.values())):
+            return pairs
+    missing = [path.name for path in label_files if path not in pairs]
+    raise ValueError(
+        f'No image is named like the label maps {", ".join(missing[:3])}: {len(missing)} of '
+        f'{len(label_files)} have none. Name the image sub-01_T1w.nii.gz of a label map '
+        'sub-01_dseg.nii.gz, or give no images'
+    )
+
+
+def load_photograph(path: Path) -> Photograph:
+    """Read a real image, resample it to 1 mm and scale it robustly."""
+    voxels, grid = load_volume(path)
+    _check_finite(voxels, path)
+    fine = resample(voxels, grid, output_grid(grid), order=3).clip(min=0)
+    shown = fine[fine > SHOWN * fine.max()]
+    if len(shown) == 0:
+        raise ValueError(f'{path} shows nothing: all its voxels are {voxels.flat[0]}')
+    fine /= np.percentile(shown, TOP_PERCENTILE)
+    head = fine[_bounding_box(fine > SHOWN)]
+    return Photograph(torch.from_numpy(head.astype(np.float16)), path.name)
+
+
+def _check_millimetre(grid: Grid, path: Path) -> None:
+    if np.abs(grid.spacing - 1).max() > SPACING_TOLERANCE:
+        raise ValueError(
+            f'{path} has voxels of {grid.spacing.round(3)} mm: the generator needs label maps of '
+            '1 mm; resample it (nearest neighbour)'
+        )
+
+
+def _check_finite(voxels: np.ndarray, path: Path) -> None:
+    count = int((~np.isfinite(voxels)).sum())
+    if count:
+        raise ValueError(f'{path} has {count} voxels that are not finite (NaN): set them to 0')
+
+
+def _in_ras_order(voxels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Permute and flip the axes so that they run R, A, S."""
+    axes, signs = axis_order(grid.vox2ras)
+    permuted = voxels.transpose(axes)
+    return permuted[tuple(slice(None, None, int(sign)) for sign in signs)]
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Find what a mask spans, with a margin."""
+    box = []
+    for axis in range(3):
+        found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
+        low, high = (found[0], found[-1]) if len(found) else (0, mask.shape[axis] - 1)
+        box.append(slice(max(low - MARGIN_VOX, 0), high + MARGIN_VOX + 1))
+    return tuple(box)

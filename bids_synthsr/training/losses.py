@@ -1,0 +1,129 @@
+"""What a training minimises: terms for the T1w, its spread and the segmentation.
+
+Every term is a mean over the voxels, weighed by the sample's weight map where it has one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bids_synthsr.networks.exam_unet import Prediction
+from bids_synthsr.training.recipe import LossRecipe
+from bids_synthsr.training.samples import Batch
+
+SSIM_SIGMA_VOX, SSIM_RADIUS_VOX = 1.5, 5  # Wang et al. 2004
+SSIM_CONSTANTS = (0.01**2, 0.03**2)  # the same, for intensities of range 1
+PLANES = ((2, 3), (2, 4), (3, 4))
+
+
+def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict[str, Tensor]:
+    """Compute every term that has a weight, unweighted, float32 scalars.
+
+    Raises
+    ------
+    ValueError
+        Where a term needs an output that the network does not have.
+    """
+    t1w, target, weight = prediction.t1w.float(), batch.target, batch.weight
+    terms = {}
+    if recipe.l1 > 0:
+        terms['l1'] = weighted_mean((t1w - target).abs(), weight)
+    if recipe.l2 > 0:
+        terms['l2'] = weighted_mean((t1w - target).square(), weight)
+    if recipe.laplace > 0:
+        log_scale = _output(prediction.log_scale, 'laplace', 'Laplace scale')
+        terms['laplace'] = weighted_mean(laplace(t1w, log_scale.float(), target), weight)
+    if recipe.ssim > 0:
+        terms['ssim'] = 1 - ssim(t1w, target)
+    if recipe.dice > 0:
+        logits = _output(prediction.logits, 'dice', 'segmentation').float()
+        terms['dice'] = soft_dice_loss(logits, batch.segmentation)
+    if recipe.cross_entropy > 0:
+        logits = _output(prediction.logits, 'cross_entropy', 'segmentation').float()
+        terms['cross_entropy'] = cross_entropy(logits, batch.segmentation, recipe.balance)
+    return terms
+
+
+def total_loss(terms: dict[str, Tensor], recipe: LossRecipe) -> Tensor:
+    """Add the terms by their weights in the recipe."""
+    return torch.stack([getattr(recipe, name) * term for name, term in terms.items()]).sum()
+
+
+def _output(output: Tensor | None, term: str, noun: str) -> Tensor:
+    if output is None:
+        raise ValueError(f'loss.{term} needs a network that predicts the {noun}; see its arguments')
+    return output
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Average ``(B, 1, I, J, K)`` by a weight map of the same shape."""
+    return (values * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def laplace(t1w: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
+    """Negative log-likelihood of a Laplace distribution: ``log 2b + |e| / b`` at every voxel."""
+    return math.log(2) + log_scale + (t1w - target).abs() * torch.exp(-log_scale)
+
+
+def ssim(image: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity in two dimensions, averaged over all slices of all three planes.
+
+    Parameters
+    ----------
+    image, target
+        ``(B, 1, I, J, K)``, intensities of range about 1.
+    """
+    return torch.stack([_ssim_in_plane(image, target, plane) for plane in PLANES]).mean()
+
+
+def _ssim_in_plane(x: Tensor, y: Tensor, plane: tuple[int, int]) -> Tensor:
+    small, large = SSIM_CONSTANTS
+    moments = torch.cat([x, y, x * x, y * y, x * y], 1)
+    mean_x, mean_y, xx, yy, xy = _smooth(moments, plane).unbind(1)
+    covariance = xy - mean_x * mean_y
+    variances = (xx - mean_x.square()) + (yy - mean_y.square())
+    luminance = (2 * mean_x * mean_y + small) / (mean_x.square() + mean_y.square() + small)
+    return (luminance * (2 * covariance + large) / (variances + large)).mean()
+
+
+def _smooth(volumes: Tensor, plane: tuple[int, int]) -> Tensor:
+    """Filter ``(B, C, I, J, K)`` with SSIM's Gaussian window along two axes, inside only."""
+    for axis in plane:
+        window = _window(volumes.shape[axis]).to(volumes)
+        volumes = (volumes.movedim(axis, -1) @ window).movedim(-1, axis)
+    return volumes
+
+
+def _window(size: int) -> Tensor:
+    """Weights of ``size`` voxels for each place that the whole window fits: ``(size, P)``."""
+    radius = min(SSIM_RADIUS_VOX, (size - 1) // 2)
+    centers = torch.arange(radius, size - radius)
+    distance = (torch.arange(size)[:, None] - centers).float()
+    weights = torch.exp(-(distance / SSIM_SIGMA_VOX).square() / 2) * (distance.abs() <= radius)
+    return weights / weights.sum(0)
+
+
+def soft_dice_loss(logits: Tensor, segmentation: Tensor) -> Tensor:
+    """1 minus the Dice score with probabilities, ``2 p g / (p^2 + g^2)``, mean over classes.
+
+    A class that does not occur in the batch does not count. Parameters are ``(B, L, I, J, K)``
+    and class indices ``(B, I, J, K)``.
+    """
+    probabilities = logits.softmax(1)
+    truth = torch.zeros_like(probabilities).scatter_(1, segmentation[:, None], 1)
+    axes = (0, 2, 3, 4)
+    overlap = (probabilities * truth).sum(axes)
+    sizes = probabilities.square().sum(axes) + truth.sum(axes)
+    occurs = truth.amax(axes) > 0
+    return 1 - (2 * overlap / sizes.clamp(min=1e-6))[occurs].mean()
+
+
+def cross_entropy(logits: Tensor, segmentation: Tensor, balance: float) -> Tensor:
+    """Cross-entropy in which a class counts by its frequency to the power ``-balance``."""
+    counts = torch.bincount(segmentation.flatten(), minlength=logits.shape[1]).float()
+    weights = counts.clamp(min=1).pow(-balance)
+    return functional.cross_entropy(logits, segmentation, weights)

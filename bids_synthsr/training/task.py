@@ -1,0 +1,106 @@
+"""What a recipe asks of its network: how to build it, feed it and read it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import nn
+
+from bids_synthsr.imaging.slices import CHANNELS
+from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, split_output
+from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.networks.unet import UNet
+from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.training.recipe import Recipe, unknown_key
+from bids_synthsr.training.samples import Batch, generator_prior
+
+NETWORKS: dict[str, type[nn.Module]] = {
+    'unet': UNet,
+    'exam_unet': ExamUNet,
+    'slice_unet': SliceUNet,
+}
+
+
+class Task:
+    """The network of a recipe between its batches and its losses.
+
+    What the samples and the losses settle is not said twice: channels follow from the scans of
+    the prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
+
+    Raises
+    ------
+    ValueError
+        For parts of the recipe that do not fit each other.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        loss = recipe.loss
+        is_segmenting = loss.dice > 0 or loss.cross_entropy > 0
+        self.recipe = recipe
+        self.has_scale = loss.laplace > 0
+        self.classes = len(freesurfer_table().targets) if is_segmenting else 0
+        self._check()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """All arguments of the network's constructor."""
+        return {**self.recipe.network.arguments, **self._settled()}
+
+    def _settled(self) -> dict[str, Any]:
+        """Arguments that the rest of the recipe settles."""
+        name = self.recipe.network.name
+        if name == 'slice_unet':
+            return {'channels': CHANNELS}
+        if name == 'exam_unet':
+            return {'has_scale': self.has_scale, 'classes': self.classes}
+        outputs = 1 + self.has_scale + self.classes
+        return {'in_channels': 2 * generator_prior(self.recipe).slots, 'out_channels': outputs}
+
+    def _check(self) -> None:
+        network, samples = self.recipe.network, self.recipe.samples
+        if (network.name == 'slice_unet') != (samples.source == 'slices'):
+            raise ValueError(
+                f'recipe: a {network.name} does not train on samples from {samples.source!r}: '
+                "slice_unet belongs to 'slices', the others to 'generator'"
+            )
+        if network.name == 'slice_unet' and (self.classes or self.has_scale):
+            raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '
+                             'leave dice, cross_entropy and laplace out of the loss')  # fmt: skip
+        known = list(inspect.signature(NETWORKS[network.name]).parameters)
+        free = [name for name in known if name not in self._settled()]
+        for key in network.arguments:
+            if key not in free:
+                raise ValueError(f'recipe: network.arguments: {unknown_key(key, free)}')
+        if network.name == 'unet' and network.residual >= generator_prior(self.recipe).slots:
+            raise ValueError(
+                f'recipe: network.residual is scan {network.residual}, but an exam has '
+                f'{generator_prior(self.recipe).slots}; the first one is 0'
+            )
+
+    def build(self) -> nn.Module:
+        """Make the network with the weights of the recipe's seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            network = NETWORKS[self.recipe.network.name](**self.arguments)
+        multiple = int(network.multiple)  # type: ignore[arg-type]
+        shape = self.recipe.samples.shape
+        if any(side % multiple or side < 1 for side in shape):
+            near = [max(round(side / multiple), 1) * multiple for side in shape]
+            raise ValueError(
+                f'recipe: samples.shape is {list(shape)}, but this network needs multiples of '
+                f'{multiple}, such as {near}'
+            )
+        return network.to(memory_format=torch.channels_last_3d)
+
+    def predict(self, network: nn.Module, batch: Batch) -> Prediction:
+        """Run the network on a batch, in the precision of the recipe."""
+        is_bf16 = self.recipe.numerics.precision == 'bf16'
+        with torch.autocast(batch.target.device.type, torch.bfloat16, enabled=is_bf16):
+            output = network(*batch.inputs)
+        if isinstance(output, torch.Tensor):
+            output = split_output(output, self.has_scale, self.classes)
+        if batch.base is None:
+            return output
+        return output._replace(t1w=output.t1w + batch.base)

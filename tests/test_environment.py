@@ -1,0 +1,51 @@
+"""What the machine offers."""
+
+import os
+
+import pytest
+
+from bids_synthsr.cli import environment
+from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
+
+
+def test_cores_are_those_this_process_may_use():
+    assert available_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize('name', environment.CGROUP_FILES)
+def test_memory_of_a_container_is_its_limit(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('100000000\n')
+    assert available_memory_gb({}, tmp_path) == pytest.approx(0.09)
+
+
+def test_memory_without_a_limit_is_that_of_the_machine(tmp_path):
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert available_memory_gb({}, tmp_path) > 0.1
+
+
+def test_memory_of_a_slurm_job_is_its_limit(tmp_path):
+    assert available_memory_gb({'SLURM_MEM_PER_NODE': '100'}, tmp_path) == pytest.approx(
+        0.0944, abs=1e-4
+    )
+
+
+def test_cpu_is_cpu():
+    assert choose_device('cpu') == 'cpu'
+
+
+@pytest.mark.parametrize('name', ['gpu', 'cuda:x', 'cpu:0'])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(ValueError, match=f'--device {name}: choose auto, cpu, cuda or cuda:N'):
+        choose_device(name)
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    # no machine of ours has a hundred of them
+    with pytest.raises(ValueError, match='--device cuda:99: PyTorch finds no such GPU'):
+        choose_device('cuda:99')
+
+
+def test_auto_without_a_driver_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(environment.Path, 'exists', lambda _: False)
+    assert choose_device('auto') == 'cpu'
