@@ -5,13 +5,10 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bids_synthsr.data.acquisition import Acquisition
-from bids_synthsr.data.exam import Scan
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.reports import embedding
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text
@@ -23,7 +20,6 @@ from bids_synthsr.reports.content import (
     SelectionRow,
     Step,
     Volume,
-    selection_row,
 )
 from bids_synthsr.reports.pages import (
     SECTIONS,
@@ -198,25 +194,6 @@ def test_index_lists_exams_with_state_reason_link_and_time(tmp_path):
 
 def test_empty_index_renders(tmp_path):
     assert '0 exams' in write_index([], tmp_path / 'index.html').read_text(encoding='utf-8')
-
-
-def test_selection_row_describes_a_scan():
-    grid = Grid((256, 256, 30), np.diag([0.9375, 0.9375, 5, 1]))
-    scan = Scan(
-        Path('sub-01_acq-x_T1w.nii.gz'),
-        'T1w',
-        {'sub': '01', 'acq': 'x'},
-        grid=grid,
-        acquisition=Acquisition(2, 5, 4),
-        warnings=('Old.',),
-    )
-    row = selection_row(scan, 'used', 'Usable.')
-    assert (row.name, row.plane, row.file) == ('acq-x_T1w', 'axial', 'sub-01_acq-x_T1w.nii.gz')
-    assert row.size.split()[::2] == ['256', '256', '30']
-    assert row.spacing.split()[::2] == ['0.938', '0.938', '5']
-    assert row.warnings == ('Old.',)
-    bare = selection_row(replace(scan, grid=None, acquisition=None), 'left out', 'No geometry.')
-    assert (bare.size, bare.spacing, bare.plane) == ('', '', '')
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_named_reference_that_is_not_there_is_explained():
         ('T3w', r'--reference T3w cannot be understood: give a suffix \(T1w, T2w'),
         ('suffix=', '--reference suffix= cannot be understood'),
         ('acq=sag,T1w', 'cannot be understood'),
-        ('axis=sag', '"axis", which is no entity of a file name'),
+        ('axis=sag', '--reference axis=sag cannot be understood'),
     ],
 )
 def test_reference_that_makes_no_sense_is_explained(wanted, words):

@@ -39,7 +39,7 @@ class Al(SimpleInterface):
                 e = io.StringIO()
                 mat = str(Path(runtime.cwd) / f'{n}.mat')
                 Greedy3D().execute(
-                    f'-d 3 -threads 1 -a -dof 6 -m NMI -ia-image-centers -n 100x50x10 -i {self.inputs.scans[0]} {s} -o {mat}',
+                    f'-d 3 -threads 1 -seed 1 -a -dof 6 -m NMI -ia-image-centers -n 100x50x10 -i {self.inputs.scans[0]} {s} -o {mat}',
                     out=e,
                     err=e,
                 )
@@ -67,9 +67,11 @@ def init_align_wf(*, num_threads, mem_gb, name='align_wf'):
     i = pe.Node(niu.IdentityInterface(F), name='inputnode')
     a = pe.Node(Al(), name='al')
     o = pe.Node(niu.IdentityInterface((*F, 'scan2ref', 'fits')), name='outputnode')
-    wf.connect([
-        (i, a, [('scans', 'scans'), ('names', 'names')]),
-        (i, o, [(f, f) for f in F]),
-        (a, o, [('scan2ref', 'scan2ref'), ('fits', 'fits')]),
-    ])
+    wf.connect(
+        [
+            (i, a, [('scans', 'scans'), ('names', 'names')]),
+            (i, o, [(f, f) for f in F]),
+            (a, o, [('scan2ref', 'scan2ref'), ('fits', 'fits')]),
+        ]
+    )
     return wf

@@ -11,6 +11,12 @@ from pathlib import Path
 import psutil
 
 CGROUP_FILES = ('memory.max', 'memory/memory.limit_in_bytes')  # version 2, version 1
+THREAD_VARIABLES = (
+    'OMP_NUM_THREADS',
+    'MKL_NUM_THREADS',
+    'OPENBLAS_NUM_THREADS',
+    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
+)
 SHARE_OF_MEMORY = 0.9  # the rest is for the system and the main process
 CUDA_PROBE = 'import sys, torch; sys.exit(torch.cuda.device_count() <= int(sys.argv[1]))'
 
@@ -18,6 +24,12 @@ CUDA_PROBE = 'import sys, torch; sys.exit(torch.cuda.device_count() <= int(sys.a
 def available_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def limit_threads(count: int) -> None:
+    """Let numerical libraries of the worker processes, which start later, use ``count`` threads."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(count)
 
 
 def available_memory_gb(

@@ -9,7 +9,13 @@ from pathlib import Path
 LOGGER = logging.getLogger('bids_synthsr')
 CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
 TOLD = logging.WARNING + 5  # what a run always tells: plan, failures, result
-NIPYPE = ('nipype.workflow', 'nipype.interface', 'nipype.utils', 'nipype.filemanip')
+LIBRARIES = (
+    'nipype.workflow',
+    'nipype.interface',
+    'nipype.utils',
+    'nipype.filemanip',
+    'nibabel.global',
+)
 
 
 def configure_console(verbose: int) -> None:
@@ -29,7 +35,7 @@ def log_to_file(path: Path) -> None:
     file = logging.FileHandler(path, encoding='utf-8')
     file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
     LOGGER.addHandler(file)
-    for name in NIPYPE:
+    for name in LIBRARIES:
         logger = logging.getLogger(name)
         logger.handlers = [file]
         logger.propagate = False

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
+from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
 
 
@@ -28,6 +29,8 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
     work_dir = options.work_dir.resolve()
     check_folders(bids_dir, output_dir, work_dir)
+    if options.reference:
+        parse_reference(options.reference)
     return Settings(
         input=InputSettings(
             bids_dir=bids_dir,
@@ -38,7 +41,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         ),
         method=MethodSettings(
             method=options.method,
-            weights=options.weights and options.weights.resolve(),
+            weights=_weights(options, environ),
             ct=options.ct,
             reference=options.reference,
             contrasts=tuple(options.contrasts),
@@ -50,6 +53,15 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         work_dir=work_dir,
         run_uuid=f'{datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}',
     )
+
+
+def _weights(options: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
+    """Find the weights of the method, where it has any."""
+    if options.method != 'published':
+        return None
+    from bids_synthsr.dataset.weights import find_published
+
+    return find_published(options.weights, environ).resolve()
 
 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:

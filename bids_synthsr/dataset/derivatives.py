@@ -22,10 +22,11 @@ from bids_synthsr.dataset.query import DESCRIPTION
 BIDS_VERSION = '1.10.0'
 SPACE = 'T1w'
 RAW = 'raw'  # name of the input data set in BIDS URIs
-NOT_BIDS = (  # outputs that the specification does not know
+# outputs that the specification does not know; bids-validator-deno knows folders without a slash
+NOT_BIDS = (
     '*.html',
-    'logs/',
-    'figures/',
+    'logs',
+    'figures',
     '*_selection.tsv',
     '*_volumes.tsv',
     '*_xfm.txt',

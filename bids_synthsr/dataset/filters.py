@@ -19,7 +19,7 @@ Filters = Mapping[str, Mapping[str, Any]]
 
 QUERIES = ('anat', *(suffix.lower() for suffix in SUFFIXES))
 OF_OTHER_APPS = ('asl', 'bold', 'dwi', 'fmap', 'm0scan', 'meg', 'pet', 'roi', 'sbref')
-EXTRA_FIELDS = ('suffix', 'datatype')
+FIELDS = (*ENTITIES, 'suffix', 'datatype')
 
 
 def check_filters(filters: Any) -> None:
@@ -54,14 +54,19 @@ def _faults(filters: Any) -> Iterator[str]:
 def _field_faults(query: str, wanted: Mapping[str, Any]) -> Iterator[str]:
     """Tell what is wrong with the filter of one suffix."""
     for field, value in wanted.items():
-        if _short(field) not in (*ENTITIES.values(), *EXTRA_FIELDS):
+        if not is_field(field):
             yield (
                 f'"{query}" names "{field}", which is no entity of a file name; there are '
-                f'{", ".join([*ENTITIES, *EXTRA_FIELDS])}'
+                f'{", ".join(FIELDS)}'
             )
         values = value if isinstance(value, list) else [value]
         if not values or not all(v is None or isinstance(v, str | int) for v in values):
             yield f'"{query}": "{field}" must be text, a number, null, or a list of these'
+
+
+def is_field(name: str) -> bool:
+    """Whether a filter may name a field so: an entity, long or short, suffix or datatype."""
+    return name in FIELDS or name in ENTITIES.values()
 
 
 def is_wanted(filters: Filters, suffix: str, entities: Mapping[str, str]) -> bool:

@@ -90,6 +90,7 @@ def save_outputs(
     outputs = [write_selection(exam.selection, rows)]
     outputs += _save_products(made, exam, provenance, facts)
     outputs += _save_scans(made, exam, provenance)
+    outputs += _save_transforms(made, exam, provenance)
     return outputs, warnings
 
 
@@ -110,21 +111,29 @@ def _save_products(
 
 
 def _save_scans(made: MadeFiles, exam: ExamDerivatives, provenance: Provenance) -> list[Path]:
-    """Write scans and reliability maps on the output grid, and transforms with their fits."""
+    """Write scans and reliability maps on the output grid."""
+    outputs = []
+    for name, resampled, reliability in zip(
+        made.names, made.resampled, made.reliability, strict=True
+    ):
+        image, map_ = exam.resampled(name), exam.reliability(name)
+        outputs += [
+            save_volume(image, *load_volume(resampled), stored=np.int16),
+            write_json(sidecar_of(image), provenance.resampled(name)),
+            save_volume(map_, *load_volume(reliability), stored=np.uint8),  # steps of 0.004
+            write_json(sidecar_of(map_), provenance.reliability(name)),
+        ]
+    return outputs
+
+
+def _save_transforms(made: MadeFiles, exam: ExamDerivatives, provenance: Provenance) -> list[Path]:
+    """Write the transforms of all scans but the reference, with how well they fit."""
     outputs = []
     fits = {fit['name']: fit for fit in made.fits}
-    for name, transform, resampled, reliability in zip(
-        made.names, made.scan2ref, made.resampled, made.reliability, strict=True
-    ):
-        paths = exam.resampled(name), exam.reliability(name), exam.transform(name)
-        save_volume(paths[0], *load_volume(resampled))
-        save_volume(paths[1], *load_volume(reliability), stored=np.uint8)  # steps of 0.004
-        with written_atomically(paths[2]) as temporary:
-            shutil.copyfile(transform, temporary)
-        sidecars = (
-            (sidecar_of(paths[0]), provenance.resampled(name)),
-            (sidecar_of(paths[1]), provenance.reliability(name)),
-            (paths[2].with_suffix('.json'), provenance.transform(name, fits[name])),
-        )
-        outputs += [*paths, *(write_json(path, described) for path, described in sidecars)]
+    for name, scan2ref in [*zip(made.names, made.scan2ref, strict=True)][1:]:
+        path = exam.transform(name)
+        with written_atomically(path) as temporary:
+            shutil.copyfile(scan2ref, temporary)
+        described = provenance.transform(name, fits[name])
+        outputs += [path, write_json(path.with_suffix('.json'), described)]
     return outputs

@@ -120,9 +120,10 @@ def conform(voxels: np.ndarray) -> tuple[np.ndarray, int]:
         How many those were.
     """
     with np.errstate(over='ignore'):
-        voxels = voxels.reshape(voxels.shape[:3]).astype(np.float32)
+        voxels = voxels.reshape(voxels.shape[:3]).astype(np.float32, copy=False)
     is_finite = np.isfinite(voxels)
-    return np.where(is_finite, voxels, 0), int(voxels.size - np.count_nonzero(is_finite))
+    replaced = int(voxels.size - np.count_nonzero(is_finite))
+    return np.where(is_finite, voxels, 0) if replaced else voxels, replaced
 
 
 def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan:
@@ -141,7 +142,7 @@ def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan
         warnings += (f'{replaced} of its voxels were NaN or infinite; they were set to 0.',)
     return replace(
         scan,
-        digest=hashlib.sha256(voxels.tobytes()).hexdigest(),
+        digest=hashlib.sha256(np.ascontiguousarray(voxels.T).data).hexdigest(),
         problems=(*scan.problems, problem) if problem else scan.problems,
         warnings=warnings,
     )

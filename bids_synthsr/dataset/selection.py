@@ -13,7 +13,7 @@ import numpy as np
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.exam import SUFFIXES, Exam, Scan
 from bids_synthsr.data.grid import Grid
-from bids_synthsr.dataset.filters import check_filters, is_wanted
+from bids_synthsr.dataset.filters import is_field, is_wanted
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.scans import load_scan
 
@@ -190,12 +190,11 @@ def parse_reference(wanted: str) -> dict[str, str]:
     suffixes = {suffix.lower(): suffix for suffix in SUFFIXES}
     if 'suffix' in fields:
         fields['suffix'] = suffixes.get(fields['suffix'].lower(), '')
-    if not all(fields.values()):
+    if not all(fields.values()) or not all(map(is_field, fields)):
         raise ValueError(
             f'--reference {wanted} cannot be understood: give a suffix ({", ".join(SUFFIXES)}) '
             'or a filter such as suffix=T2w,acq=sag'
         )
-    check_filters({'anat': fields})
     return fields
 
 

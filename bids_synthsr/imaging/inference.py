@@ -28,9 +28,8 @@ class Tiling:
         What the network may get at once.
     margin
         Voxels around each tile that are computed and thrown away; rounded up to the multiple that
-        the network's input must have. From the network's reach on (the largest distance at which
-        an input voxel can alter an output voxel) the result equals the untiled one; a smaller
-        margin brings it close.
+        the network's input must have. Where the output depends on voxels no farther away, the
+        result equals the untiled one; a smaller margin leaves seams.
     """
 
     max_voxels: int

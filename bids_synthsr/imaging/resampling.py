@@ -6,6 +6,8 @@ Inference and the synthetic generator both call the two batched functions at the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.interpolate import make_interp_spline
@@ -113,10 +115,10 @@ def reliability(source: Grid, target: Grid, source2target: np.ndarray | None = N
     """Map where ``source`` measured what ``target`` shows.
 
     Each axis contributes ``min(1, sum_k max(0, 1 - |u - k| s / t))``: ``u`` the source index at
-    the target voxel, ``k`` the acquired planes, ``s`` the source and ``t`` the target spacing.
-    That is 1 on a measured plane, 0 a target voxel away from it and soft between, in the source's
-    own geometry, so that a rotation needs no interpolation. Axes multiply (Iglesias et al. 2021,
-    section 2.1.4, which obtains the same values by linear resampling).
+    the target voxel, ``k`` the planes, ``s`` the source and ``t`` the target spacing. That is 1 on
+    a measured plane, 0 a target voxel away from it and soft between, in the source's own geometry,
+    so that a rotation needs no interpolation. Axes multiply (Iglesias et al. 2021, section 2.1.4,
+    which obtains the same values by linear resampling).
 
     Returns
     -------
@@ -148,25 +150,46 @@ def sample_linear(
         ``(B, C, *shape)``; differentiable in ``images``. Border voxels reach to their outer faces,
         beyond them lies 0.
     """
-    size = torch.tensor(images.shape[2:], dtype=torch.float64, device=images.device)
-    ijk = _indices(out2in, shape)
-    inside = ((ijk >= -0.5) & (ijk <= size - 0.5)).all(-1)
-    unit = 2 * ijk / (size - 1).clamp(min=1) - 1
-    sampled = _grid_sample(images, unit.flip(-1).to(images.dtype))
-    return sampled * inside[:, None]
+    source_shape = images.shape[2:]
+    unit2voxel, voxel2unit = _unit_cube(shape), torch.linalg.inv(_unit_cube(source_shape))
+    theta = voxel2unit.to(out2in.device) @ out2in.double() @ unit2voxel.to(out2in.device)
+    flipped = theta[:, [2, 1, 0]][:, :, [2, 1, 0, 3]]  # PyTorch counts axes from the last
+    size = [len(images), 1, *shape]
+    unit = torch.nn.functional.affine_grid(flipped.to(images.dtype), size, align_corners=True)
+    inside = _inside(out2in, source_shape, shape)
+    return _grid_sample(images, unit) * inside[:, None]
 
 
-def _indices(out2in: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Input indices of every output voxel, ``(B, *shape, 3)`` float32."""
-    out2in = out2in.double()
-    columns = [out2in[:, None, None, None, :3, 3].float()]
-    for axis, size in enumerate(shape):
-        steps = torch.arange(size, device=out2in.device, dtype=torch.float64)
-        offsets = steps[:, None] * out2in[:, None, :3, axis]  # (B, size, 3)
-        view = [len(out2in), 1, 1, 1, 3]
-        view[axis + 1] = size
-        columns.append(offsets.float().view(view))
-    return columns[0] + columns[1] + columns[2] + columns[3]
+def _unit_cube(shape: Sequence[int]) -> torch.Tensor:
+    """Affine from [-1, 1] between the centres of the outermost voxels to their indices."""
+    half = (torch.tensor(shape, dtype=torch.float64) - 1) / 2
+    affine = torch.diag(torch.cat([half.clamp(min=0.5), torch.ones(1, dtype=torch.float64)]))
+    affine[:3, 3] = half
+    return affine
+
+
+def _axis_index(out2in: torch.Tensor, axis: int, shape: Sequence[int]) -> torch.Tensor:
+    """Input index along one axis at every output voxel, ``(B, *shape)`` float32."""
+    row = out2in.double()[:, axis]
+    index = row[:, 3].view(-1, 1, 1, 1)
+    for output_axis, size in enumerate(shape):
+        view = [1, 1, 1, 1]
+        view[output_axis + 1] = size
+        steps = torch.arange(size, device=out2in.device, dtype=torch.float64).view(view)
+        index = (index + row[:, output_axis].view(-1, 1, 1, 1) * steps).float()
+    return index
+
+
+def _inside(
+    out2in: torch.Tensor, source_shape: Sequence[int], shape: Sequence[int]
+) -> torch.Tensor:
+    """Mark output voxels in the field of view of the input, faces included: ``(B, *shape)``."""
+    half = torch.tensor([(size - 1) / 2 for size in source_shape])
+    marks = [
+        (_axis_index(out2in, axis, shape) - half[axis]).abs_() <= half[axis] + 0.5
+        for axis in range(3)
+    ]
+    return marks[0].logical_and_(marks[1]).logical_and_(marks[2])
 
 
 def _grid_sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
@@ -208,20 +231,18 @@ def sample_reliability(
     reliability
         ``(B, 1, *shape)`` float32.
     """
-    ijk = _indices(out2in, shape)
-    total = torch.ones(ijk.shape[:4], device=ijk.device)
-    for axis, size in enumerate(source_shape):
-        total *= _axis_reliability(ijk[..., axis], spacing_ratio[:, axis], size)
+    total = _inside(out2in, source_shape, shape).float()
+    for axis in range(3):
+        ratio = spacing_ratio[:, axis].float()
+        if (ratio > 1 + ALIGNED).any():  # else planes lie so close that all is measured
+            total *= _axis_reliability(_axis_index(out2in, axis, shape), ratio.view(-1, 1, 1, 1))
     return total[:, None]
 
 
-def _axis_reliability(index: torch.Tensor, ratio: torch.Tensor, size: int) -> torch.Tensor:
-    """Sum the tents of the acquired planes around each index, at most 1; ``(B, *shape)``."""
-    ratio = ratio.to(index.dtype)[:, None, None, None]
-    below = index.floor()
-    weight = torch.zeros_like(index)
-    # where a tent reaches beyond the two neighbouring planes, their sum is 1 already
-    for plane in (below, below + 1):
-        is_acquired = (plane >= 0) & (plane <= size - 1)
-        weight += (1 - (index - plane).abs() * ratio).clamp(min=0) * is_acquired
-    return weight.clamp(max=1)
+def _axis_reliability(index: torch.Tensor, ratio: torch.Tensor) -> torch.Tensor:
+    """Sum the tents of the planes before and behind each index, at most 1; ``(B, *shape)``.
+
+    Where a tent reaches beyond these two planes, their sum is 1 already.
+    """
+    distance = (index - index.round()).abs_() * ratio
+    return ((1 - distance).clamp_(min=0) + (1 - ratio + distance).clamp_(min=0)).clamp_(max=1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bids_synthsr.data.observation import Observation
     from bids_synthsr.data.synthesis import Synthesis
 
+LOW_MEM_VOXELS = 224**3  # of a tile: about 2.6 GB with the published networks
+
 
 class _MethodInputSpec(BaseInterfaceInputSpec):
     scans = InputMultiObject(File(exists=True), mandatory=True, desc='scans, reference first')
@@ -116,5 +118,7 @@ class Published(_Method):
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_published
 
-        network = load_published(Path(self.inputs.weights))
-        return {'network': network, 'ct': self.inputs.ct}
+        network, weights = load_published(Path(self.inputs.weights))
+        options = {'network': network.to(self.inputs.device), 'weights': weights}
+        tiles = {'max_voxels': LOW_MEM_VOXELS} if self.inputs.low_mem else {}
+        return {**options, **tiles, 'ct': self.inputs.ct}

@@ -28,7 +28,7 @@ BRAIN_HU = (0, 80)  # what is kept of CT
 UNIT = 255  # intensity that the general network calls 1
 BRIGHTEST = 128  # intensity at which its volumes are cut
 SWOOP_MM = np.array((1.5, 1.5, 5))  # voxels that the two-channel network was trained for
-SAME_MM = 1e-3  # float32 headers
+MAX_VOXELS = 256**3  # at once: they take 4 GB in 16 bits, 6 GB in float32 (benchmarks/unet.py)
 
 Run = Callable[..., np.ndarray]
 
@@ -41,7 +41,7 @@ def synthesize(
     ct: bool = False,
     flip: bool = True,
     precision: str = 'auto',
-    tiling: Tiling | None = None,
+    max_voxels: int = MAX_VOXELS,
     weights: Mapping[str, str] | None = None,
 ) -> Synthesis:
     """Make a 1 mm T1w volume of the scan or scans that the network takes.
@@ -61,12 +61,14 @@ def synthesize(
         Whether the scan is CT in Hounsfield units.
     flip
         Whether the general network's result is averaged with that of the flipped scan.
-    precision, tiling
+    precision
         See `predict`.
+    max_voxels
+        Larger volumes go through the network in tiles, with the same result.
     weights
         What provenance should tell of the weights.
     """
-    run = partial(_run, network, precision=precision, tiling=tiling)
+    run = partial(_run, network, precision=precision, max_voxels=max_voxels)
     if network.in_channels == 1:
         used, reason = [observations[0]], 'the general network takes one scan: the reference'
         voxels, own = run_general(used[0], run, ct=ct, flip=flip)
@@ -86,18 +88,22 @@ def synthesize(
 
 
 def _run(
-    network: UNet, channels: np.ndarray, *, flip: bool, precision: str, tiling: Tiling | None
+    network: UNet, channels: np.ndarray, *, flip: bool, precision: str, max_voxels: int
 ) -> np.ndarray:
     """Predict ``(I, J, K)`` from channels ``(C, I, J, K)``."""
-    volume = torch.from_numpy(channels)[None]
     output = predict(
-        network, volume, multiple=MULTIPLE, flip=flip, precision=precision, tiling=tiling
+        network,
+        torch.from_numpy(channels)[None],
+        multiple=MULTIPLE,
+        flip=flip,
+        precision=precision,
+        tiling=Tiling(max_voxels, network.margin),
     )
     return output[0, 0].numpy()
 
 
 def run_general(scan: Observation, run: Run, *, ct: bool, flip: bool) -> tuple[np.ndarray, Grid]:
-    """Apply the general network: intensities from 0 to 128, white matter around 110."""
+    """Apply the general network: intensities from 0 to 128."""
     voxels = scan.voxels.clip(*BRAIN_HU) if ct else scan.voxels
     image, own = resample_1mm(voxels, scan.grid)
     raw = run(rescale(image)[None], flip=flip)
@@ -179,19 +185,22 @@ def moved(grid: Grid, scan2ref: np.ndarray) -> Grid:
 def _doubts(used: Sequence[Observation], own: Grid, grid: Grid) -> tuple[str, ...]:
     """Tell what a reader of the result should know."""
     doubts = []
-    if not np.allclose(own.vox2ras, grid.vox2ras, atol=SAME_MM):
+    if not _covers_the_same(own, grid):
         doubts.append(
             'The volume lies on the 1 mm grid of the published command, not on the output grid '
             'that was asked for.'
         )
-    if len(used) == 2 and any(
-        not np.allclose(np.sort(scan.grid.spacing), SWOOP_MM, rtol=0.2) for scan in used
-    ):
-        spacings = ' and '.join(
-            ' x '.join(f'{size:.1f}' for size in scan.grid.spacing) for scan in used
-        )
+    sizes = np.array([scan.grid.spacing for scan in used])
+    if len(used) == 2 and not np.allclose(np.sort(sizes, axis=1), SWOOP_MM, rtol=0.2):
+        voxels = ' and '.join(' x '.join(f'{size:.1f}' for size in scan) for scan in sizes)
         doubts.append(
-            'The two-channel network was trained on scans of 1.5 x 1.5 x 5 mm; these have '
-            f'{spacings} mm.'
+            'The two-channel network was trained for scans of 1.5 x 1.5 x 5 mm; these have '
+            f'{voxels} mm.'
         )
     return tuple(doubts)
+
+
+def _covers_the_same(own: Grid, grid: Grid) -> bool:
+    """Tell whether two grids differ by rounding of their size at most."""
+    is_parallel = np.allclose(own.vox2ras[:3, :3], grid.vox2ras[:3, :3], atol=1e-3)
+    return is_parallel and np.allclose(own.shape, grid.shape, rtol=0, atol=1)

@@ -12,6 +12,7 @@ statistics over the volume, so that a tile gives what the whole volume gives.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -85,9 +86,8 @@ class ExamUNet(nn.Module):
         self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
         self.decoder = Decoder(widths)
-        self.head = nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = silent(nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
     def multiple(self) -> int:
@@ -190,7 +190,7 @@ class Decoder(nn.Module):
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.skips = nn.ModuleList(nn.Conv3d(fine, fine, 3, padding=1) for fine, _ in pairs)
         self.rises = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in pairs)
         self.blocks = nn.ModuleList(Block(fine) for fine, _ in pairs)
@@ -215,9 +215,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.first = nn.Conv3d(width, width, 3, padding=1)
-        self.second = nn.Conv3d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        self.second = silent(nn.Conv3d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, F, i, j, k)`` to the same."""
@@ -225,8 +223,15 @@ class Block(nn.Module):
         return x + self.second(functional.gelu(self.first(normal)))
 
 
+def silent(layer: nn.Conv3d) -> nn.Conv3d:
+    """Let a convolution start as 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 def fold(volume: Tensor, stride: int) -> Tensor:
-    """Fold blocks of voxels into channels: ``(B, C, I, J, K)`` to ``(B, C s^3, I/s, J/s, K/s)``."""
+    """Fold blocks of voxels into channels: ``(B, C, I, J, K)`` to ``(B, C s^3, I / s, ...)``."""
     if stride == 1:
         return volume
     for axis in (2, 3, 4):

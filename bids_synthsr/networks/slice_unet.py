@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from bids_synthsr.networks.exam_unet import Decoder, Encoder, fold, unfold
+from bids_synthsr.networks.exam_unet import Decoder, Encoder, fold, silent, unfold
 
 STRIDE = 2  # works on 2x2x2 voxels folded into channels
 
@@ -28,9 +29,8 @@ class SliceUNet(nn.Module):
         self.multiple = STRIDE * 2 ** (levels - 1)
         self.encoder = Encoder(channels * STRIDE**3, widths)
         self.decoder = Decoder(widths)
-        self.head = nn.Conv3d(features, STRIDE**3, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = silent(nn.Conv3d(features, STRIDE**3, 1))
+        self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, channels: Tensor) -> Tensor:
         """Sharpen ``(B, C, I, J, K)``, slice axis last, into ``(B, 1, I, J, K)``."""

@@ -46,13 +46,18 @@ class UNet(nn.Module):
         return 2 ** len(self.down)
 
     @property
-    def reach(self) -> int:
-        """Largest distance along an axis at which an input voxel can alter an output voxel.
+    def margin(self) -> int:
+        """Voxels around a tile on which its output depends; tiles end at multiples of `multiple`.
 
-        Two convolutions on each level on the way down and up again, ``2 * 2**l`` voxels each, and
-        ``2**l`` from a voxel of level ``l`` to the far face of the one below that it copies.
+        Two convolutions need two voxels more than they yield. On the way up, ``n`` voxels are
+        copied from ``n / 2`` (rounded up); on the way down, they are pooled from ``2n``.
         """
-        return 7 * self.multiple - 5
+        voxels = 2
+        for _ in self.up:
+            voxels = (voxels + 1) // 2 + 2
+        for _ in self.down:
+            voxels = 2 * voxels + 2
+        return voxels
 
     def forward(self, volume: torch.Tensor) -> torch.Tensor:
         """Map ``(B, in_channels, I, J, K)`` to ``(B, out_channels, I, J, K)``."""

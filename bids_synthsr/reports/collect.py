@@ -136,11 +136,11 @@ def method_facts(
     settings, details = run.get('settings', {}), main.get('MethodDetails', {})
     by_name = {row['scan']: row for row in rows}
     names = used_names(rows)
-    weights = details.get('weights_sha256', '')[:HEX_SHOWN]
+    weights = details.get('sha256', '')[:HEX_SHOWN]
     return MethodFacts(
         method=main.get('Method') or settings.get('method', ''),
         contrasts=tuple(by_name[name]['suffix'] for name in names),
-        used=tuple(details.get('used', ())),
+        used=tuple(details.get('scans', ())),
         reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),

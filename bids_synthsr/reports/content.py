@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from bids_synthsr.data.exam import Scan
 from bids_synthsr.data.grid import Grid
-from bids_synthsr.reports.screen import plane_name
 
 State = Literal['complete', 'warned', 'failed', 'planned']
 Role = Literal['reference', 'used', 'left out']
@@ -219,22 +217,3 @@ class IndexRow:
     reason: str = ''
     href: str = ''
     seconds: float | None = None
-
-
-def selection_row(scan: Scan, role: Role, reason: str) -> SelectionRow:
-    """Describe a scan for the selection table; without usable geometry its size stays empty."""
-    size = spacing = plane = ''
-    if scan.grid is not None:
-        size, spacing = product_text(scan.grid.shape), product_text(scan.grid.spacing)
-        if scan.acquisition is not None:
-            plane = plane_name(scan.grid, scan.acquisition.slice_axis)
-    return SelectionRow(
-        scan.name, role, reason, scan.path.name, plane, size, spacing, scan.warnings
-    )
-
-
-def product_text(numbers: Iterable[float]) -> str:
-    """Join numbers as a size is written, to three digits where they are not whole."""
-    return ' \N{MULTIPLICATION SIGN} '.join(
-        str(int(number)) if number == int(number) else f'{number:.3g}' for number in numbers
-    )

@@ -14,9 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bids_synthsr import __version__
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.reports import embedding, figures
-from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume, product_text
+from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume
 from bids_synthsr.reports.screen import PLANES, cropped, edge_letters, head_box, to_screen
 
+TIMES = ' \N{MULTIPLICATION SIGN} '
 STATES = {
     'complete': 'Complete',
     'warned': 'Complete, with warnings',
@@ -81,12 +82,13 @@ def acquired_pictures(report: ExamReport) -> Iterator[Picture]:
     """Show each scan as acquired."""
     for volume in report.natives:
         figure = figures.acquired_slices(volume.voxels, volume.grid, volume.slice_axis)
+        shape = TIMES.join(str(size) for size in volume.grid.shape)
+        spacing = TIMES.join(f'{step:.3g}' for step in volume.grid.spacing)
         yield Picture(
             embedding.jpeg(figure),
             f'Slices of {volume.name} as acquired, and the two planes across them.',
             volume.name,
-            f'{product_text(volume.grid.shape)} voxels of {product_text(volume.grid.spacing)} mm. '
-            'Numbers count the slices as stored in the file.',
+            f'{shape} voxels of {spacing} mm. Numbers count the slices as stored in the file.',
         )
 
 

@@ -81,11 +81,6 @@ def to_screen(voxels: np.ndarray, grid: Grid) -> Screen:
     return Screen(shown, grid.vox2ras @ shown2vox, axes)
 
 
-def plane_name(grid: Grid, axis: int) -> str:
-    """Plane to which the slices along a voxel axis are closest."""
-    return PLANES[axis_order(grid.vox2ras)[0].index(axis)]
-
-
 def direction_letters(direction: np.ndarray) -> str:
     """Name a direction, RAS+ ``(3,)``: ``L``, or ``LA`` where oblique, largest part first."""
     unit = direction / np.linalg.norm(direction)

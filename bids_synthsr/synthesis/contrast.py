@@ -26,6 +26,9 @@ from bids_synthsr.synthesis.tissues import TISSUES, Tissue
 
 AGENT_STRENGTH: Range = (0.5, 1.2)  # of the brightest class, added at full uptake
 AIR_HU = -1000.0
+AGENT_HU = 150.0  # of vessels
+FATTY = ('fat', 'marrow')
+SATURATED = 0.15  # of their signal, where fat is suppressed
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,8 @@ def draw_contrast(
     }[prior.kind](prior, classes, generator)
     means, sds = [mean for mean, _ in statistics], [sd for _, sd in statistics]
     if has_agent:
-        strength = draw_uniform(AGENT_STRENGTH, generator) * max(means)
+        brightest = AGENT_HU if prior.kind == 'attenuation' else max(means)
+        strength = draw_uniform(AGENT_STRENGTH, generator) * brightest
         means = [
             mean + strength * (TISSUES[name].uptake if name in TISSUES else 0)
             for mean, name in zip(means, classes, strict=True)
@@ -138,10 +142,13 @@ def _draw_signal_classes(
     tr_ms, te_ms, ti_ms = (
         draw_uniform(times, generator) for times in (prior.tr_ms, prior.te_ms, prior.ti_ms)
     )
+    is_saturated = draw_chance(prior.fat_saturation_probability, generator)
     unit = spin_echo_signal(TISSUES['white-matter'], tr_ms, te_ms, ti_ms)
     drawn = []
     for name in classes:
         signal = spin_echo_signal(_tissue(name), tr_ms, te_ms, ti_ms)
+        if is_saturated and name in FATTY:
+            signal *= SATURATED
         mean = signal + draw_normal(prior.spread, generator) * max(signal, unit / 4)
         sd = draw_uniform(prior.noise, generator) * unit
         drawn.append((max(mean, 0.0), sd) if name != 'air' else (0.0, 0.0))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -94,29 +93,29 @@ class LabelTable:
 
     def with_tissues(self, tissues: Mapping[int, str]) -> LabelTable:
         """Give label values another generation class, to split a class or to share one."""
-        return self._replaced('tissue', tissues)
+        self._refuse_unknown(tissues)
+        return LabelTable(
+            tuple(replace(x, tissue=tissues.get(x.value, x.tissue)) for x in self.labels)
+        )
 
     def with_targets(self, targets: Mapping[int, int]) -> LabelTable:
-        """Give label values another segmentation class, to merge, drop (0) or split classes."""
-        return self._replaced('target', targets)
+        """Merge segmentation classes into others, or into the background (0)."""
+        self._refuse_unknown([*targets, *targets.values()])
+        return LabelTable(
+            tuple(replace(x, target=targets.get(x.target, x.target)) for x in self.labels)
+        )
 
-    def _replaced(self, field: str, values: Mapping[int, Any]) -> LabelTable:
+    def _refuse_unknown(self, values: Iterable[int]) -> None:
         unknown = sorted(set(values) - {label.value for label in self.labels})
         if unknown:
             raise ValueError(f'Labels {unknown} are not in the table; it has {self._values()}')
-        return LabelTable(
-            tuple(
-                replace(label, **{field: values[label.value]}) if label.value in values else label
-                for label in self.labels
-            )
-        )
 
     def _values(self) -> list[int]:
         return [label.value for label in self.labels if label.value < 1000]
 
     def check(self, labels: torch.Tensor, name: str) -> None:
-        """Raise where a label map holds a value that no class covers."""
-        found = set(torch.unique(labels).tolist())
+        """Raise where a label map of that name holds a value that no class covers."""
+        found = set(labels.unique().tolist())
         missing = sorted(found - {label.value for label in self.labels})
         if missing:
             raise ValueError(

@@ -15,6 +15,7 @@ from torch.nn.functional import avg_pool3d, max_pool3d
 from bids_synthsr.synthesis.fields import (
     LINEAR_VARIANCE,
     Range,
+    Shape,
     draw_chance,
     draw_log_uniform,
     draw_seed,
@@ -37,14 +38,16 @@ from bids_synthsr.synthesis.labels import (
 )
 from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePrior
 
+FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
 FAT_LEVEL: Range = (-0.2, 1.2)  # threshold of the field: little fat to much
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
 VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
 LESION_SIZE: Range = (4.0, 9.0)  # mm, between the nodes of the field
 OEDEMA_WIDTH: Range = (1.0, 1.8)  # radius of the oedema over that of the mass
 RIM_WIDTH: Range = (0.0, 0.35)  # of the mass
+ROUGH_SD = math.sqrt(1.25 * LINEAR_VARIANCE)  # of `rough_field`
 CANDIDATES = 64  # points among which the middle of a mass is sought
-STRIP_MARGIN: Range = (1.0, 4.99)  # voxels kept around the brain, rounded down
+STRIP_MARGIN: Range = (1.0, 3.99)  # voxels kept around the brain, rounded down
 FACE_ANGLE: Range = (15.0, 50.0)  # degrees by which the plane of defacing looks down
 FACE_GAP: Range = (3.0, 20.0)  # mm between the brain and that plane
 
@@ -162,21 +165,29 @@ def add_tissues(labels: torch.Tensor, draw: TissueDraw, table: LabelTable) -> to
         shell = dilated(is_brain, 1) & ~is_brain & (labels > 0)
         labels = labels.masked_fill(shell, MENINGES)
     if draw.vessel_radius is not None:
-        is_vessel = vessel_mask(labels.shape, draw.vessel_radius, draw.seed + 1, labels.device)
+        is_vessel = vessel_mask(
+            volume_shape(labels), draw.vessel_radius, draw.seed + 2, labels.device
+        )
         labels = labels.masked_fill(is_vessel & brain_mask(labels, table), VESSEL)
     return labels
 
 
 def _with_fat(labels: torch.Tensor, level: float, seed: int) -> torch.Tensor:
     """Turn soft tissue into fat where a field is high, and more so near the skin."""
-    field = smooth_field(seed, volume_shape(labels), 14.0, labels.device)[0]
+    field = rough_field(seed, volume_shape(labels), FAT_SPACING, labels.device)
     field += 6 * proximity(labels == SKIN)
     return labels.masked_fill((labels == SOFT_TISSUE) & (field > level), FAT)
 
 
-def vessel_mask(shape: torch.Size, radius: float, seed: int, device: torch.device) -> torch.Tensor:
+def rough_field(seed: int, shape: Shape, spacing: float, device: torch.device) -> torch.Tensor:
+    """Add to a smooth field half as much of one twice as fine: ``shape``."""
+    fine = smooth_field(seed + 1, shape, spacing / 2, device)[0]
+    return smooth_field(seed, shape, spacing, device)[0] + 0.5 * fine
+
+
+def vessel_mask(shape: Shape, radius: float, seed: int, device: torch.device) -> torch.Tensor:
     """Mark tubes of ``radius`` mm around the curves where two smooth fields are both zero."""
-    fields = smooth_field(seed, (shape[0], shape[1], shape[2]), VESSEL_SPACING, device, channels=2)
+    fields = smooth_field(seed, shape, VESSEL_SPACING, device, channels=2)
     slope = math.sqrt(2) / VESSEL_SPACING  # sd of the difference of neighbouring nodes, per mm
     return fields.square().sum(0) < (radius * slope) ** 2
 
@@ -208,11 +219,8 @@ def pathology_labels(
 def _lesion_mask(draw: PathologyDraw, fraction: float, ventricle: torch.Tensor) -> torch.Tensor:
     """Mark where a field of two scales is high; it is higher near the ventricles."""
     shape, device = volume_shape(ventricle), ventricle.device
-    field = smooth_field(draw.seed, shape, draw.lesion_size, device)[0]
-    field += 0.5 * smooth_field(draw.seed + 1, shape, draw.lesion_size / 2, device)[0]
-    field += 3 * proximity(ventricle)
-    sd = math.sqrt(1.25 * LINEAR_VARIANCE)
-    level = sd * math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * fraction)))
+    field = rough_field(draw.seed, shape, draw.lesion_size, device) + 3 * proximity(ventricle)
+    level = ROUGH_SD * math.sqrt(2) * float(torch.erfinv(torch.tensor(1 - 2 * fraction)))
     return field > level
 
 

@@ -10,13 +10,29 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bids_synthsr.synthesis.fields import Range
+from bids_synthsr.synthesis.fields import Range, Triple
 
 # sd of a Gaussian slice profile over its thickness; its power at the cut-off 1 / (2 thickness) is
 # exp(-(pi sd)²): 1/6, 1/10 as Iglesias et al. 2021 (2.1.4) ask in words, 1/200 by their formula
 FWHM_PROFILE = 1 / math.sqrt(8 * math.log(2))  # as `imaging.acquisition` and scanners define it
 TENTH_POWER_PROFILE = math.sqrt(math.log(10)) / math.pi
 PAPER_PROFILE = 2 * math.log(10) / (2 * math.pi)
+
+
+CHOICES = {
+    'kind': ('uniform', 'gaussian', 'signal', 'attenuation'),
+    'in_target': ('keep', 'remove'),
+    'target': ('reference', 't1w'),
+    'normalisation': ('min-max', 'percentiles'),
+}
+
+
+def _check_choices(prior: object) -> None:
+    """Raise where a field that names something names nothing there is."""
+    for name, choices in CHOICES.items():
+        chosen = getattr(prior, name, choices[0])
+        if chosen not in choices:
+            raise ValueError(f'prior: {name!r} is {chosen!r}; choose one of {", ".join(choices)}')
 
 
 @dataclass(frozen=True)
@@ -79,8 +95,8 @@ class ContrastPrior:
     ----------
     kind
         ``uniform``: every class from ``mean_range`` and ``sd_range``. ``gaussian``: each class
-        from its ``statistics``. ``signal``: from the relaxation times of its tissue in a spin echo,
-        with inversion where ``ti_ms`` is above 0. ``attenuation``: from its CT number.
+        from its ``statistics``. ``signal``: each class from the relaxation times of its tissue in
+        a spin echo, inverted where ``ti_ms`` is above 0. ``attenuation``: from its CT number.
     mean_range, sd_range
         Of ``uniform``; air is 0.
     statistics
@@ -93,6 +109,8 @@ class ContrastPrior:
     noise
         Of ``signal``: range of the sd within classes, over the mean of white matter; of
         ``attenuation``: that in HU / 100.
+    fat_saturation_probability
+        Of ``signal``: of fat and marrow being suppressed.
     texture
         Share of the variance within classes that is smooth, nodes ``texture_spacing`` mm apart.
     gamma
@@ -108,9 +126,13 @@ class ContrastPrior:
     ti_ms: Range = (0.0, 0.0)
     spread: float = 0.1
     noise: Range = (0.02, 0.08)
+    fat_saturation_probability: float = 0.0
     texture: Range = (0.0, 0.0)
     texture_spacing: float = 4.0
     gamma: Range = (0.7, 1.3)
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -154,8 +176,8 @@ class AcquisitionPrior:
 
     Parameters
     ----------
-    slice_axes
-        Axes across which the slices may lie, each as likely: 0 sagittal, 1 coronal, 2 axial.
+    orientation_weights
+        How often slices are sagittal, coronal and axial.
     slice_spacing
         Between the centres of neighbouring slices, mm.
     thickness_per_spacing
@@ -174,7 +196,7 @@ class AcquisitionPrior:
         Of a field of view that ends inside the sample, and how much of it is cut off on one side.
     """
 
-    slice_axes: tuple[int, ...] = (0, 1, 2)
+    orientation_weights: Triple = (1.0, 1.0, 1.0)
     slice_spacing: Range = (2.5, 7.0)
     thickness_per_spacing: Range = (0.5, 1.1)
     in_plane: Range = (1.0, 1.0)
@@ -284,6 +306,9 @@ class PathologyPrior:
     mass_radius: Range = (5.0, 22.0)
     in_target: str = 'keep'
 
+    def __post_init__(self) -> None:
+        _check_choices(self)
+
 
 @dataclass(frozen=True)
 class RemovalPrior:
@@ -330,6 +355,9 @@ class GeneratorPrior:
     tissues: TissuePrior = TissuePrior()
     pathology: PathologyPrior = PathologyPrior()
     removal: RemovalPrior = RemovalPrior()
+
+    def __post_init__(self) -> None:
+        _check_choices(self)
 
     @property
     def slots(self) -> int:

@@ -92,7 +92,7 @@ def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
 
 def draw_acquisition(prior: AcquisitionPrior, generator: torch.Generator) -> AcquisitionDraw:
     """Draw slices and voxels."""
-    axis = prior.slice_axes[draw_index([1.0] * len(prior.slice_axes), generator)]
+    axis = draw_index(prior.orientation_weights, generator)
     slices = draw_uniform(prior.slice_spacing, generator)
     thickness = slices * draw_uniform(prior.thickness_per_spacing, generator)
     in_plane = draw_uniform(prior.in_plane, generator)
@@ -319,8 +319,9 @@ def _to_crop_along_axes(
         crop2native[0, 3] = -slices.first[axis] / slices.spacing[axis]
         ratio = torch.tensor([[slices.spacing[axis], 1.0, 1.0]])
         deltas = torch.eye(count)[None, :, :, None, None]
-        matrix = sample_linear(deltas, crop2native[None], (size, 1, 1))[0, :, :, 0, 0].T
-        line = sample_reliability(crop2native[None], ratio, (count, 1, 1), (size, 1, 1)).flatten()
+        rod = size, 2, 2  # PyTorch warns of axes of one voxel
+        matrix = sample_linear(deltas, crop2native[None], rod)[0, :, :, 0, 0].T
+        line = sample_reliability(crop2native[None], ratio, (count, 1, 1), rod)[0, 0, :, 0, 0]
         matrices.append(matrix.to(native.device))
         lines.append(line.to(native.device))
     reliability = lines[0][:, None, None] * lines[1][:, None] * lines[2]

@@ -21,18 +21,27 @@ from bids_synthsr.synthesis.priors import (
 # Ranges of sequence timing, ms, of routine protocols at 1.5 and 3 T
 T1_SPIN_ECHO = ContrastPrior('signal', tr_ms=(400, 750), te_ms=(8, 20))
 T1_INVERSION = ContrastPrior('signal', tr_ms=(1600, 2600), te_ms=(2, 5), ti_ms=(750, 1150))
-T2_SPIN_ECHO = ContrastPrior('signal', tr_ms=(3000, 6500), te_ms=(75, 125))
+T2_SPIN_ECHO = ContrastPrior(
+    'signal', tr_ms=(3000, 6500), te_ms=(75, 125), fat_saturation_probability=0.3
+)
 PD_SPIN_ECHO = ContrastPrior('signal', tr_ms=(2000, 4000), te_ms=(10, 35))
-FLAIR = ContrastPrior('signal', tr_ms=(6000, 11000), te_ms=(80, 140), ti_ms=(1800, 2700))
+FLAIR = ContrastPrior(
+    'signal',
+    tr_ms=(6000, 11000),
+    te_ms=(80, 140),
+    ti_ms=(1800, 2700),
+    fat_saturation_probability=0.6,
+)
 RANDOM = ContrastPrior('uniform', texture=(0, 0.5))
-CT = ContrastPrior('attenuation', spread=0.03, noise=(0.02, 0.08), gamma=(1, 1))
+CT = ContrastPrior('attenuation', spread=0.03, noise=(0.03, 0.2), gamma=(1, 1))
 
 CLINICAL_SLICES = AcquisitionPrior(
+    orientation_weights=(0.25, 0.15, 0.6),
     slice_spacing=(2.5, 7.5),
     in_plane=(0.5, 1.2),
     in_plane_anisotropy=(1.0, 1.3),
     isotropic_probability=0.1,
-    partial_probability=0.1,
+    partial_probability=0.2,
 )
 CLINICAL_ARTEFACTS = ArtefactPrior(
     noise_probability=0.9,
@@ -130,7 +139,7 @@ def low_field() -> GeneratorPrior:
 def ct_like() -> GeneratorPrior:
     """Computed tomography, clipped to the brain window of 0 to 80 HU."""
     slices = AcquisitionPrior(
-        slice_axes=(2,),
+        orientation_weights=(0.0, 0.0, 1.0),
         slice_spacing=(1.0, 6.0),
         thickness_per_spacing=(0.9, 1.1),
         in_plane=(0.4, 1.0),

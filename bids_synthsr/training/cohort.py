@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import axis_order, output_grid
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.generator import Head, make_head
-from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 
 ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
 MARGIN_VOX = 8  # of air that is kept around a head
@@ -63,9 +64,10 @@ class Cohort:
     @property
     def names(self) -> dict[str, list[str]]:
         """What was used for what, for weight descriptions."""
+        heads, held_out = [x.name for x in self.training], [x.name for x in self.held_out]
         return {
-            'training': [head.name for head in (*self.training, *self.photographs)],
-            'validation': [head.name for head in (*self.held_out, *self.held_out_photographs)],
+            'training': heads + [x.name for x in self.photographs],
+            'validation': held_out + [x.name for x in self.held_out_photographs],
         }
 
     def to(self, device: torch.device) -> Cohort:
@@ -83,29 +85,89 @@ def _head_to(head: Head, device: torch.device) -> Head:
     return replace(head, labels=head.labels.to(device), image=image)
 
 
-def image_files(folder: Path, exclude: Sequence[str] = ()) -> list[Path]:
-    """List the image files directly in a folder, but for those whose name fits a pattern.
+def read_heads(
+    label_folder: Path,
+    image_folders: Sequence[Path],
+    exclude: Sequence[str] = (),
+    held_out: Sequence[str] = (),
+) -> Cohort:
+    """Read the label maps of a folder, and for each its real image where images are given.
+
+    An image belongs to the label map of the same name, or of the same name up to the last ``_``.
+
+    Parameters
+    ----------
+    exclude, held_out
+        Shell patterns of file names: not to be touched, not to be trained on.
+    """
+    maps = find_images([label_folder], exclude)
+    images = _paired(maps, find_images(image_folders, exclude)) if image_folders else {}
+    table = freesurfer_table()
+    heads = [_read_head(path, images.get(path), table) for path in maps]
+    kept = [not fits(path, held_out) for path in maps]
+    _report(maps, kept, held_out)
+    return Cohort(
+        training=tuple(compress(heads, kept)),
+        held_out=tuple(head for head, is_kept in zip(heads, kept, strict=True) if not is_kept),
+    )
+
+
+def read_photographs(
+    folders: Sequence[Path], exclude: Sequence[str] = (), held_out: Sequence[str] = ()
+) -> Cohort:
+    """Read the real images of some folders; patterns as in `read_heads`."""
+    paths = find_images(folders, exclude)
+    images = [read_photograph(path) for path in paths]
+    kept = [not fits(path, held_out) for path in paths]
+    _report(paths, kept, held_out)
+    return Cohort(
+        photographs=tuple(compress(images, kept)),
+        held_out_photographs=tuple(
+            image for image, is_kept in zip(images, kept, strict=True) if not is_kept
+        ),
+    )
+
+
+def _report(paths: Sequence[Path], kept: Sequence[bool], held_out: Sequence[str]) -> None:
+    """Say what was read; refuse patterns that leave nothing to train on or to validate on."""
+    count = sum(kept)
+    if held_out and count in (0, len(paths)):
+        names = ', '.join(path.name for path in paths[:3])
+        raise ValueError(
+            f'--held-out {" ".join(held_out)} fits {len(paths) - count} of {len(paths)} files '
+            f'such as {names}: some must be held out, and some must be left to train on'
+        )
+    logger.info('Read %d heads to train on, %d held out', count, len(paths) - count)
+
+
+def find_images(folders: Sequence[Path], exclude: Sequence[str] = ()) -> list[Path]:
+    """List the image files directly in some folders, but for those whose name fits a pattern.
 
     Raises
     ------
     FileNotFoundError
         For a folder that is missing, empty, or empty after the exclusion.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f'{folder} is not a folder')
-    found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
-    kept = [path for path in found if not _fits(path, exclude)]
-    if not kept:
-        raise FileNotFoundError(
-            f'{folder} holds {len(found)} image files ({", ".join(ENDINGS)}), of which '
-            f'{len(found)} are excluded: nothing is left to train on'
-        )
+    kept = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f'{folder} is not a folder')
+        found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+        wanted = [path for path in found if not fits(path, exclude)]
+        if not wanted:
+            raise FileNotFoundError(
+                f'{folder} holds {len(found)} image files ({", ".join(ENDINGS)}), and '
+                f'{len(found)} of them are excluded: nothing is left to train on'
+            )
+        kept += wanted
     return kept
 
 
-def _fits(path: Path, patterns: Sequence[str]) -> bool:
+def fits(path: Path, patterns: Sequence[str]) -> bool:
     """Whether the name of a file, or its start, fits one of some shell patterns."""
-    return any(fnmatch(path.name, pattern) or fnmatch(_stem(path), pattern) for pattern in patterns)
+    return any(
+        fnmatch(path.name, pattern) or fnmatch(_stem(path), pattern) for pattern in patterns
+    )
 
 
 def _stem(path: Path) -> str:
@@ -114,18 +176,7 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(ending)
 
 
-def load_heads(
-    label_files: Sequence[Path], image_files: Sequence[Path], table: LabelTable
-) -> list[Head]:
-    """Read label maps, and for each its real image where images are given.
-
-    An image belongs to the label map of the same name, or of the same name up to the last ``_``.
-    """
-    images = _paired(label_files, image_files) if image_files else {}
-    return [_load_head(path, images.get(path), table) for path in label_files]
-
-
-def _load_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
+def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
     labels, grid = load_volume(path)
     _check_millimetre(grid, path)
     _check_finite(labels, path)
@@ -164,7 +215,7 @@ def _paired(label_files: Sequence[Path], image_files: Sequence[Path]) -> dict[Pa
     )
 
 
-def load_photograph(path: Path) -> Photograph:
+def read_photograph(path: Path) -> Photograph:
     """Read a real image, resample it to 1 mm and scale it robustly."""
     voxels, grid = load_volume(path)
     _check_finite(voxels, path)

@@ -35,16 +35,16 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
     if recipe.l2 > 0:
         terms['l2'] = weighted_mean((t1w - target).square(), weight)
     if recipe.laplace > 0:
-        log_scale = _output(prediction.log_scale, 'laplace', 'Laplace scale')
-        terms['laplace'] = weighted_mean(laplace(t1w, log_scale.float(), target), weight)
+        if prediction.log_scale is None:
+            raise ValueError('laplace needs a network that predicts the Laplace scale')
+        log_scale = prediction.log_scale.float()
+        terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target), weight)
     if recipe.ssim > 0:
         terms['ssim'] = 1 - ssim(t1w, target)
     if recipe.dice > 0:
-        logits = _output(prediction.logits, 'dice', 'segmentation').float()
-        terms['dice'] = soft_dice_loss(logits, batch.segmentation)
+        terms['dice'] = soft_dice_loss(*_labels(prediction, batch))
     if recipe.cross_entropy > 0:
-        logits = _output(prediction.logits, 'cross_entropy', 'segmentation').float()
-        terms['cross_entropy'] = cross_entropy(logits, batch.segmentation, recipe.balance)
+        terms['cross_entropy'] = cross_entropy(*_labels(prediction, batch), recipe.balance)
     return terms
 
 
@@ -53,10 +53,11 @@ def total_loss(terms: dict[str, Tensor], recipe: LossRecipe) -> Tensor:
     return torch.stack([getattr(recipe, name) * term for name, term in terms.items()]).sum()
 
 
-def _output(output: Tensor | None, term: str, noun: str) -> Tensor:
-    if output is None:
-        raise ValueError(f'loss.{term} needs a network that predicts the {noun}; see its arguments')
-    return output
+def _labels(prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Take logits and true segmentation."""
+    if prediction.logits is None or batch.segmentation is None:
+        raise ValueError('dice and cross_entropy need a network and samples with segmentation')
+    return prediction.logits.float(), batch.segmentation
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:

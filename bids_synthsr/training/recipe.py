@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import tomllib
 import types
 import typing
@@ -139,14 +140,15 @@ class IntervalRecipe:
     ----------
     log_steps
         Lines of ``metrics.csv``: means over that many steps.
-    validation_steps
-        Validation on held-out heads, with pictures.
+    validation_steps, validation_batches
+        Validation on held-out heads, with pictures, on ``validation_batches`` batches.
     checkpoint_steps, checkpoint_minutes
         Checkpoints, whichever comes first.
     """
 
     log_steps: int = 50
     validation_steps: int = 1000
+    validation_batches: int = 16
     checkpoint_steps: int = 1000
     checkpoint_minutes: float = 15.0
 
@@ -201,18 +203,23 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     Parameters
     ----------
     changes
-        ``section.key = value`` in TOML, each replacing what the file says.
+        ``section.key=value``, each replacing what the file says.
     """
     table = tomllib.loads(_recipe_text(name_or_path))
     for change in changes:
-        try:
-            _merge(table, tomllib.loads(change))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(
-                f"Cannot read the change {change!r} ({error}): write section.key=value in TOML, "
-                "text in quotes"
-            ) from error
+        _merge(table, _read_change(change))
     return recipe_from(table)
+
+
+def _read_change(change: str) -> dict[str, Any]:
+    """Read ``key=value``; what is no TOML value is text."""
+    key, _, value = change.partition('=')
+    for text in (change, f'{key}={json.dumps(value)}'):
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            continue
+    raise ValueError(f'Cannot read the change {change!r}: write section.key=value')
 
 
 def _recipe_text(name_or_path: str) -> str:
@@ -243,7 +250,9 @@ def recipe_from(table: Mapping[str, Any]) -> Recipe:
             raise ValueError(
                 f'recipe: {part}.{key} is {chosen!r}; choose one of {", ".join(choices)}'
             )
-    if not any(getattr(recipe.loss, term.name) > 0 for term in dataclasses.fields(LossRecipe)[:-1]):
+    if not any(
+        getattr(recipe.loss, term.name) > 0 for term in dataclasses.fields(LossRecipe)[:-1]
+    ):
         raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
     return recipe
 
@@ -317,4 +326,6 @@ def _tuple(hints: tuple[Any, ...], values: Sequence[Any], where: str) -> tuple[A
         hints = hints[:1] * len(values)
     if len(hints) != len(values):
         raise ValueError(f'{where} is {list(values)}, not {len(hints)} values')
-    return tuple(_value(hint, value, where, None) for hint, value in zip(hints, values, strict=True))
+    return tuple(
+        _value(hint, value, where, None) for hint, value in zip(hints, values, strict=True)
+    )

@@ -35,6 +35,8 @@ class Batch:
     ----------
     inputs
         Arguments of the network.
+    scans
+        ``(B, N, I, J, K)`` as people would look at them.
     target, weight
         ``(B, 1, I, J, K)``: the T1w, and where the loss counts.
     draws
@@ -48,6 +50,7 @@ class Batch:
     """
 
     inputs: tuple[Tensor, ...]
+    scans: Tensor
     target: Tensor
     weight: Tensor
     draws: list[dict[str, Any]]
@@ -82,8 +85,8 @@ def slice_prior(recipe: Recipe) -> SlicePrior:
     """Prior of the slices of real images: the default with the changes of the recipe."""
     if recipe.samples.prior:
         raise ValueError(
-            f'recipe: samples.prior is {recipe.samples.prior!r}, but slices of real images have no '
-            'named priors: leave it out and set what differs under [prior]'
+            f'recipe: samples.prior is {recipe.samples.prior!r}, but slices of real images have '
+            'no named priors: leave it out and set what differs under [prior]'
         )
     return dataclass_from(SlicePrior, recipe.prior, 'recipe: prior')
 
@@ -99,21 +102,23 @@ def sources_of(
         Where the cohort has not what the recipe needs.
     """
     cohort = cohort.to(device)
+    training = _source(recipe, cohort.training, cohort.photographs, device)
+    if training is None:
+        needed = {'generator': 'label maps (--label-maps)', 'slices': 'real images (--images)'}
+        raise ValueError(f'This recipe trains on {needed[recipe.samples.source]}: none is given')
+    return training, _source(recipe, cohort.held_out, cohort.held_out_photographs, device)
+
+
+def _source(
+    recipe: Recipe,
+    heads: Sequence[Head],
+    photographs: Sequence[Photograph],
+    device: torch.device,
+) -> Source | None:
+    """Make a source of the heads that the recipe needs; None where there are none."""
     if recipe.samples.source == 'slices':
-        _check_found(cohort.photographs, 'real images: give a folder with --images')
-        prior = slice_prior(recipe)
-        sets = [cohort.photographs, cohort.held_out_photographs]
-        found = [SliceSource(recipe, prior, images) if images else None for images in sets]
-    else:
-        _check_found(cohort.training, 'label maps: give a folder with --label-maps')
-        heads = [cohort.training, cohort.held_out]
-        found = [GeneratorSource(recipe, some, device) if some else None for some in heads]
-    return found[0], found[1]  # type: ignore[return-value]
-
-
-def _check_found(heads: Sequence[object], needed: str) -> None:
-    if not heads:
-        raise ValueError(f'This recipe trains on {needed}')
+        return SliceSource(recipe, photographs) if photographs else None
+    return GeneratorSource(recipe, heads, device) if heads else None
 
 
 class GeneratorSource:
@@ -159,14 +164,14 @@ def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) 
     The published U-Net takes image and reliability of each scan in turn as channels, and has one
     for every scan there might be; the exam network takes the scans that there are.
     """
-    if network.name == 'exam_unet':
-        count = int(sample.present.sum(1).max())
-        inputs: tuple[Tensor, ...] = (sample.scans[:, :count], sample.reliability[:, :count])
-    else:
+    count = int(sample.present.sum(1).max())
+    inputs: tuple[Tensor, ...] = (sample.scans[:, :count], sample.reliability[:, :count])
+    if network.name == 'unet':
         inputs = (torch.stack([sample.scans, sample.reliability], 2).flatten(1, 2),)
     is_residual = network.name == 'unet' and network.residual >= 0
     return Batch(
         inputs=inputs,
+        scans=sample.scans[:, :count],
         target=sample.target,
         weight=sample.weight,
         draws=sample.draws,
@@ -179,8 +184,8 @@ def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) 
 class SliceSource:
     """Thick slices of real images."""
 
-    def __init__(self, recipe: Recipe, prior: SlicePrior, images: Sequence[Photograph]) -> None:
-        self.samples, self.prior, self.images = recipe.samples, prior, images
+    def __init__(self, recipe: Recipe, images: Sequence[Photograph]) -> None:
+        self.samples, self.prior, self.images = recipe.samples, slice_prior(recipe), images
 
     def draw(self, seed: int) -> Batch:
         """Draw images, and slices across each."""
@@ -204,9 +209,9 @@ def slice_batch(channels: Tensor, target: Tensor, draws: list[dict[str, Any]]) -
     """Arrange encoded slices for a network."""
     return Batch(
         inputs=(channels,),
+        scans=channels[:, :1],
         target=target,
         weight=torch.ones_like(target),
         draws=draws,
         naive=channels[:, :1],
     )
-

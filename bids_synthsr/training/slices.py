@@ -133,7 +133,9 @@ def draw_slices(
         noise_sd=noise_sd if draw_chance(prior.noise_probability, generator) else 0.0,
         noise_seed=draw_seed(generator),
     )
-    return dataclasses.replace(draw, corner=_draw_corner(prior, turn(image, draw), shape, generator))
+    return dataclasses.replace(
+        draw, corner=_draw_corner(prior, turn(image, draw), shape, generator)
+    )
 
 
 def _draw_corner(

@@ -92,7 +92,7 @@ class Task:
                 f'recipe: samples.shape is {list(shape)}, but this network needs multiples of '
                 f'{multiple}, such as {near}'
             )
-        return network.to(memory_format=torch.channels_last_3d)
+        return network
 
     def predict(self, network: nn.Module, batch: Batch) -> Prediction:
         """Run the network on a batch, in the precision of the recipe."""

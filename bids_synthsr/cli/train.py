@@ -1,0 +1,252 @@
+"""The command ``bids_synthsr-train``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from bids_synthsr import __version__
+
+if TYPE_CHECKING:
+    from bids_synthsr.training.cohort import Cohort
+    from bids_synthsr.training.recipe import Recipe
+
+FAILED, WRONG_USE = 1, 2
+SECONDS_BETWEEN_LINES = 60.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+logger = logging.getLogger('bids_synthsr.train')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog='bids_synthsr-train', description='Train networks on scans generated from label maps.'
+    )
+    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
+    commands = parser.add_subparsers(dest='command', required=True)
+    _add_run(commands.add_parser('run', help='train, or go on with a training that stopped'))
+    _add_gallery(commands.add_parser('gallery', help='draw what a recipe generates'))
+    _add_estimate(
+        commands.add_parser('estimate-priors', help='estimate a contrast prior from real scans')
+    )
+    _add_export(commands.add_parser('export', help='write weights and model card of a checkpoint'))
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('recipe', help='name of a shipped recipe, or a TOML file')
+    parser.add_argument(
+        '--set',
+        dest='changes',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='KEY=VALUE',
+        help='change the recipe: --set samples.batch=2 \'optimizer.name="adamw"\'',
+    )
+    parser.add_argument('--label-maps', type=Path, help='folder of label maps, 1 mm')
+    parser.add_argument(
+        '--images',
+        type=Path,
+        nargs='+',
+        default=[],
+        help='folders of real T1w images: of the same heads and names as the label maps, or '
+        'without labels for recipes that cut slices out of real images',
+    )
+    parser.add_argument(
+        '--exclude',
+        nargs='+',
+        default=[],
+        metavar='PATTERN',
+        help='names of files that are not to be touched: --exclude "sub-1[7-9]*" uts01_T1w',
+    )
+    parser.add_argument(
+        '--held-out',
+        nargs='+',
+        default=[],
+        metavar='PATTERN',
+        help='names of files to validate on, and not to train on',
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument(
+        '--out', type=Path, required=True, help='folder of the training; it goes on where it was'
+    )
+    parser.add_argument('--weights', type=Path, help='weights to start a new training from')
+    parser.add_argument('--max-steps', type=int, help='stop after this step; the schedule stays')
+    parser.add_argument(
+        '--time-limit', type=float, default=float('inf'), metavar='MIN', help='stop after that'
+    )
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--num-threads', type=int, help='CPU threads; default: all cores')
+
+
+def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    _add_recipe(parser)
+    parser.add_argument('--out', type=Path, required=True, metavar='PNG', help='picture to write')
+    parser.add_argument('--rows', type=int, default=8, help='exams to draw')
+    parser.add_argument(
+        '--scans', type=Path, nargs='+', default=[], help='real scans to show below'
+    )
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--scans', type=Path, nargs='+', required=True, help='of one contrast')
+    parser.add_argument(
+        '--label-maps', type=Path, nargs='+', required=True, help='of these scans, in their order'
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='TOML', help='prior to write')
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('checkpoint', type=Path, help='checkpoint, or the folder of a training')
+    parser.add_argument('--out', type=Path, required=True, help='file.safetensors to write')
+    parser.add_argument('--licence', default='Apache-2.0', help='SPDX identifier')
+    parser.add_argument('--full-precision', action='store_true', help='32 instead of 16 bits')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; return 0, 1 where a training broke off, or 2 for wrong use."""
+    options = build_parser().parse_args(arguments)
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter('%(message)s'))
+    package = logging.getLogger('bids_synthsr')
+    package.handlers, package.propagate = [console], False
+    package.setLevel(logging.INFO)
+    command = {
+        'run': run,
+        'gallery': gallery,
+        'estimate-priors': estimate_priors,
+        'export': export,
+    }[options.command]
+    try:
+        command(options)
+    except (ValueError, OSError) as error:
+        logger.error('%s', error)
+        return WRONG_USE
+    except RuntimeError as error:
+        logger.error('%s', error)
+        return FAILED
+    return 0
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train."""
+    import torch
+
+    from bids_synthsr.training.loop import Run, train
+    from bids_synthsr.training.processes import Processes
+    from bids_synthsr.training.recipe import load_recipe
+
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    processes = Processes(int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
+    recipe = load_recipe(options.recipe, options.changes)
+    train(
+        recipe,
+        cohort_of(options, recipe),
+        Run(
+            folder=options.out,
+            device=torch.device(training_device(options.device)),
+            last_step=recipe.steps if options.max_steps is None else options.max_steps,
+            minutes=options.time_limit,
+            weights=options.weights,
+            processes=processes,
+            is_interrupted=catch_signals(),
+            show=progress_line(sys.stderr) if processes.is_first else lambda _: None,
+        ),
+    )
+    logger.info('%s', options.out)
+
+
+def training_device(wanted: str) -> str:
+    """Choose a device; torchrun gives every process a GPU of its own."""
+    from bids_synthsr.cli.environment import choose_device
+
+    device = choose_device(wanted)
+    return f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device
+
+
+def catch_signals() -> Callable[[], bool]:
+    """End cleanly on Ctrl-C and where a scheduler takes the machine back."""
+    caught: list[int] = []
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda number, _: caught.append(number))
+    return lambda: bool(caught)
+
+
+def progress_line(stream: TextIO) -> Callable[[str], None]:
+    """Show progress: in place in a terminal, once a minute in a file."""
+    shown_at = -math.inf
+
+    def show(line: str) -> None:
+        nonlocal shown_at
+        if stream.isatty():
+            stream.write(f'\r{line}\033[K')
+            stream.flush()
+        elif time.monotonic() - shown_at > SECONDS_BETWEEN_LINES:
+            logger.info('%s', line)
+            shown_at = time.monotonic()
+
+    return show
+
+
+def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort:
+    """Read the data that a recipe needs."""
+    from bids_synthsr.training.cohort import read_heads, read_photographs
+
+    choice = {'exclude': options.exclude, 'held_out': options.held_out}
+    if recipe.samples.source == 'slices':
+        return read_photographs(options.images, **choice)
+    if options.label_maps is None:
+        raise ValueError('This recipe trains on label maps: give their folder with --label-maps')
+    return read_heads(options.label_maps, options.images, **choice)
+
+
+def gallery(options: argparse.Namespace) -> None:
+    """Draw what a recipe generates."""
+    from bids_synthsr.training.gallery import draw_gallery
+    from bids_synthsr.training.recipe import load_recipe
+
+    recipe = load_recipe(options.recipe, options.changes)
+    figure = draw_gallery(recipe, cohort_of(options, recipe), options.scans, options.rows)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out)
+    logger.info('%s', options.out)
+
+
+def estimate_priors(options: argparse.Namespace) -> None:
+    """Estimate a contrast prior."""
+    from bids_synthsr.training.estimation import estimate_from_files
+
+    options.out.write_text(
+        estimate_from_files(options.scans, options.label_maps), encoding='utf-8'
+    )
+    logger.info('%s', options.out)
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write weights and model card."""
+    from bids_synthsr.training.checkpoints import NAME
+    from bids_synthsr.training.export import export_weights
+
+    checkpoint = options.checkpoint
+    if checkpoint.is_dir():
+        checkpoint /= NAME
+    card = export_weights(checkpoint, options.out, options.licence, not options.full_precision)
+    logger.info('%s and %s', options.out, card)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

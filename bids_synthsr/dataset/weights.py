@@ -1,0 +1,163 @@
+"""Weights of networks: safetensors of our own, Keras files of the published networks.
+
+Nothing that can hold code is ever opened, and nothing is ever downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.keras import read_keras
+from bids_synthsr.networks.unet import UNet
+
+DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
+HDF5_START = b'\x89HDF\r\n\x1a\n'
+PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
+PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
+
+WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
+# By input channels; so called in the authors' repository, and in lower case by FreeSurfer
+PUBLISHED_NAMES = {1: 'SynthSR_v10_210712.h5', 2: 'SynthSR_v10_210712_hyperfine.h5'}
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    tensors
+        By the names of the network's ``state_dict``.
+    description
+        ``network`` (its name), ``arguments`` (of its constructor), and what else is known:
+        recipe, data, licence. JSON types.
+    file
+        Its name (``weights``) and ``sha256``, for provenance.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    description: Mapping[str, Any] = field(default_factory=dict)
+    file: Mapping[str, str] = field(default_factory=dict)
+
+
+def load_weights(path: Path) -> Weights:
+    """Read a file of weights, safetensors or Keras h5, told apart by their content."""
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such file of weights')
+    with path.open('rb') as file:
+        start = file.read(16)
+    if start.startswith(HDF5_START):
+        tensors, description = read_keras(path)
+    elif start[8:9] == b'{':
+        tensors, description = _read_safetensors(path)
+    elif start.startswith(PICKLE_STARTS) or path.suffix.lower() in PICKLE_SUFFIXES:
+        raise ValueError(
+            f'{path} is a pickle, and reading a pickle can run any code. Weights must be '
+            'safetensors or Keras h5: convert it where its source is trusted'
+        )
+    else:
+        raise ValueError(
+            f'{path} is neither safetensors nor Keras h5: it starts with {start!r}. A text is '
+            'what git-lfs and git-annex leave in place of a file that they did not fetch'
+        )
+    return Weights(tensors, description, {'weights': path.name, 'sha256': sha256(path)})
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file in hexadecimal digits."""
+    with path.open('rb') as file:
+        return file_digest(file, 'sha256').hexdigest()
+
+
+def save_weights(
+    path: Path, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
+) -> Path:
+    """Write safetensors with a description (see `Weights`) in the header, whole or not at all."""
+    metadata = {DESCRIPTION: json.dumps(description)}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_atomically(path) as temporary:
+        save_file(contiguous, temporary, metadata)
+    return path
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read tensors and description."""
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f'{path} is damaged: {error}') from error
+    if DESCRIPTION not in metadata:
+        raise ValueError(f'{path} does not tell its network: bids_synthsr did not write it')
+    return tensors, json.loads(metadata[DESCRIPTION])
+
+
+def load_published(path: Path) -> tuple[UNet, dict[str, str]]:
+    """Make a published network with its weights, in evaluation mode.
+
+    Returns
+    -------
+    network, file
+        The network, and its file's name and SHA-256.
+    """
+    weights = load_weights(path)
+    name, arguments = weights.description['network'], weights.description['arguments']
+    if name != 'unet' or arguments['in_channels'] not in PUBLISHED_NAMES:
+        raise ValueError(f'{path} is no published network but {name} with arguments {arguments}')
+    network = UNet(**arguments)
+    try:
+        network.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise ValueError(f'{path} does not fit the network that it names: {error}') from error
+    return network.eval(), dict(weights.file)
+
+
+def find_published(weights: Path | None, environ: Mapping[str, str], channels: int = 1) -> Path:
+    """Find the file of a published network.
+
+    Looked at are, in this order and without trying the next where one is given but wrong:
+    ``weights``, ``$BIDS_SYNTHSR_WEIGHTS`` (files, or folders that hold a file of the published
+    name), and the folder ``models`` of a FreeSurfer installation.
+
+    Parameters
+    ----------
+    weights
+        What the user gave.
+    environ
+        Environment variables.
+    channels
+        1 for the general network, 2 for that of T1w and T2w.
+    """
+    name = PUBLISHED_NAMES[channels]
+    if weights is not None:
+        return _in_place(weights, name, '--weights')
+    if environ.get(WEIGHTS_VARIABLE):
+        return _in_place(Path(environ[WEIGHTS_VARIABLE]), name, f'${WEIGHTS_VARIABLE}')
+    if environ.get('FREESURFER_HOME'):
+        models = Path(environ['FREESURFER_HOME']) / 'models'
+        return _in_place(models, name, '$FREESURFER_HOME/models')
+    raise FileNotFoundError(
+        f'No published network: neither --weights nor ${WEIGHTS_VARIABLE} (a file, or a folder '
+        f"with {name} from the authors' repository) nor $FREESURFER_HOME is given"
+    )
+
+
+def _in_place(place: Path, name: str, source: str) -> Path:
+    """Take the file ``place``, or the published one in the folder ``place``."""
+    candidates = [place / name, place / name.lower()] if place.is_dir() else [place]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    looked = ' or '.join(map(str, candidates))
+    raise FileNotFoundError(f'{source} names no published network: there is no {looked}')

@@ -1,0 +1,78 @@
+"""How much two volumes have in common, whatever their contrasts; and how close one is to the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+SSIM_SIGMA_VOX, SSIM_K1, SSIM_K2 = 1.5, 0.01, 0.03  # Wang et al. 2004
+
+
+def joint_histogram(first: np.ndarray, second: np.ndarray, bins: int) -> np.ndarray:
+    """Count pairs of values, each shared linearly between the four cells around it.
+
+    Parameters
+    ----------
+    first, second
+        ``(N,)`` values in [0, bins - 1].
+
+    Returns
+    -------
+    counts
+        ``(bins, bins)``, of sum N; they change smoothly with the values.
+    """
+    counts = np.zeros(bins * bins)
+    low = [np.minimum(values.astype(np.intp), bins - 2) for values in (first, second)]
+    above = [values - below for values, below in zip((first, second), low, strict=True)]
+    for row in (0, 1):
+        for column in (0, 1):
+            cell = (low[0] + row) * bins + low[1] + column
+            share = np.abs(1 - row - above[0]) * np.abs(1 - column - above[1])
+            counts += np.bincount(cell, share, bins * bins)
+    return counts.reshape(bins, bins)
+
+
+def normalized_mutual_information(counts: np.ndarray) -> float:
+    """Compute ``(H(x) + H(y)) / H(x, y) - 1`` of a joint histogram.
+
+    0 for independent values, 1 where each tells the other (Studholme et al. 1999, less 1).
+    """
+    joint = counts / max(counts.sum(), np.finfo(float).tiny)
+    total = _entropy(joint)
+    if total == 0:
+        return 0.0
+    return (_entropy(joint.sum(0)) + _entropy(joint.sum(1))) / total - 1
+
+
+def _entropy(share: np.ndarray) -> float:
+    """Entropy of shares that sum to 1, nat."""
+    share = share[share > 0]
+    return float(-(share * np.log(share)).sum())
+
+
+def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fit ``a image + b`` to ``truth`` inside ``mask``, least squares: units of MRI are arbitrary."""
+    slope, offset = np.polyfit(image[mask], truth[mask], 1)
+    return slope * image + offset
+
+
+def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Peak signal-to-noise ratio inside ``mask``, dB; the peak is the range of the truth there."""
+    error = np.mean((image[mask] - truth[mask]) ** 2, dtype=np.float64)
+    return float(20 * np.log10(np.ptp(truth[mask])) - 10 * np.log10(error))
+
+
+def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Structural similarity in three dimensions, mean over ``mask`` (Wang et al. 2004)."""
+    peak = np.ptp(truth[mask])
+    mean = [_smooth(volume) for volume in (image, truth)]
+    variance = [_smooth(v * v) - m * m for v, m in zip((image, truth), mean, strict=True)]
+    covariance = _smooth(image * truth) - mean[0] * mean[1]
+    c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
+    luminance = (2 * mean[0] * mean[1] + c1) / (mean[0] ** 2 + mean[1] ** 2 + c1)
+    structure = (2 * covariance + c2) / (variance[0] + variance[1] + c2)
+    return float((luminance * structure)[mask].mean())
+
+
+def _smooth(volume: np.ndarray) -> np.ndarray:
+    return gaussian_filter(volume, SSIM_SIGMA_VOX, truncate=3.5)

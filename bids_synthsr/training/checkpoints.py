@@ -1,0 +1,139 @@
+"""The state of a training on disk: a file of weights that holds the optimizer too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
+from bids_synthsr.training.learner import Learner
+from bids_synthsr.training.recipe import IntervalRecipe, Recipe, recipe_from
+from bids_synthsr.training.task import Task
+
+NAME = 'checkpoint.safetensors'
+PARTS = ('network.', 'average.', 'optimizer.')  # first parts of the names of its tensors
+
+
+def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str, Any]) -> Path:
+    """Write everything that the next step depends on, whole or not at all.
+
+    Parameters
+    ----------
+    facts
+        What the weights should tell of themselves, JSON types: data, validation.
+    """
+    network, average, optimizer = PARTS
+    tensors = {network + name: value for name, value in learner.network.state_dict().items()}
+    if learner.average is not learner.network:
+        averages = learner.average.state_dict().items()
+        tensors |= {average + name: value for name, value in averages}
+    for index, state in learner.optimizer.state_dict()['state'].items():
+        tensors |= {f'{optimizer}{index}.{name}': value for name, value in state.items()}
+    progress = {'step': learner.step, 'seconds': learner.seconds, 'sums': learner.sums}
+    return save_weights(path, tensors, {**describe(task), **progress, **facts})
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """Say which network this is and how it was made, for the header of a file of weights."""
+    return {
+        'network': task.recipe.network.name,
+        'arguments': task.arguments,
+        'recipe': dataclasses.asdict(task.recipe),
+    }
+
+
+def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
+    """Bring a new learner to where a training stopped.
+
+    Raises
+    ------
+    ValueError
+        For a checkpoint of another recipe.
+    """
+    weights = load_weights(path)
+    told = weights.description
+    if 'step' not in told:
+        raise ValueError(f'{path} holds weights without the state of a training')
+    check_same_recipe(path, recipe_from(told['recipe']), recipe)
+    network, average, optimizer = (part_of(weights, prefix) for prefix in PARTS)
+    learner.network.load_state_dict(network)
+    if learner.average is not learner.network:
+        learner.average.load_state_dict(average)
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, value in optimizer.items():
+        index, key = name.split('.')
+        states.setdefault(int(index), {})[key] = value
+    groups = learner.optimizer.state_dict()['param_groups']
+    learner.optimizer.load_state_dict({'state': states, 'param_groups': groups})
+    learner.step, learner.seconds, learner.sums = (
+        told[key] for key in ('step', 'seconds', 'sums')
+    )
+
+
+def part_of(weights: Weights, prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names begin with ``prefix``, under the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in weights.tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def best_of(weights: Weights) -> dict[str, Tensor]:
+    """Take the weights to work with: of a checkpoint the average, where it has one."""
+    network, average = (part_of(weights, prefix) for prefix in PARTS[:2])
+    return average or network or dict(weights.tensors)
+
+
+def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
+    """Raise where a training would go on by another recipe; how often it reports is free."""
+    before, now = (
+        flat(dataclasses.asdict(dataclasses.replace(recipe, intervals=IntervalRecipe())))
+        for recipe in (stored, wanted)
+    )
+    differing = [key for key in before | now if before.get(key) != now.get(key)]
+    if differing:
+        changes = [f'{key}: {before.get(key)} there, {now.get(key)} here' for key in differing]
+        raise ValueError(
+            f'{path} belongs to another recipe ({"; ".join(changes[:5])}). Give another folder '
+            f'with --out; to start from its weights, add --weights {path}'
+        )
+
+
+def flat(table: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Flatten nested tables: ``{'a': {'b': 1}}`` to ``{'a.b': 1}``; tuples become lists."""
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            values |= flat(value, f'{prefix}{key}.')
+        else:
+            values[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
+    """Start from the weights of another training, or from published ones.
+
+    Raises
+    ------
+    ValueError
+        For weights of another network.
+    """
+    weights = load_weights(path)
+    told = {key: weights.description.get(key) for key in ('network', 'arguments')}
+    tensors, wanted = best_of(weights), learner.network.state_dict()
+    unlike = [name for name in tensors.keys() | wanted.keys()
+              if name not in tensors or name not in wanted
+              or tensors[name].shape != wanted[name].shape]  # fmt: skip
+    if unlike:
+        raise ValueError(
+            f'{path} holds {told["network"]} {told["arguments"]}; the recipe asks for '
+            f'{task.recipe.network.name} {task.arguments}, and {len(unlike)} of its '
+            f'{len(wanted)} tensors differ, such as {min(unlike)}'
+        )
+    learner.network.load_state_dict(tensors)
+    learner.average.load_state_dict(tensors)

@@ -1,0 +1,92 @@
+"""From a checkpoint to weights that others can use: a small file and its model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.weights import load_weights, save_weights, sha256
+from bids_synthsr.training.checkpoints import best_of, flat
+
+
+def export_weights(checkpoint: Path, path: Path, licence: str, is_half: bool = True) -> Path:
+    """Write the weights of a checkpoint, and their model card beside them.
+
+    Parameters
+    ----------
+    licence
+        SPDX identifier under which the weights may be used.
+    is_half
+        Whether to store them in 16 bits, which takes half the space.
+
+    Returns
+    -------
+    card
+        ``path`` with the ending ``.md``.
+    """
+    weights = load_weights(checkpoint)
+    told = dict(weights.description)
+    if not {'recipe', 'step', 'data'} <= told.keys():
+        raise ValueError(
+            f'{checkpoint} is no checkpoint of bids_synthsr-train: it tells no recipe'
+        )
+    tensors = best_of(weights)
+    if is_half:
+        tensors = {
+            name: value.to(torch.float16) if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+    told.pop('sums')
+    description = {**told, 'licence': licence, 'version': __version__}
+    save_weights(path, tensors, description)
+    size = sum(value.numel() for value in tensors.values())
+    card = path.with_suffix('.md')
+    with written_atomically(card) as temporary:
+        temporary.write_text(model_card(path, description, size), encoding='utf-8')
+    return card
+
+
+def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
+    """Tell what a reader of published weights should know, in Markdown."""
+    recipe, data = description['recipe'], description['data']
+    training, validation = ', '.join(data['training']), ', '.join(data['validation']) or 'none'
+    hours = description['seconds'] / 3600
+    arguments = ', '.join(f'{key}={value}' for key, value in description['arguments'].items())
+    lines = [
+        f'# {path.stem}',
+        '',
+        recipe['description'],
+        '',
+        f'* Network: `{description["network"]}({arguments})`, {size:,} numbers',
+        f'* Licence: {description["licence"]}',
+        f'* Made with bids_synthsr {description["version"]}, seed {recipe["seed"]}',
+        f'* Steps: {description["step"]} of {recipe["steps"]}, {hours:.1f} h',
+        f'* Device: {description["device"]}',
+        f'* Trained on {len(data["training"])} heads: {training}',
+        f'* Validated on {len(data["validation"])} heads: {validation}',
+        f'* SHA-256: {sha256(path)}',
+        '',
+        '## Validation',
+        '',
+        *table(description['validation'] or {'none': 'no head was held out'}),
+        '',
+        '## Recipe',
+        '',
+        *table(flat(recipe)),
+        '',
+    ]
+    return '\n'.join(lines)
+
+
+def table(values: Mapping[str, Any]) -> list[str]:
+    """Write names and values as a Markdown table."""
+    rows = [
+        f'| {name} | {f"{value:.4g}" if isinstance(value, float) else value} |'
+        for name, value in values.items()
+    ]
+    return ['| | |', '|---|---|', *rows]

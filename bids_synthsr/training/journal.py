@@ -1,0 +1,129 @@
+"""What a training tells while it runs: metrics.csv, validation.csv, pictures, TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from bids_synthsr.training.learner import Learner
+
+METRICS, VALIDATION, PICTURES, TENSORBOARD = (
+    'metrics.csv',
+    'validation.csv',
+    'pictures',
+    'tensorboard',
+)
+TENSORBOARD_MISSING = (
+    'TensorBoard is not installed: losses go to metrics.csv and pictures to files only. '
+    "To have it: pip install 'bids_synthsr[train]'"
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Write down what a training measures; its files go on where a checkpoint stopped.
+
+    Parameters
+    ----------
+    folder
+        Of the training.
+    learner
+        Its state: lines past its step, from a run that was killed, are removed.
+    last_step
+        For the progress line.
+    show
+        Takes the progress line.
+    """
+
+    def __init__(
+        self, folder: Path, learner: Learner, last_step: int, show: Callable[[str], None]
+    ) -> None:
+        self.folder, self.last_step, self.show = folder, last_step, show
+        for name in (METRICS, VALIDATION):
+            drop_later_lines(folder / name, learner.step)
+        self.board = _open_tensorboard(folder / TENSORBOARD, learner.step)
+        self._began, self._first = time.monotonic(), learner.step
+
+    def close(self) -> None:
+        """Finish writing."""
+        if self.board is not None:
+            self.board.close()
+
+    def note(self, learner: Learner, measured: Mapping[str, float], interval: int) -> None:
+        """Add the measures of a step; at every ``interval`` write their means."""
+        for name, value in measured.items():
+            learner.sums[name] = learner.sums.get(name, 0.0) + value
+        learner.sums['steps'] = learner.sums.get('steps', 0) + 1
+        self.show(self._progress(learner, measured['loss']))
+        if interval and learner.step % interval == 0:
+            count = learner.sums.pop('steps')
+            means = {name: total / count for name, total in learner.sums.items()}
+            learner.sums = {}
+            self._write(METRICS, learner, means)
+
+    def validated(self, learner: Learner, metrics: Mapping[str, float], picture: Figure) -> None:
+        """Write the metrics of a validation, and a picture of some of its samples."""
+        self._write(VALIDATION, learner, metrics)
+        said = ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
+        logger.info('Validation at step %d: %s', learner.step, said)
+        path = self.folder / PICTURES / f'step-{learner.step:07d}.png'
+        path.parent.mkdir(exist_ok=True)
+        picture.savefig(path)
+        if self.board is not None:
+            self.board.add_figure('validation', picture, learner.step)
+
+    def _write(self, name: str, learner: Learner, values: Mapping[str, float]) -> None:
+        row = {'step': learner.step, 'seconds': round(learner.seconds, 1), **values}
+        append_line(self.folder / name, row)
+        if self.board is not None:
+            group = Path(name).stem
+            for key, value in values.items():
+                self.board.add_scalar(f'{group}/{key}', value, learner.step)
+
+    def _progress(self, learner: Learner, loss: float) -> str:
+        """Say how far the training is, and when it will be done."""
+        seconds = (time.monotonic() - self._began) / max(learner.step - self._first, 1)
+        left = seconds * (self.last_step - learner.step)
+        return (
+            f'step {learner.step}/{self.last_step}  loss {loss:.4f}  {seconds:.2f} s/step  '
+            f'{int(left // 3600)}:{int(left % 3600 // 60):02d} h left'
+        )
+
+
+def append_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a line to a table, with its header where the table is new."""
+    is_new = not path.exists()
+    with path.open('a', newline='', encoding='utf-8') as stream:
+        writer = csv.DictWriter(stream, list(row), lineterminator='\n')
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def drop_later_lines(path: Path, step: int) -> None:
+    """Remove the lines of a table that a killed run wrote after ``step``, or only in part."""
+    if not path.exists():
+        return
+    header, *lines = path.read_text(encoding='utf-8').splitlines()
+    columns = header.count(',')
+    kept = [
+        line for line in lines if line.count(',') == columns and int(line.split(',')[0]) <= step
+    ]
+    path.write_text('\n'.join([header, *kept, '']), encoding='utf-8')
+
+
+def _open_tensorboard(folder: Path, step: int) -> Any:
+    """Open a TensorBoard log that goes on after ``step``; None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning(TENSORBOARD_MISSING)
+        return None
+    return SummaryWriter(folder, purge_step=step)

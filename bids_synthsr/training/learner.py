@@ -1,0 +1,124 @@
+"""What changes while a network trains, and one step of it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.recipe import OptimizerRecipe, Recipe
+from bids_synthsr.training.samples import Batch
+from bids_synthsr.training.task import Task
+
+AVERAGE_WARMUP_STEPS = 10  # the first averages forget the initial weights soon
+
+
+class LossNotFiniteError(RuntimeError):
+    """Loss or gradient became infinite or NaN; the weights are still those before the step."""
+
+
+@dataclass(eq=False)
+class Learner:
+    """The state of a training: with recipe and data, everything that its next step depends on.
+
+    Parameters
+    ----------
+    network
+        What is trained.
+    average
+        Moving average of it, which is validated and exported; the network itself without one.
+    optimizer
+        Over the parameters of ``network``.
+    step
+        Steps taken.
+    seconds
+        Spent on them.
+    sums
+        Of what was measured in the steps since the last line of metrics, and their ``count``.
+    """
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+def new_learner(task: Task, device: torch.device) -> Learner:
+    """Make a network, its average and its optimizer."""
+    network = task.build().to(device)
+    recipe = task.recipe.optimizer
+    average = network
+    if recipe.average > 0:
+        average = copy.deepcopy(network).requires_grad_(False).eval()
+    if recipe.name == 'adam':
+        return Learner(network, average, Adam(network.parameters(), recipe.learning_rate))
+    optimizer = AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return Learner(network, average, optimizer)
+
+
+def learning_rate(recipe: Recipe, step: int) -> float:
+    """Compute the learning rate of a step: linear warm-up, then constant or half a cosine."""
+    optimizer = recipe.optimizer
+    rate = optimizer.learning_rate * min((step + 1) / max(optimizer.warmup_steps, 1), 1)
+    if optimizer.schedule == 'cosine':
+        rate *= (1 + math.cos(math.pi * min(step / recipe.steps, 1))) / 2
+    return rate
+
+
+def learn(learner: Learner, forward: nn.Module, task: Task, batch: Batch) -> dict[str, float]:
+    """Take one step.
+
+    Parameters
+    ----------
+    forward
+        The network of the learner, compiled or wrapped for several processes.
+
+    Returns
+    -------
+    measured
+        The loss, its terms, the length of the gradient and the learning rate.
+
+    Raises
+    ------
+    LossNotFiniteError
+        Before the weights change.
+    """
+    recipe = task.recipe
+    rate = learning_rate(recipe, learner.step)
+    for group in learner.optimizer.param_groups:
+        group['lr'] = rate
+    learner.network.train()
+    learner.optimizer.zero_grad()
+    terms = loss_terms(task.predict(forward, batch), batch, recipe.loss)
+    loss = total_loss(terms, recipe.loss)
+    loss.backward()
+    longest = recipe.optimizer.clip_norm or math.inf
+    gradient = nn.utils.clip_grad_norm_(learner.network.parameters(), longest)
+    values = torch.stack([loss.detach(), gradient, *(t.detach() for t in terms.values())])
+    measured = dict(zip(['loss', 'gradient_norm', *terms], values.tolist(), strict=True))
+    if not all(map(math.isfinite, measured.values())):
+        raise LossNotFiniteError(', '.join(f'{name} {value}' for name, value in measured.items()))
+    learner.optimizer.step()
+    if learner.average is not learner.network:
+        update_average(learner, recipe.optimizer)
+    learner.step += 1
+    return {**measured, 'learning_rate': rate}
+
+
+@torch.no_grad()
+def update_average(learner: Learner, recipe: OptimizerRecipe) -> None:
+    """Move the average towards the network; what is no real number is copied."""
+    decay = min(recipe.average, (1 + learner.step) / (AVERAGE_WARMUP_STEPS + learner.step))
+    current = learner.network.state_dict()
+    for name, value in learner.average.state_dict().items():
+        if value.is_floating_point():
+            value.lerp_(current[name], 1 - decay)
+        else:
+            value.copy_(current[name])

@@ -1,0 +1,213 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.training.checkpoints import (
+    NAME,
+    load_checkpoint,
+    load_initial_weights,
+    save_checkpoint,
+)
+from bids_synthsr.training.cohort import Cohort
+from bids_synthsr.training.journal import Journal
+from bids_synthsr.training.learner import Learner, LossNotFiniteError, learn, new_learner
+from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.pictures import batch_tiles, draw_sheet, prediction_tiles
+from bids_synthsr.training.processes import Processes
+from bids_synthsr.training.recipe import Recipe
+from bids_synthsr.training.samples import TRAINING, Batch, Source, seed_of, sources_of
+from bids_synthsr.training.task import Task
+from bids_synthsr.training.validation import validate
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training computes and writes, and when it ends: nothing here changes its losses.
+
+    Parameters
+    ----------
+    folder
+        Takes checkpoint, metrics and pictures; a training that stopped there goes on.
+    device
+        Where to compute.
+    last_step
+        Step after which to stop.
+    minutes
+        Time after which to stop.
+    weights
+        To start a new training from.
+    processes
+        Those that train together.
+    is_interrupted
+        Tells whether somebody wants it to stop.
+    show
+        Takes the progress line.
+    """
+
+    folder: Path
+    device: torch.device
+    last_step: int
+    minutes: float = float('inf')
+    weights: Path | None = None
+    processes: Processes = field(default_factory=Processes)
+    is_interrupted: Callable[[], bool] = lambda: False
+    show: Callable[[str], None] = lambda _: None
+
+
+def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
+    """Train until the last step, the time limit or an interruption; then write a checkpoint.
+
+    Raises
+    ------
+    ValueError
+        Before the first step: for a recipe, data or weights that do not fit each other, and for
+        batches that do not fit into memory.
+    LossNotFiniteError
+        Naming the file that holds what was drawn for the step.
+    """
+    task = Task(recipe)
+    training, held_out = sources_of(recipe, cohort, run.device)
+    learner = begin(task, run)
+    run.processes.join(run.device)
+    rehearse(task, learner, training)
+    forward = run.processes.share(learner.network, run.device)
+    if recipe.numerics.compile:
+        forward.compile()
+    writer = Writer(task, run, learner, held_out, cohort) if run.processes.is_first else None
+    end = time.monotonic() + 60 * run.minutes
+    while not is_over(learner, run, end):
+        began = time.monotonic()
+        seed = seed_of(recipe, TRAINING, learner.step, run.processes.rank)
+        batch = training.draw(seed)
+        measured = learn_or_tell(learner, forward, task, batch, run)
+        learner.seconds += time.monotonic() - began
+        if writer is not None:
+            writer.after_step(measured)
+    if writer is not None:
+        writer.finish()
+    run.processes.leave()
+    return learner
+
+
+def is_over(learner: Learner, run: Run, end: float) -> bool:
+    """Whether to stop before the next step; the same answer in all processes."""
+    wish = learner.step >= run.last_step or time.monotonic() >= end or run.is_interrupted()
+    return run.processes.agree(wish, run.device)
+
+
+def begin(task: Task, run: Run) -> Learner:
+    """Make a learner: new, from other weights, or where its training stopped."""
+    learner = new_learner(task, run.device)
+    checkpoint = run.folder / NAME
+    if checkpoint.exists():
+        load_checkpoint(checkpoint, learner, task.recipe)
+        logger.info('Going on at step %d from %s', learner.step, checkpoint)
+    elif run.weights is not None:
+        load_initial_weights(run.weights, learner, task)
+    return learner
+
+
+def rehearse(task: Task, learner: Learner, source: Source) -> None:
+    """Compute one step on a copy of the network with the largest batch there can be.
+
+    Raises
+    ------
+    ValueError
+        Where the device has not the memory for it.
+    """
+    network = copy.deepcopy(learner.network).train()
+    recipe = task.recipe
+    try:
+        batch = source.largest()
+        terms = loss_terms(task.predict(network, batch), batch, recipe.loss)
+        total_loss(terms, recipe.loss).backward()
+    except torch.OutOfMemoryError as error:
+        samples = recipe.samples
+        raise ValueError(
+            f'A step on {samples.batch} x {list(samples.shape)} voxels with up to '
+            f'{batch.scans.shape[1]} scans does not fit into the memory of '
+            f'{batch.target.device}: take smaller samples (--set "samples.shape=[...]"), fewer '
+            'in a batch, or fewer network.arguments.features'
+        ) from error
+
+
+def learn_or_tell(
+    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: Run
+) -> dict[str, float]:
+    """Take one step; where its loss is not finite, write down what was drawn for it."""
+    try:
+        return learn(learner, forward, task, batch)
+    except LossNotFiniteError as error:
+        path = run.folder / f'not-finite-step-{learner.step:07d}-process-{run.processes.rank}.json'
+        with written_atomically(path) as temporary:
+            temporary.write_text(json.dumps(batch.draws, indent=1), encoding='utf-8')
+        raise LossNotFiniteError(
+            f'Step {learner.step} is not finite ({error}). What was drawn for it stands in '
+            f'{path}. The last checkpoint is sound: lower optimizer.learning_rate, set '
+            'optimizer.clip_norm, or use numerics.precision = "fp32"'
+        ) from error
+
+
+class Writer:
+    """Everything that one process writes while all of them train."""
+
+    def __init__(
+        self, task: Task, run: Run, learner: Learner, held_out: Source | None, cohort: Cohort
+    ) -> None:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        self.task, self.run, self.learner, self.held_out = task, run, learner, held_out
+        self.intervals = task.recipe.intervals
+        self.facts = {'data': cohort.names, 'device': str(run.device), 'validation': {}}
+        self.journal = Journal(run.folder, learner, run.last_step, run.show)
+        self.saved_step, self.saved_at = learner.step, time.monotonic()
+
+    def after_step(self, measured: dict[str, float]) -> None:
+        """Log, validate and save where it is time to."""
+        step, intervals = self.learner.step, self.intervals
+        self.journal.note(self.learner, measured, intervals.log_steps)
+        if is_due(step, intervals.validation_steps):
+            self.validate()
+        minutes = (time.monotonic() - self.saved_at) / 60
+        has_waited = 0 < intervals.checkpoint_minutes <= minutes
+        if has_waited or is_due(step, intervals.checkpoint_steps):
+            self.save()
+
+    def validate(self) -> None:
+        """Measure the average network on held-out heads, and draw some of them."""
+        if self.held_out is None:
+            return
+        count = self.intervals.validation_batches
+        metrics, examples = validate(self.learner.average, self.task, self.held_out, count)
+        rows = [[*batch_tiles(batch), *prediction_tiles(made)] for batch, made in examples]
+        self.journal.validated(self.learner, metrics, draw_sheet(rows))
+        self.facts['validation'] = {'step': self.learner.step, **metrics}
+
+    def save(self) -> None:
+        """Write a checkpoint over the last one."""
+        save_checkpoint(self.run.folder / NAME, self.learner, self.task, self.facts)
+        self.saved_step, self.saved_at = self.learner.step, time.monotonic()
+
+    def finish(self) -> None:
+        """Write what is not yet written."""
+        if self.saved_step != self.learner.step or not (self.run.folder / NAME).exists():
+            self.save()
+        self.journal.close()
+
+
+def is_due(step: int, interval: int) -> bool:
+    """Whether a step ends an interval; 0 never does."""
+    return interval > 0 and step % interval == 0

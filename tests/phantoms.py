@@ -1,0 +1,52 @@
+"""Phantoms: small heads that every part of the program takes for real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.dataset.images import save_volume
+
+AXIAL = np.diag([8.0, 8.0, 12.0, 1.0])
+PATTERN = {'T1w': (0.3, 1.0, 0.6), 'T2w': (0.5, 0.4, 1.0), 'FLAIR': (0.4, 0.7, 0.2)}
+
+
+def head(grid: Grid, contrast: str = 'T1w') -> np.ndarray:
+    """Draw a head of 150 x 190 x 150 mm: skin, brain and ventricles of three intensities."""
+    indices = np.indices(grid.shape).reshape(3, -1)
+    points = (grid.vox2ras[:3, :3] @ indices + grid.vox2ras[:3, 3:]).reshape(3, *grid.shape)
+    voxels = np.zeros(grid.shape, np.float32)
+    for radii, value in zip(
+        ((75, 95, 75), (62, 80, 62), (20, 35, 20)), PATTERN[contrast], strict=True
+    ):
+        inside = sum((p / r) ** 2 for p, r in zip(points, radii, strict=True)) <= 1
+        voxels[inside] = 100 * value
+    voxels += 3 * np.random.default_rng(len(contrast)).random(grid.shape, np.float32)
+    return voxels
+
+
+def centred(shape: tuple[int, int, int], vox2ras: np.ndarray) -> Grid:
+    """Place a grid so that its centre is the origin."""
+    grid = Grid(shape, vox2ras.copy())
+    grid.vox2ras[:3, 3] -= grid.center
+    return grid
+
+
+def write_scan(folder: Path, name: str, contrast: str, grid: Grid | None = None) -> Path:
+    """Write a scan of the phantom as a BIDS file with its sidecar."""
+    grid = grid or centred((28, 30, 16), AXIAL)
+    path = save_volume(folder / f'{name}_{contrast}.nii.gz', head(grid, contrast), grid)
+    sidecar = {'Modality': 'MR', 'MRAcquisitionType': '2D', 'SliceThickness': 12.0}
+    (folder / f'{name}_{contrast}.json').write_text(json.dumps(sidecar))
+    return path
+
+
+def write_description(root: Path) -> None:
+    """Write what makes a folder a BIDS data set."""
+    root.mkdir(parents=True, exist_ok=True)
+    content = {'Name': 'Phantoms', 'BIDSVersion': '1.9.0', 'DatasetType': 'raw'}
+    (root / 'dataset_description.json').write_text(json.dumps(content))
+    (root / 'README').write_text('Phantoms of the tests of bids_synthsr.\n')

@@ -1,0 +1,116 @@
+"""Laws of padding, tiles, flips and precision."""
+
+from math import prod
+
+import pytest
+import torch
+from torch import nn
+
+from bids_synthsr.imaging.inference import (
+    PRECISIONS,
+    Tiling,
+    autocast,
+    evaluation,
+    fastest_precision,
+    pad,
+    plan_tiles,
+    predict,
+)
+from bids_synthsr.networks.unet import UNet
+
+CPU = torch.device('cpu')
+
+
+@pytest.fixture
+def volume() -> torch.Tensor:
+    return torch.rand(1, 1, 9, 12, 14, generator=torch.manual_seed(0))
+
+
+@pytest.fixture
+def network() -> UNet:
+    torch.manual_seed(2)
+    return UNet(features=3, levels=2)
+
+
+def test_pad_puts_the_volume_in_the_middle(volume):
+    padded, inside = pad(volume, 8)
+    assert padded.shape == (1, 1, 16, 16, 16)
+    assert inside[1:] == (slice(3, 12), slice(2, 14), slice(1, 15))  # 7, 4 and 2 zeros, floor / 2
+    torch.testing.assert_close(padded[inside], volume, rtol=0, atol=0)
+    assert padded.count_nonzero() == volume.count_nonzero()
+
+
+def test_output_is_cut_to_the_volume(network, volume):
+    padded, inside = pad(volume, 8)
+    expected = network.eval()(padded)[inside]
+    got = predict(network, volume, multiple=8, precision='float32')
+    torch.testing.assert_close(got, expected)
+
+
+def test_flip_average_commutes_with_flips(network, volume):
+    def run(image: torch.Tensor, *, flip: bool) -> torch.Tensor:
+        return predict(network, image[:, :, :8], multiple=2, flip=flip, precision='float32')
+
+    mirrored = volume[:, :, :8].flip(2)
+    torch.testing.assert_close(run(mirrored, flip=True), run(volume, flip=True).flip(2))
+    assert not torch.allclose(run(mirrored, flip=False), run(volume, flip=False).flip(2))
+
+
+@pytest.mark.parametrize('max_voxels', [40**3, 30 * 40 * 40, 26 * 25 * 24])
+def test_tiles_partition_the_volume(max_voxels):
+    shape, seen = (40, 36, 48), torch.zeros(40, 36, 48)
+    tiles = plan_tiles(shape, Tiling(max_voxels, margin=5), multiple=4)
+    assert len(tiles) > 1
+    for tile in tiles:
+        assert prod(part.stop - part.start for part in tile.source[1:]) <= max_voxels
+        assert all(part.start % 4 == part.stop % 4 == 0 for part in tile.source[1:])
+        assert seen[tile.source][tile.core].shape == seen[tile.target].shape
+        seen[tile.target] += 1
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize('levels', [1, 2, 3])
+def test_tiles_equal_the_whole_from_the_networks_margin_on(levels):
+    torch.manual_seed(3)
+    network = UNet(features=3, levels=levels)
+    volume = torch.rand(1, 1, 80, 8, 8)
+
+    def in_tiles(margin: int) -> torch.Tensor:
+        tiling = Tiling((40 + margin + network.multiple) * 64, margin)
+        return predict(
+            network, volume, multiple=network.multiple, precision='float32', tiling=tiling
+        )
+
+    whole = predict(network, volume, multiple=network.multiple, precision='float32')
+    torch.testing.assert_close(in_tiles(network.margin), whole, rtol=1e-5, atol=1e-6)  # float32
+    assert (in_tiles(network.margin // 2) - whole).abs().max() > 1e-5  # seams
+
+
+def test_tiles_too_small_for_the_margin():
+    with pytest.raises(ValueError, match='1000 voxels are too small for a margin of 16'):
+        plan_tiles((64, 64, 64), Tiling(1000, margin=12), multiple=16)
+
+
+def test_evaluation_leaves_the_mode_as_it_was(network):
+    with evaluation(network.train()):
+        assert not network.down[0].norm.training
+    assert network.down[0].norm.training
+    with evaluation(network.eval()):
+        pass
+    assert not network.training
+
+
+def test_overflow_falls_back_to_float32(volume, caplog):
+    network = nn.Conv3d(1, 1, 1)
+    nn.init.constant_(network.weight, 1e6)  # float16 ends at 65504
+    expected = predict(network, volume, precision='float32')
+    assert not caplog.messages
+    assert torch.equal(predict(network, volume, precision='float16'), expected)
+    assert 'overflowed in 16 bits' in caplog.text
+
+
+def test_precision_is_checked():
+    assert fastest_precision(CPU) in PRECISIONS
+    assert fastest_precision(torch.device('cuda')) == 'float16'
+    with pytest.raises(ValueError, match="'half' is not one of auto, float32"):
+        autocast(CPU, 'half')
