@@ -15,7 +15,7 @@ from bids_synthsr.cli.crashes import last_error
 from bids_synthsr.data.exam import SUFFIXES, Exam
 from bids_synthsr.dataset.images import image_of, load_volume
 from bids_synthsr.dataset.scans import read_scan
-from bids_synthsr.dataset.selection import describe_exam
+from bids_synthsr.dataset.selection import describe_exam, select_scans
 from bids_synthsr.settings import MethodSettings
 
 GUESSES = (
@@ -63,10 +63,12 @@ def synthesize(
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
         named = list(contrasts) or [guess_contrast(file.name) for file in files]
+        settings = settings or MethodSettings()
         exam = exam_of_files(files, named)
+        select_scans(exam, settings.reference, settings.contrasts)  # tells faults of headers early
         volumes = run_exam(
             describe_exam(exam, ''),
-            settings or MethodSettings(),
+            settings,
             Path(folder) / 'work',
             num_threads=num_threads,
             device=device,

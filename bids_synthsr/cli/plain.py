@@ -78,7 +78,7 @@ def _make(options: argparse.Namespace) -> list[Path]:
     from bids_synthsr.dataset.images import written_atomically
     from bids_synthsr.settings import MethodSettings
 
-    logging.getLogger('nipype.workflow').setLevel(logging.ERROR)
+    logging.getLogger('nipype.workflow').setLevel(logging.CRITICAL)  # we tell errors ourselves
     settings = MethodSettings(
         method=options.method,
         weights=options.weights,

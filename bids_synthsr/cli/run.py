@@ -21,7 +21,7 @@ from bids_synthsr.cli.closing import (
     write_status,
 )
 from bids_synthsr.cli.crashes import read_crashes
-from bids_synthsr.cli.environment import limit_threads
+from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
 from bids_synthsr.cli.plan import Plan, describe_method, describe_plans, plan_exams
@@ -150,7 +150,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
     run = settings.run
     num_threads = run.omp_nthreads or max(1, run.nprocs // len(plans))
-    limit_threads(num_threads)
+    prepare_workers(num_threads)
     workflow = init_base_wf(
         exams=[describe_exam(p.exam, fingerprint_digest(p.fingerprint)) for p in plans],
         fingerprints=[plan.fingerprint for plan in plans],

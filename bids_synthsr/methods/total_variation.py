@@ -30,10 +30,10 @@ from bids_synthsr.imaging.geometry import vox2vox
 from bids_synthsr.imaging.head import otsu_threshold
 from bids_synthsr.imaging.resampling import within
 
-STRENGTH = 3.0  # lambda per mm³ of head, with gradients in tissue means per mm
+STRENGTH = 4.0  # lambda per mm³ of head, with gradients in tissue means per mm
 TOLERANCE = 2e-3  # relative change of the volumes in one iteration, at which it stops
 MAX_ITERATIONS = 30
-EDGE = 0.5  # tissue means per voxel: the gradient at which the split variable starts to follow
+EDGE = 0.25  # tissue means per voxel: the gradient at which the split variable starts to follow
 INNER_STEPS = 4  # of conjugate gradients per iteration: 2 and 8 need more of them in total
 MIN_NOISE = 1e-3  # tissue means: a scan without noise is trusted no more than this
 TINY = 1e-12  # keeps quotients finite

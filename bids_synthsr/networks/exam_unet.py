@@ -94,7 +94,14 @@ class ExamUNet(nn.Module):
         """What the input's sides must be multiples of."""
         return self.stride * 2 ** (len(self.fusions) - 1)
 
-    def forward(self, scans: Tensor, reliability: Tensor) -> Prediction:
+    @property
+    def margin(self) -> int:
+        """Voxels around a tile, ending at multiples of `multiple`, on which its output depends."""
+        return self.stride * reach(len(self.fusions))
+
+    def forward(
+        self, scans: Tensor, reliability: Tensor, present: Tensor | None = None
+    ) -> Prediction:
         """Predict from all scans at once.
 
         Parameters
@@ -102,9 +109,14 @@ class ExamUNet(nn.Module):
         scans
             ``(B, N, I, J, K)`` intensities in [0, 1], the reference first.
         reliability
-            ``(B, N, I, J, K)`` in [0, 1]; a scan that is 0 everywhere is absent.
+            ``(B, N, I, J, K)`` in [0, 1].
+        present
+            ``(B, N)`` bool: scans that count. None takes those whose reliability is not 0
+            everywhere; to be given where this is a tile of a larger volume.
         """
         self._check(scans, reliability)
+        if present is None:
+            present = reliability.amax((2, 3, 4)) > 0
         encoded = [
             self.encoder(fold(torch.stack([image, trust], 1), self.stride))
             for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
@@ -112,7 +124,7 @@ class ExamUNet(nn.Module):
         by_level = [torch.stack(level, 1) for level in zip(*encoded, strict=True)]
         trusts = self._pyramid(reliability)
         fused = [
-            fuse(features, trust)
+            fuse(features, trust, present)
             for fuse, features, trust in zip(self.fusions, by_level, trusts, strict=True)
         ]
         output = unfold(self.head(self.decoder(fused)), self.stride)
@@ -175,13 +187,12 @@ class Fusion(nn.Module):
         super().__init__()
         self.bid = nn.Conv3d(width + 1, width, 1)
 
-    def forward(self, features: Tensor, reliability: Tensor) -> Tensor:
-        """``(B, N, F, i, j, k)`` and ``(B, N, i, j, k)`` to ``(B, F, i, j, k)``."""
-        is_absent = reliability.amax((2, 3, 4)) == 0
+    def forward(self, features: Tensor, reliability: Tensor, present: Tensor) -> Tensor:
+        """``(B, N, F, i, j, k)``, ``(B, N, i, j, k)`` and ``(B, N)`` to ``(B, F, i, j, k)``."""
         known = torch.cat([features, reliability[:, :, None].to(features)], 2).flatten(0, 1)
         bids = self.bid(known).unflatten(0, features.shape[:2]).float()
         lowest = torch.finfo(bids.dtype).min  # exp() of it is exactly 0 beside any other bid
-        bids = bids.masked_fill(is_absent[:, :, None, None, None, None], lowest)
+        bids = bids.masked_fill(~present[:, :, None, None, None, None], lowest)
         return (bids.softmax(1).to(features) * features).sum(1)
 
 
@@ -221,6 +232,17 @@ class Block(nn.Module):
         """``(B, F, i, j, k)`` to the same."""
         normal = self.norm(x.movedim(1, -1)).movedim(-1, 1).to(x.dtype)
         return x + self.second(functional.gelu(self.first(normal)))
+
+
+def reach(levels: int) -> int:
+    """Voxels around a tile that encoder and decoder look at: three convolutions at each level."""
+    voxels = 0
+    for _ in range(levels - 1):
+        voxels = (voxels + 4) // 2
+    voxels += 3
+    for _ in range(levels - 1):
+        voxels = 2 * voxels + 3
+    return voxels
 
 
 def silent(layer: nn.Conv3d) -> nn.Conv3d:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bids_synthsr.networks.exam_unet import Decoder, Encoder, fold, silent, unfold
+from bids_synthsr.networks.exam_unet import Decoder, Encoder, fold, reach, silent, unfold
 
 STRIDE = 2  # works on 2x2x2 voxels folded into channels
 
@@ -26,7 +26,8 @@ class SliceUNet(nn.Module):
     def __init__(self, channels: int, features: int = 64, levels: int = 3) -> None:
         super().__init__()
         widths = [features * 2**level for level in range(levels)]
-        self.multiple = STRIDE * 2 ** (levels - 1)
+        self.multiple = STRIDE * 2 ** (levels - 1)  # what the input's sides must be multiples of
+        self.margin = STRIDE * reach(levels)  # voxels around a tile on which its output depends
         self.encoder = Encoder(channels * STRIDE**3, widths)
         self.decoder = Decoder(widths)
         self.head = silent(nn.Conv3d(features, STRIDE**3, 1))

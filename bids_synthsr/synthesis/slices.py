@@ -148,7 +148,8 @@ def profile_matrix(centers: torch.Tensor, sd: float, size: int) -> torch.Tensor:
     """Average ``size`` voxels under Gaussians at ``centers``; the border is continued beyond.
 
     The tent of linear interpolation, convolved with a Gaussian of variance ``sd² - 1/6`` voxels²,
-    has the variance ``sd²``; narrower profiles interpolate linearly. A row sums to 1.
+    has the variance ``sd²`` (on average over where a centre lies between two voxels); narrower
+    profiles interpolate linearly. A row sums to 1.
 
     Returns
     -------

@@ -91,6 +91,14 @@ def slice_prior(recipe: Recipe) -> SlicePrior:
     return dataclass_from(SlicePrior, recipe.prior, 'recipe: prior')
 
 
+def slots_of(recipe: Recipe) -> int:
+    """Count the scans that an exam of the recipe may have."""
+    if recipe.samples.source == 'slices':
+        slice_prior(recipe)  # raises where it is wrong
+        return 1
+    return generator_prior(recipe).slots
+
+
 def sources_of(
     recipe: Recipe, cohort: Cohort, device: torch.device
 ) -> tuple[Source, Source | None]:

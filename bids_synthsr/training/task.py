@@ -14,7 +14,7 @@ from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.training.recipe import Recipe, unknown_key
-from bids_synthsr.training.samples import Batch, generator_prior
+from bids_synthsr.training.samples import Batch, slots_of
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'unet': UNet,
@@ -41,7 +41,9 @@ class Task:
         self.recipe = recipe
         self.has_scale = loss.laplace > 0
         self.classes = len(freesurfer_table().targets) if is_segmenting else 0
-        self._check()
+        self._check_source()
+        self.slots = slots_of(recipe)
+        self._check_network()
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -56,9 +58,10 @@ class Task:
         if name == 'exam_unet':
             return {'has_scale': self.has_scale, 'classes': self.classes}
         outputs = 1 + self.has_scale + self.classes
-        return {'in_channels': 2 * generator_prior(self.recipe).slots, 'out_channels': outputs}
+        return {'in_channels': 2 * self.slots, 'out_channels': outputs}
 
-    def _check(self) -> None:
+    def _check_source(self) -> None:
+        """Raise where the network cannot take the samples."""
         network, samples = self.recipe.network, self.recipe.samples
         if (network.name == 'slice_unet') != (samples.source == 'slices'):
             raise ValueError(
@@ -68,15 +71,19 @@ class Task:
         if network.name == 'slice_unet' and (self.classes or self.has_scale):
             raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '
                              'leave dice, cross_entropy and laplace out of the loss')  # fmt: skip
+
+    def _check_network(self) -> None:
+        """Raise for arguments that the network does not have."""
+        network = self.recipe.network
         known = list(inspect.signature(NETWORKS[network.name]).parameters)
         free = [name for name in known if name not in self._settled()]
         for key in network.arguments:
             if key not in free:
                 raise ValueError(f'recipe: network.arguments: {unknown_key(key, free)}')
-        if network.name == 'unet' and network.residual >= generator_prior(self.recipe).slots:
+        if network.name == 'unet' and network.residual >= self.slots:
             raise ValueError(
                 f'recipe: network.residual is scan {network.residual}, but an exam has '
-                f'{generator_prior(self.recipe).slots}; the first one is 0'
+                f'{self.slots}; the first one is 0'
             )
 
     def build(self) -> nn.Module:

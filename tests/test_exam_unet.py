@@ -1,0 +1,175 @@
+"""The laws of the networks that take exams and slices."""
+
+import numpy as np
+import pytest
+import torch
+
+from bids_synthsr.imaging.resampling import spline_matrix
+from bids_synthsr.imaging.slices import CHANNELS, encode_slices
+from bids_synthsr.networks.exam_unet import ExamUNet, fold, unfold
+from bids_synthsr.networks.slice_unet import SliceUNet
+
+SIDE = 16
+ROUNDING = 2e-5  # float32 sums in another order
+
+
+def awake(network, seed=0):
+    """Give a network random weights: as made, its heads say 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
+        torch.nn.init.normal_(parameter, std=scale, generator=generator)
+    return network.eval()
+
+
+def exam(count, side=SIDE, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    scans, reliability = torch.rand(2, 2, count, side, side, side, generator=generator)
+    return scans, reliability
+
+
+def same(first, second):
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one, other, atol=ROUNDING, rtol=ROUNDING)
+
+
+@pytest.fixture(scope='module', params=[1, 2], ids=['full', 'folded'])
+def network(request):
+    return awake(ExamUNet(features=8, levels=3, stride=request.param, classes=4))
+
+
+@torch.no_grad()
+def test_order_of_scans_changes_nothing(network):
+    scans, reliability = exam(4)
+    order = [2, 0, 3, 1]
+    same(network(scans, reliability), network(scans[:, order], reliability[:, order]))
+
+
+@torch.no_grad()
+def test_scan_that_measured_nothing_changes_nothing(network):
+    scans, reliability = exam(3)
+    reliability[:, 1] = 0
+    without = network(scans[:, [0, 2]], reliability[:, [0, 2]])
+    same(network(scans, reliability), without)
+    scans[:, 1] = 1e3
+    for one, other in zip(network(scans, reliability), without, strict=True):
+        assert torch.equal(one, other)  # its weight is exactly 0
+
+
+@torch.no_grad()
+def test_presence_is_of_each_exam_in_a_batch(network):
+    scans, reliability = exam(2)
+    reliability[0, 1] = 0
+    both = network(scans, reliability)
+    same([x[:1] for x in both], network(scans[:1, :1], reliability[:1, :1]))
+    same([x[1:] for x in both], network(scans[1:], reliability[1:]))
+
+
+@torch.no_grad()
+def test_one_to_eight_scans_work_with_the_same_weights(network):
+    for count in range(1, 9):
+        prediction = network(*exam(count))
+        assert prediction.t1w.shape == (2, 1, SIDE, SIDE, SIDE)
+        assert prediction.logits.shape == (2, 4, SIDE, SIDE, SIDE)
+        assert all(output.isfinite().all() for output in prediction)
+
+
+@torch.no_grad()
+def test_every_scan_and_its_reliability_matter(network):
+    scans, reliability = exam(2)
+    before = network(scans, reliability).t1w
+    for volumes in (scans, reliability):
+        changed = volumes.clone()
+        changed[:, 1] = changed[:, 1].flip(2)
+        after = network(*(changed if x is volumes else x for x in (scans, reliability))).t1w
+        assert not torch.allclose(before, after, atol=1e-3)
+
+
+@torch.no_grad()
+def test_new_network_predicts_the_reference_as_residual():
+    scans, reliability = exam(3)
+    prediction = ExamUNet(features=8, levels=2, is_residual=True)(scans, reliability)
+    assert torch.equal(prediction.t1w, scans[:, :1])
+    assert prediction.logits is None
+
+
+@torch.no_grad()
+def test_tile_with_its_margin_gives_what_the_volume_gives():
+    network = awake(ExamUNet(features=8, levels=2, stride=1, has_scale=False))
+    margin = -(-network.margin // network.multiple) * network.multiple
+    core, tile = slice(4), slice(4 + margin)
+    scans, reliability = exam(2, 2 * margin)
+    reliability[:, 1, ..., tile] = 0  # the second scan shows nothing of the tile
+    present = torch.ones(2, 2, dtype=torch.bool)
+    whole = network(scans, reliability).t1w[..., core]
+    part = network(scans[..., tile], reliability[..., tile], present).t1w[..., core]
+    same([part], [whole])
+
+
+@torch.no_grad()
+def test_bfloat16_stays_near_float32(network):
+    scans, reliability = exam(2)
+    exact = network(scans, reliability).t1w
+    with torch.autocast('cpu', torch.bfloat16):
+        rounded = network(scans, reliability).t1w
+    assert rounded.dtype == torch.float32
+    # 8 bits of mantissa through some 20 layers
+    assert (rounded - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_gradient_reaches_every_weight():
+    network = awake(ExamUNet(features=8, levels=2, classes=3))
+    prediction = network(*exam(2, 8))
+    sum(output.square().mean() for output in prediction).backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+def test_unfold_undoes_fold():
+    volume = torch.rand(2, 3, 4, 6, 8)
+    folded = fold(volume, 2)
+    assert folded.shape == (2, 24, 2, 3, 4)
+    assert torch.equal(unfold(folded, 2), volume)
+    block = folded[0, :8, 1, 2, 3].view(2, 2, 2)
+    assert torch.equal(block, volume[0, 0, 2:4, 4:6, 6:8])
+
+
+def test_wrong_input_is_told():
+    network = ExamUNet(features=8, levels=3)
+    with pytest.raises(ValueError, match=r'\(12, 16, 16\).*multiples of 8'):
+        network(torch.zeros(1, 1, 12, 16, 16), torch.zeros(1, 1, 12, 16, 16))
+    with pytest.raises(ValueError, match='needs its reliability map'):
+        network(torch.zeros(1, 2, 16, 16, 16), torch.zeros(1, 1, 16, 16, 16))
+    with pytest.raises(ValueError, match='stride of 1 or 2, not 4'):
+        ExamUNet(stride=4)
+
+
+def test_encoded_slices_hold_interpolation_neighbours_and_facts():
+    slices = torch.rand(3, 4, 7)
+    index = np.array([2.0, 2.5, 3.0])
+    channels = encode_slices(slices, index, 5.0, 3.0)
+    assert channels.shape == (CHANNELS, 3, 4, 3)
+    cubic = slices @ torch.from_numpy(spline_matrix(7, index)).T
+    torch.testing.assert_close(channels[0], cubic)
+    torch.testing.assert_close(channels[0, ..., 0], slices[..., 2])  # on a slice
+    below, above = channels[3, ..., 1] / 2 + cubic[..., 1], channels[4, ..., 1] / 2 + cubic[..., 1]
+    torch.testing.assert_close(below, slices[..., 2])
+    torch.testing.assert_close(above, slices[..., 3])
+    torch.testing.assert_close(channels[-3, 0, 0], torch.tensor([-0.5, 0.0, -0.5]))
+    torch.testing.assert_close(channels[-2:, 0, 0, 0], torch.tensor([0.0, -0.4]))
+
+
+def test_encoded_slices_are_mirrored_beyond_the_ends():
+    slices = torch.rand(2, 2, 5)
+    channels = encode_slices(slices, np.array([-1.0, 0.0, 1.0, 5.0]), 4.0, 4.0)
+    torch.testing.assert_close(channels[0, ..., 0], slices[..., 1])
+    torch.testing.assert_close(channels[0, ..., 3], slices[..., 3])
+    single = encode_slices(torch.full((2, 2, 1), 0.7), np.array([-0.4, 0.2]), 4.0, 4.0)
+    torch.testing.assert_close(single[0], torch.full((2, 2, 2), 0.7))
+
+
+@torch.no_grad()
+def test_new_slice_network_says_cubic_interpolation():
+    channels = torch.rand(1, CHANNELS, SIDE, SIDE, SIDE)
+    network = SliceUNet(CHANNELS, features=8, levels=2)
+    assert torch.equal(network(channels), channels[:, :1])
+    assert not torch.allclose(awake(network)(channels), channels[:, :1])

@@ -1,0 +1,85 @@
+"""One exam from plain files and from Python."""
+
+import nibabel as nb
+import numpy as np
+import pytest
+from phantoms import AXIAL, centred, head, write_scan
+
+from bids_synthsr.api import guess_contrast, synthesize
+from bids_synthsr.cli.plain import added, main
+from bids_synthsr.dataset.images import image_of
+from bids_synthsr.settings import MethodSettings
+
+QUICK = ['--method', 'cubic', '--output-resolution', '4', '--threads', '1']
+
+
+@pytest.fixture
+def scans(tmp_path):
+    return [write_scan(tmp_path / 'scans', 'my head', contrast) for contrast in ('T1w', 'FLAIR')]
+
+
+def test_files_in_one_volume_out(scans, tmp_path, capsys):
+    out = tmp_path / 'made' / 'out.nii.gz'
+    before = sorted((tmp_path / 'scans').iterdir())
+    assert main([*map(str, scans), '-o', str(out), *QUICK]) == 0
+    assert str(out) in capsys.readouterr().err
+    assert np.allclose(nb.load(out).header.get_zooms(), 4)
+    assert sorted((tmp_path / 'scans').iterdir()) == before
+
+
+def test_images_in_images_out():
+    grid = centred((28, 30, 16), AXIAL)
+    image = image_of(head(grid, 'T2w'), grid)
+    settings = MethodSettings(method='cubic', output_resolution=4.0)
+    made = synthesize([image], ['T2w'], settings=settings)
+    assert list(made) == ['T2w']
+    assert made['T2w'].get_fdata().max() == pytest.approx(head(grid, 'T2w').max(), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ('name', 'suffix'),
+    [
+        ('ax_T1_mprage.nii.gz', 'T1w'),
+        ('3_t2_flair_sag.nii', 'FLAIR'),
+        ('T2_star.nii', 'T2starw'),
+        ('t2tse.nii', 'T2w'),
+        ('PD.nii', 'PDw'),
+    ],
+)
+def test_contrast_is_told_by_the_name(name, suffix):
+    assert guess_contrast(name) == suffix
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['scan.nii'], 'The name scan.nii does not tell the contrast'),
+        (['t1.nii'], 't1.nii: The file cannot be opened'),
+        (['t1.nii', '--contrasts', 'T1'], 'Contrast T1 is unknown; there are T1w'),
+        (['t1.nii', '--contrasts', 'T1w', 'T2w'], '1 scans, but 2 contrasts'),
+        (['t1.nii', '--device', 'cuda:99'], 'PyTorch finds no such GPU'),
+    ],
+)
+def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, '-o', 'out.nii.gz', *QUICK]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert 'Traceback' not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ('output', 'message'),
+    [('out.png', 'ends in .nii.gz or .nii'), ('t1.nii', 'is one of the scans')],
+)
+def test_wrong_outputs_are_refused(tmp_path, monkeypatch, capsys, output, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(['t1.nii', '-o', output])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_names_of_further_volumes(tmp_path):
+    assert added(tmp_path / 'a.b.nii.gz', 'FLAIR').name == 'a.b_FLAIR.nii.gz'
