@@ -233,16 +233,17 @@ def thick_and_fine():
 
 
 def test_thick_slices_keep_the_same_share_of_each_frequency(thick_and_fine, statistics):
-    for axis in (0, 2):
-        theirs = np.divide(
-            statistics[f'input0.spectrum_axis{axis}']['mean'],
-            statistics[f'target.spectrum_axis{axis}']['mean'],
+    theirs = np.log10(
+        np.divide(
+            statistics['input0.spectrum_axis2']['mean'],
+            statistics['target.spectrum_axis2']['mean'],
         )
-        ours = np.mean(
-            [spectrum(scan, axis) / spectrum(fine, axis) for scan, fine, _ in thick_and_fine], 0
-        )
-        low = slice(0, 20)
-        np.testing.assert_allclose(np.log10(ours[low]), np.log10(theirs[low]), atol=0.3)
+    )
+    shares = [spectrum(scan, 2) / spectrum(fine, 2) for scan, fine, _ in thick_and_fine]
+    ours = np.log10(np.mean(shares, 0))
+    # their contrasts, and so the share of noise, are not known
+    np.testing.assert_allclose(ours[:20], theirs[:20], atol=0.3)
+    assert abs(ours.argmin() - theirs.argmin()) <= 1  # what linear interpolation takes away
 
 
 def test_thick_slices_correlate_alike_with_their_target(thick_and_fine, statistics):

@@ -124,8 +124,8 @@ def test_total_adds_all_terms_and_every_one_has_a_gradient():
     assert list(terms) == ['l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy']
     total = total_loss(terms, EVERYTHING)
     weights = (1, 2, 3, 4, 5, 6)
-    expected = sum(w * float(t) for w, t in zip(weights, terms.values(), strict=True))
-    assert float(total) == pytest.approx(expected, rel=1e-6)
+    expected = sum(w * t.item() for w, t in zip(weights, terms.values(), strict=True))
+    assert total.item() == pytest.approx(expected, rel=1e-6)
     for term in terms.values():
         (gradient,) = torch.autograd.grad(term, output, retain_graph=True)
         assert gradient.isfinite().all()

@@ -164,7 +164,7 @@ def test_unet_takes_image_and_reliability_of_each_scan_in_turn(folders):
     assert channels.shape == (1, 4, *CUBE)
     assert torch.equal(channels[:, 0], batch.scans[:, 0])
     assert torch.equal(channels[:, 2], batch.scans[:, 1])
-    assert float(channels[:, 1].amax()) == 1  # somewhere a slice was measured
+    assert 0.5 < float(channels[:, 1].amax()) <= 1  # reliability
     assert torch.equal(batch.base, batch.scans[:, :1])
 
 

@@ -104,7 +104,7 @@ def init_configured_exam_wf(
         Of the workflow.
     """
     workflow = init_exam_wf(
-        align_wf=init_align_wf(num_threads=num_threads, mem_gb=SCAN_MEM_GB),
+        align_wf=init_align_wf(mem_gb=SCAN_MEM_GB),
         method_wf=init_method_wf(
             method=_choose_method(method, num_threads, device, low_mem),
             n_procs=num_threads,

@@ -10,6 +10,7 @@ length excites neither a box nor the much wider Gaussian by which SynthSR smooth
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array, vstack
 
 from bids_synthsr.data.acquisition import Acquisition
@@ -58,7 +59,7 @@ def average_fine_axes(voxels: np.ndarray, grid: Grid, spacing: float) -> tuple[n
     voxels, grid
         float32, and where they lie; an incomplete voxel at the far end is dropped.
     """
-    vox2ras, volume = grid.vox2ras.copy(), voxels.astype(np.float32, copy=False)
+    vox2ras, volume = grid.vox2ras.copy(), voxels.astype(np.float32)
     for axis, ratio in enumerate(spacing / grid.spacing):
         if ratio > 1 + WHOLE_VOXEL and volume.shape[axis] >= ratio:
             volume = _along(_overlaps(volume.shape[axis], ratio), volume, axis)
@@ -128,7 +129,7 @@ class AcquisitionOperator:
         """Scan the head: ``(I, J, K)`` on the source to float32 ``(I, J, K)`` on the target."""
         volume = head.astype(np.float32, copy=False)
         if self._sampler is None:
-            volume = np.ascontiguousarray(volume.transpose(self._axes))
+            volume = volume.transpose(self._axes).copy()
         else:
             fine = [weights.shape[1] for weights in self._weights]
             volume = (self._sampler @ volume.ravel()).reshape(fine)
@@ -239,9 +240,13 @@ def _trilinear_slab(
 
 
 def _along(matrix: np.ndarray, volume: np.ndarray, axis: int) -> np.ndarray:
-    """Multiply ``matrix`` ``(N, M)`` into one axis of ``volume``, without a transposed copy."""
+    """Multiply ``matrix`` ``(N, M)`` into one axis of ``volume``, without a transposed copy.
+
+    By PyTorch: its threads are those that the caller asked for, and do not busy-wait.
+    """
+    weights, image = torch.from_numpy(matrix), torch.from_numpy(volume)
     if axis == 2:
-        return volume @ matrix.T
+        return (image @ weights.T).numpy()
     if axis == 1:
-        return matrix @ volume
-    return (matrix @ volume.reshape(len(volume), -1)).reshape(-1, *volume.shape[1:])
+        return (weights @ image).numpy()
+    return (weights @ image.flatten(1)).unflatten(1, image.shape[1:]).numpy()

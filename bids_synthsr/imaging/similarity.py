@@ -1,4 +1,4 @@
-"""How much two volumes have in common, whatever their contrasts; and how close one is to the truth."""
+"""How much two volumes have in common, whatever their contrasts, and how close one is to truth."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _entropy(share: np.ndarray) -> float:
 
 
 def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fit ``a image + b`` to ``truth`` inside ``mask``, least squares: units of MRI are arbitrary."""
+    """Fit ``a image + b`` to ``truth`` inside ``mask``: units of MRI are arbitrary."""
     slope, offset = np.polyfit(image[mask], truth[mask], 1)
     return slope * image + offset
 

@@ -13,9 +13,10 @@ edges that the other contrasts show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.acquisition import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.geometry import vox2vox
-from bids_synthsr.imaging.head import otsu_threshold
+from bids_synthsr.imaging.interleaving import balance_slices
+from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
 
 STRENGTH = 4.0  # lambda per mm³ of head, with gradients in tissue means per mm
@@ -37,7 +39,6 @@ EDGE = 0.25  # tissue means per voxel: the gradient at which the split variable 
 INNER_STEPS = 4  # of conjugate gradients per iteration: 2 and 8 need more of them in total
 MIN_NOISE = 1e-3  # tissue means: a scan without noise is trusted no more than this
 TINY = 1e-12  # keeps quotients finite
-MAD_PER_SD = 0.6745  # median absolute deviation of the normal distribution
 
 
 def synthesize(
@@ -67,10 +68,10 @@ def synthesize(
         One volume per contrast, the reference's first: 0 outside the fields of view of its scans,
         and nowhere negative if they are not.
     """
-    contrasts = list(dict.fromkeys(scan.contrast for scan in observations))
+    scans = [_prepare(observation, grid) for observation in observations]
     channels = [
-        _channel([scan for scan in observations if scan.contrast == contrast], grid)
-        for contrast in contrasts
+        _Channel(contrast, [scan for scan in scans if scan.contrast == contrast])
+        for contrast in dict.fromkeys(scan.contrast for scan in scans)
     ]
     terms = [channel.term for channel in channels]
     start = torch.stack([channel.start for channel in channels])
@@ -82,19 +83,15 @@ def synthesize(
         for channel, volume in zip(channels, solution.volumes, strict=True)
     ]
     facts = {
-        'scans': [scan.contrast for scan in observations],
-        'noise_sd': {channel.contrast: channel.noise for channel in channels},
-        'tissue_mean': {channel.contrast: channel.tissue for channel in channels},
+        'scans': [scan.facts for scan in scans],
         'lambda': strength,
         'iterations': solution.iterations,
         'relative_change': solution.change,
         'objective_at_start': objective(terms, start, weight),
         'objective': objective(terms, solution.volumes, weight),
     }
-    has_converged = solution.change < tolerance
-    return Synthesis(
-        tuple(products), facts, () if has_converged else (_unfinished(solution, tolerance),)
-    )
+    warnings = [] if solution.change < tolerance else [_unfinished(solution, tolerance)]
+    return Synthesis(tuple(products), facts, tuple(warnings))
 
 
 def _unfinished(solution: Solution, tolerance: float) -> str:
@@ -105,80 +102,67 @@ def _unfinished(solution: Solution, tolerance: float) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class _Channel:
-    """The scans of one contrast, in units of their tissue means, and the way back."""
+class _Scan:
+    """A scan made ready: in units of its tissue mean, balanced, no finer than the grid."""
 
     contrast: str
-    term: DataTerm
-    start: Tensor
+    voxels: np.ndarray
+    operator: AcquisitionOperator
+    unit: float
+    noise: float
+    interleaving: float
+    start: np.ndarray
     is_seen: np.ndarray
-    tissue: list[float]
-    noise: list[float]
-    lowest: float
 
-    def finish(self, volume: np.ndarray) -> np.ndarray:
-        """Return to the units of the first scan, within the fields of view."""
-        return np.where(self.is_seen, volume * self.tissue[0], 0).clip(self.lowest)
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What was found, in the units of the scan."""
+        return {
+            'contrast': self.contrast,
+            'tissue_mean': self.unit,
+            'noise_sd': self.noise * self.unit,
+            'interleaving': self.interleaving,
+        }
 
 
-def _channel(scans: Sequence[Observation], grid: Grid) -> _Channel:
-    """Set up one contrast; it starts from the linear interpolation of its scans, averaged."""
-    tissue = [tissue_mean(scan.voxels) for scan in scans]
-    is_seen = np.zeros(grid.shape, bool)
-    operators, measured, noise, starts = [], [], [], []
-    for scan, unit in zip(scans, tissue, strict=True):
-        voxels, own = average_fine_axes(scan.voxels / unit, scan.grid, grid.spacing.mean())
-        ref2scan = np.linalg.inv(scan.scan2ref)
-        grid2scan = vox2vox(grid, own, ref2scan)
-        operators.append(AcquisitionOperator(grid, own, scan.acquisition, ref2scan))
-        measured.append(voxels)
-        noise.append(noise_sd(voxels, scan.acquisition.slice_axis))
-        is_seen |= within(grid2scan, own.shape, grid.shape)
+def _prepare(scan: Observation, grid: Grid) -> _Scan:
+    slice_axis = scan.acquisition.slice_axis
+    is_tissue = tissue_mask(scan.voxels)
+    unit = float(scan.voxels[is_tissue].mean()) or 1.0
+    voxels, interleaving = balance_slices(scan.voxels / unit, is_tissue, slice_axis)
+    voxels, own = average_fine_axes(voxels, scan.grid, float(grid.spacing.mean()))
+    ref2scan = np.linalg.inv(scan.scan2ref)
+    grid2scan = vox2vox(grid, own, ref2scan)
+    return _Scan(
+        scan.contrast,
+        voxels,
+        AcquisitionOperator(grid, own, scan.acquisition, ref2scan),
+        unit,
+        noise_sd(voxels, tissue_mask(voxels), slice_axis),
+        interleaving,
         # border voxels reach on, so that no edge arises where a scan ends
-        starts.append(
-            affine_transform(voxels, grid2scan, output_shape=grid.shape, order=1, mode='nearest')
-        )
-    return _Channel(
-        scans[0].contrast,
-        DataTerm(operators, measured, [max(sd, MIN_NOISE) for sd in noise]),
-        torch.from_numpy(np.mean(starts, axis=0)),
-        is_seen,
-        tissue,
-        [sd * unit for sd, unit in zip(noise, tissue, strict=True)],
-        0 if all(scan.voxels.min() >= 0 for scan in scans) else -np.inf,
+        affine_transform(voxels, grid2scan, output_shape=grid.shape, order=1, mode='nearest'),
+        within(grid2scan, own.shape, grid.shape),
     )
 
 
-def tissue_mean(voxels: np.ndarray) -> float:
-    """Average what is not air: the intensities above the threshold of Otsu."""
-    bright = voxels[voxels > otsu_threshold(voxels)]
-    return float(bright.mean()) if bright.size else float(np.abs(voxels).mean()) or 1.0
+class _Channel:
+    """The scans of one contrast, in units of their tissue means, and the way back."""
 
+    def __init__(self, contrast: str, scans: Sequence[_Scan]) -> None:
+        self.contrast, self._scans = contrast, scans
+        self.term = DataTerm(
+            [scan.operator for scan in scans],
+            [scan.voxels for scan in scans],
+            [max(scan.noise, MIN_NOISE) for scan in scans],
+        )
+        self.start = torch.from_numpy(np.mean([scan.start for scan in scans], axis=0))
 
-def noise_sd(voxels: np.ndarray, slice_axis: int) -> float:
-    """Estimate the noise from the finest diagonal detail within slices.
-
-    That is the median absolute Haar coefficient (Donoho & Johnstone 1994) of the 2 x 2 voxels
-    that lie in tissue, where the noise of magnitude images is nearly Gaussian, and of those the
-    half with the weakest edges, where detail is noise (after Coupe et al. 2010).
-
-    Parameters
-    ----------
-    voxels
-        ``(I, J, K)``.
-    slice_axis
-        Axis across the slices.
-    """
-    planes = np.moveaxis(voxels, slice_axis, 0)
-    rows, columns = np.array(planes.shape[1:]) - 1
-    a, b, c, d = (planes[:, i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1))
-    is_tissue = np.minimum.reduce([a, b, c, d]) > otsu_threshold(voxels)
-    if not is_tissue.any():
-        return 0.0
-    a, b, c, d = (corner[is_tissue] for corner in (a, b, c, d))
-    edge = (a + b - c - d) ** 2 + (a - b + c - d) ** 2
-    detail = np.abs(a - b - c + d)[edge <= np.median(edge)] / 2
-    return float(np.median(detail)) / MAD_PER_SD
+    def finish(self, volume: np.ndarray) -> np.ndarray:
+        """Return to the units of the first scan, within the fields of view."""
+        is_seen = np.logical_or.reduce([scan.is_seen for scan in self._scans])
+        lowest = 0 if all(scan.voxels.min() >= 0 for scan in self._scans) else -np.inf
+        return np.where(is_seen, volume * self._scans[0].unit, 0).clip(lowest)
 
 
 class DataTerm:
@@ -249,9 +233,14 @@ def gradient_adjoint(field: Tensor) -> Tensor:
 
 
 def joint_variation(volumes: Tensor) -> float:
-    """Sum over voxels the length of all gradients of ``(C, I, J, K)`` taken as one vector."""
-    squares = torch.stack([gradient(volume).square().sum(0) for volume in volumes])
-    return float(squares.sum(0).sqrt().sum(dtype=torch.float64))
+    """Sum the length that the gradients of all ``(C, I, J, K)`` have as one vector per voxel."""
+    fields = (gradient(volume) for volume in volumes)
+    return float(_joint_length(fields).sum(dtype=torch.float64))
+
+
+def _joint_length(fields: Iterable[Tensor]) -> Tensor:
+    """Length in every voxel of vector fields ``(3, I, J, K)`` taken as one; ``(I, J, K)``."""
+    return torch.stack([field.square().sum(0) for field in fields]).sum(0).sqrt()
 
 
 def shrinkage(length: Tensor, threshold: float) -> Tensor:
@@ -317,7 +306,7 @@ def _split(dual: Tensor, volumes: Tensor) -> list[Tensor]:
     """Shrink ``grad x + u`` to ``z``, keep the rest as ``u`` in place, give ``grad' (z - u)``."""
     for field, volume in zip(dual, volumes, strict=True):
         field += gradient(volume)
-    kept = shrinkage(torch.linalg.vector_norm(dual, dim=(0, 1)), EDGE)
+    kept = shrinkage(_joint_length(dual), EDGE)
     targets = [gradient_adjoint((2 * kept - 1) * field) for field in dual]
     dual *= 1 - kept
     return targets

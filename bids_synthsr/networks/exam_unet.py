@@ -12,12 +12,15 @@ statistics over the volume, so that a tile gives what the whole volume gives.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
 
 SCAN_CHANNELS = 2  # image, reliability
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
@@ -83,9 +86,9 @@ class ExamUNet(nn.Module):
         widths = [features * 2**level for level in range(levels)]
         self.stride, self.is_residual = stride, is_residual
         self.has_scale, self.classes = has_scale, classes
-        self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths)
+        self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, ChannelNorm)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
-        self.decoder = Decoder(widths)
+        self.decoder = Decoder(widths, ChannelNorm)
         self.head = silent(nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1))
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
@@ -155,23 +158,19 @@ class ExamUNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Features of one scan at every level, the same for every scan."""
+    """Features of a volume at every level."""
 
-    def __init__(self, channels: int, widths: list[int]) -> None:
+    def __init__(self, channels: int, widths: list[int], norm: Norm) -> None:
         super().__init__()
-        inputs = [channels, *widths[:-1]]
-        self.entries = nn.ModuleList(
-            nn.Conv3d(before, width, 3, padding=1)
-            for before, width in zip(inputs, widths, strict=True)
-        )
-        self.blocks = nn.ModuleList(Block(width) for width in widths)
+        self.first = Block(channels, widths[0])
+        self.norms = nn.ModuleList(norm(width) for width in widths[:-1])
+        self.blocks = nn.ModuleList(Block(fine, coarse) for fine, coarse in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """From ``(B, C, i, j, k)`` to a tensor per level, ``(B, F, i / 2^l, ...)``."""
-        levels: list[Tensor] = []
-        for entry, block in zip(self.entries, self.blocks, strict=True):
-            x = block(entry(functional.max_pool3d(x, 2) if levels else x))
-            levels.append(x)
+        """From ``(B, C, i, j, k)`` to a tensor per level, ``(B, F 2^l, i / 2^l, ...)``."""
+        levels = [self.first(x)]
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            levels.append(block(norm(functional.max_pool3d(levels[-1], 2))))
         return levels
 
 
@@ -199,49 +198,49 @@ class Fusion(nn.Module):
 class Decoder(nn.Module):
     """From the coarsest level back to the finest."""
 
-    def __init__(self, widths: list[int]) -> None:
+    def __init__(self, widths: list[int], norm: Norm) -> None:
         super().__init__()
-        pairs = list(pairwise(widths))
-        self.skips = nn.ModuleList(nn.Conv3d(fine, fine, 3, padding=1) for fine, _ in pairs)
-        self.rises = nn.ModuleList(nn.Conv3d(coarse, fine, 1) for fine, coarse in pairs)
-        self.blocks = nn.ModuleList(Block(fine) for fine, _ in pairs)
+        self.rises = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(norm(width) for width in widths[:-1])
+        self.blocks = nn.ModuleList(Block(width, width) for width in widths[:-1])
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """From a tensor per level to ``(B, F, i, j, k)`` at the finest."""
+        """From a tensor per level to ``(B, F, i, j, k)`` at the finest, not normalised."""
         *finer, x = levels
         for level in reversed(range(len(finer))):
             risen = functional.interpolate(self.rises[level](x), scale_factor=2.0)
-            x = self.blocks[level](self.skips[level](finer[level]) + risen)
+            x = self.blocks[level](self.norms[level](finer[level] + risen))
         return x
 
 
 class Block(nn.Module):
-    """Two convolutions beside an identity; each voxel's features are normalised first.
+    """Two convolutions, each followed by a GELU."""
 
-    Normalising over the channels of a voxel, not over the volume, keeps a voxel independent of
-    the field of view. The first pass through a new block is the identity.
-    """
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width_in: int, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Conv3d(width, width, 3, padding=1)
-        self.second = silent(nn.Conv3d(width, width, 3, padding=1))
+        self.first = nn.Conv3d(width_in, width, 3, padding=1)
+        self.second = nn.Conv3d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, width_in, i, j, k)`` to ``(B, width, i, j, k)``."""
+        return functional.gelu(self.second(functional.gelu(self.first(x))))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Normalise the features of each voxel by themselves, whatever the field of view shows."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, F, i, j, k)`` to the same."""
-        normal = self.norm(x.movedim(1, -1)).movedim(-1, 1).to(x.dtype)
-        return x + self.second(functional.gelu(self.first(normal)))
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1).to(x.dtype)
 
 
 def reach(levels: int) -> int:
-    """Voxels around a tile that encoder and decoder look at: three convolutions at each level."""
-    voxels = 0
+    """Voxels around a tile that encoder and decoder look at: two convolutions each per level."""
+    voxels = 2
     for _ in range(levels - 1):
-        voxels = (voxels + 4) // 2
-    voxels += 3
+        voxels = (voxels + 1) // 2 + 2
     for _ in range(levels - 1):
-        voxels = 2 * voxels + 3
+        voxels = 2 * voxels + 2
     return voxels
 
 

@@ -20,7 +20,7 @@ from bids_synthsr.synthesis.fields import (
     volume_shape,
     white_noise,
 )
-from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.priors import BiasPrior, ContrastPrior
 from bids_synthsr.synthesis.tissues import TISSUES, Tissue
 
@@ -191,8 +191,7 @@ def t1w_means(classes: Sequence[str]) -> tuple[float, ...]:
 
 def paint(labels: torch.Tensor, of_class: Sequence[float], table: LabelTable) -> torch.Tensor:
     """Replace each label by the value of its generation class: float32 ``(I, J, K)``."""
-    values = torch.tensor(of_class)[table.class_of].to(labels.device)
-    return values.index_select(0, labels.flatten().int()).view(labels.shape)
+    return look_up(torch.tensor(of_class)[table.class_of], labels)
 
 
 def draw_intensities(mean: torch.Tensor, sd: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:

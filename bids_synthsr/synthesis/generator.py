@@ -31,7 +31,7 @@ from bids_synthsr.synthesis.contrast import apply_bias, draw_intensities, paint,
 from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
 from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from_dict, draw_sample
 from bids_synthsr.synthesis.fields import Shape, Triple
-from bids_synthsr.synthesis.labels import LabelTable
+from bids_synthsr.synthesis.labels import WHITE_MATTER, LabelTable, is_one_of, look_up
 from bids_synthsr.synthesis.overlays import (
     add_tissues,
     brain_mask,
@@ -129,13 +129,12 @@ def make_head(
         raise ValueError(f'{name} shows no brain: it has no label of a brain structure')
     bounds = [is_brain.amax([a for a in range(3) if a != axis]).nonzero() for axis in range(3)]
     first, second, third = (float(x.min() + x.max()) / 2 for x in bounds)
-    scaled = None if image is None else _scaled(image, labels, table, name)
+    scaled = None if image is None else _scaled(image, labels, name)
     return Head(labels, scaled, (first, second, third), name)
 
 
-def _scaled(
-    image: torch.Tensor, labels: torch.Tensor, table: LabelTable, name: str
-) -> torch.Tensor:
+def _scaled(image: torch.Tensor, labels: torch.Tensor, name: str) -> torch.Tensor:
+    """Check an image, and divide it by the median of its white matter."""
     if image.shape != labels.shape:
         raise ValueError(
             f'{name} has shape {tuple(labels.shape)}, its image {tuple(image.shape)}: bring the '
@@ -143,17 +142,13 @@ def _scaled(
         )
     if not torch.isfinite(image).all():
         raise ValueError(f'The image of {name} holds values that are not finite: set them to 0')
-    white = image[paint(labels, _is_white(table), table) > 0]
+    white = image[is_one_of(labels, WHITE_MATTER)]
     if not len(white) or float(white.median()) <= 0:
         raise ValueError(
             f'The image of {name} cannot be scaled: its labels show no white matter, or it is '
             'dark there. Does the image belong to these labels?'
         )
     return (image.float() / white.float().median()).contiguous()
-
-
-def _is_white(table: LabelTable) -> list[float]:
-    return [float(name == 'white-matter') for name in table.classes]
 
 
 def generate(
@@ -269,9 +264,7 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
     positions = head_positions(draw.deformation, head.center, draw.shape, device)
     labels = warp_labels(head.labels.to(device), positions)
     if draw.deformation.flip:
-        labels = (
-            table.mirror_of.to(device).index_select(0, labels.flatten().int()).view(labels.shape)
-        )
+        labels = look_up(table.mirror_of, labels)
     image = None
     if head.image is not None and draw.target == 't1w':
         image = pull_at(head.image.to(device)[None], positions)[0]
@@ -284,11 +277,9 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
             aimed = scanned
             labels = torch.where(disease > 0, disease, labels)
             if image is not None:
-                image = torch.where(
-                    disease > 0, paint(disease, t1w_means(table.classes), table), image
-                )
-    lookup = table.target_of.to(device)
-    segmentation = lookup.index_select(0, labels.flatten().int()).view(labels.shape)
+                painted = paint(disease, t1w_means(table.classes), table)
+                image = torch.where(disease > 0, painted, image)
+    segmentation = look_up(table.target_of, labels)
     return Anatomy(scanned, aimed, segmentation, kept_mask(labels, draw.removal, table), image)
 
 

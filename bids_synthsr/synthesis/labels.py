@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,7 +11,10 @@ import torch
 # Labels that the generator draws itself, outside FreeSurfer's numbers
 LESION = 77  # FreeSurfer's white matter hypointensity
 FAT, VESSEL, MENINGES, MASS_CORE, MASS_RIM, OEDEMA = 601, 602, 603, 604, 605, 606
-SOFT_TISSUE, SKIN = 507, 511
+WHITE_MATTER = (2, 41, 25, 57)
+LATERAL_VENTRICLES = (4, 43, 5, 44)
+CORTEX = (3, 42)
+CSF, SOFT_TISSUE, SKIN = 24, 507, 511
 BRAIN, HEAD, AIR = 'brain', 'head', 'air'
 
 
@@ -42,6 +45,17 @@ class Label:
     target: int
     mirror: int
     region: str
+
+
+def look_up(lookup: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Replace each label by its entry of ``lookup (values,)``: the shape of ``labels``."""
+    found = lookup.to(labels.device).index_select(0, labels.flatten().int())
+    return found.view(labels.shape)
+
+
+def is_one_of(labels: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
+    """Mark where a label is one of ``values``: bool, the shape of ``labels``."""
+    return torch.isin(labels, torch.tensor(values, dtype=labels.dtype, device=labels.device))
 
 
 @dataclass(frozen=True)

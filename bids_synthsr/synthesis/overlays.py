@@ -25,7 +25,10 @@ from bids_synthsr.synthesis.fields import (
     volume_shape,
 )
 from bids_synthsr.synthesis.labels import (
+    CORTEX,
+    CSF,
     FAT,
+    LATERAL_VENTRICLES,
     LESION,
     MASS_CORE,
     MASS_RIM,
@@ -34,7 +37,10 @@ from bids_synthsr.synthesis.labels import (
     SKIN,
     SOFT_TISSUE,
     VESSEL,
+    WHITE_MATTER,
     LabelTable,
+    is_one_of,
+    look_up,
 )
 from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePrior
 
@@ -199,16 +205,12 @@ def pathology_labels(
     if draw.lesion_fraction is None and draw.mass_radius is None:
         return None
     disease = torch.zeros_like(labels)
-    tissue_of = table.class_of.to(labels.device)
-    tissue = tissue_of.index_select(0, labels.flatten().int()).view(labels.shape)
-    white = tissue == table.classes.index('white-matter')
-    white |= tissue == table.classes.index('periventricular')
+    white = is_one_of(labels, WHITE_MATTER)
     if draw.lesion_fraction is not None:
-        ventricle = tissue == table.classes.index('ventricle')
+        ventricle = is_one_of(labels, LATERAL_VENTRICLES)
         disease.masked_fill_(white & _lesion_mask(draw, draw.lesion_fraction, ventricle), LESION)
     if draw.mass_radius is not None:
-        candidates = white | (tissue == table.classes.index('cortex'))
-        distance = _mass_distance(draw, candidates)
+        distance = _mass_distance(draw, white | is_one_of(labels, CORTEX))
         disease.masked_fill_(white & (distance < draw.oedema_width), OEDEMA)
         within = brain_mask(labels, table) & (distance < 1)
         disease.masked_fill_(within, MASS_RIM)
@@ -247,7 +249,7 @@ def _mass_distance(draw: PathologyDraw, candidates: torch.Tensor) -> torch.Tenso
 def kept_mask(labels: torch.Tensor, draw: RemovalDraw, table: LabelTable) -> torch.Tensor | None:
     """Mark what skull-stripping and defacing leave; None where neither was done: ``(I, J, K)``."""
     if draw.strip_margin_vox is not None:
-        is_tissue = brain_mask(labels, table) & (labels != 24)
+        is_tissue = brain_mask(labels, table) & (labels != CSF)
         return dilated(is_tissue, draw.strip_margin_vox)
     if draw.face_angle_deg is not None:
         return _behind_face(brain_mask(labels, table), draw)
@@ -260,13 +262,13 @@ def _behind_face(is_brain: torch.Tensor, draw: RemovalDraw) -> torch.Tensor:
     forward = torch.arange(is_brain.shape[1], device=is_brain.device)[:, None] * math.cos(angle)
     height = forward - torch.arange(is_brain.shape[2], device=is_brain.device) * math.sin(angle)
     extent = height.expand(is_brain.shape).masked_fill(~is_brain, -math.inf).max()
-    return (height < extent + draw.face_gap).expand(is_brain.shape)
+    limit = extent.nan_to_num(neginf=math.inf) + draw.face_gap  # no brain in the crop: keep all
+    return (height < limit).expand(is_brain.shape)
 
 
 def brain_mask(labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
     """Mark brain, ventricles and CSF: bool ``(I, J, K)``."""
-    lookup = table.is_brain.to(labels.device)
-    return lookup.index_select(0, labels.flatten().int()).view(labels.shape)
+    return look_up(table.is_brain, labels)
 
 
 def dilated(mask: torch.Tensor, reach_vox: int) -> torch.Tensor:

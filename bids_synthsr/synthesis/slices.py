@@ -26,6 +26,8 @@ from bids_synthsr.synthesis.fields import (
 )
 from bids_synthsr.synthesis.priors import AcquisitionPrior, MotionPrior
 
+SLICES_MISSING = 0.9  # of partial fields of view; else they end in plane
+Cut = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 TENT_VARIANCE = 1 / 6  # voxels²: of linear interpolation between voxels
 
 
@@ -74,7 +76,7 @@ class AcquisitionDraw:
     spacing: Triple
     profile_sd: Triple
     shift: tuple[int, int, int]
-    cut: tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+    cut: Cut
 
 
 def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
@@ -93,25 +95,16 @@ def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
 def draw_acquisition(prior: AcquisitionPrior, generator: torch.Generator) -> AcquisitionDraw:
     """Draw slices and voxels."""
     axis = draw_index(prior.orientation_weights, generator)
-    slices = draw_uniform(prior.slice_spacing, generator)
-    thickness = slices * draw_uniform(prior.thickness_per_spacing, generator)
-    in_plane = draw_uniform(prior.in_plane, generator)
-    stretched = in_plane * draw_uniform(prior.in_plane_anisotropy, generator)
-    isotropic = draw_uniform(prior.isotropic, generator)
-    first = draw_index([1.0, 1.0], generator)
     is_3d = draw_chance(prior.isotropic_probability, generator)
-    sizes = [in_plane, stretched] if first else [stretched, in_plane]
-    sizes.insert(axis, slices)
-    widths = [*sizes]
-    widths[axis] = thickness
-    if is_3d:
-        sizes = widths = [isotropic] * 3
-    sizes = [max(size, 1.0) for size in sizes]
+    drawn_2d = _draw_slice_sizes(prior, axis, generator)
+    size = draw_uniform(prior.isotropic, generator)
+    sizes, widths = ([size] * 3, [size] * 3) if is_3d else drawn_2d
     factors = draw_triple(prior.profile_factor, generator)
     sds = [
         prior.profile_sd_per_thickness * math.sqrt(max((width * factor) ** 2 - 1, 0))
         for width, factor in zip(widths, factors, strict=True)
     ]
+    sizes = [max(size, 1.0) for size in sizes]
     shift = [draw_index([1.0] * math.ceil(size), generator) for size in sizes]
     return AcquisitionDraw(
         slice_axis=None if is_3d else axis,
@@ -122,13 +115,22 @@ def draw_acquisition(prior: AcquisitionPrior, generator: torch.Generator) -> Acq
     )
 
 
-Cut = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
+def _draw_slice_sizes(
+    prior: AcquisitionPrior, axis: int, generator: torch.Generator
+) -> tuple[list[float], list[float]]:
+    """Draw spacing and width of the voxels of a 2-D scan along its three axes."""
+    slices = draw_uniform(prior.slice_spacing, generator)
+    thickness = slices * draw_uniform(prior.thickness_per_spacing, generator)
+    in_plane = draw_uniform(prior.in_plane, generator)
+    sizes = [in_plane, in_plane]
+    sizes[draw_index([1.0, 1.0], generator)] *= draw_uniform(prior.in_plane_anisotropy, generator)
+    return sizes[:axis] + [slices] + sizes[axis:], sizes[:axis] + [thickness] + sizes[axis:]
 
 
 def _draw_cut(prior: AcquisitionPrior, axis: int, generator: torch.Generator) -> Cut:
-    """Draw what a partial field of view leaves out: mostly slices are missing."""
+    """Draw what a partial field of view leaves out, mostly slices."""
     is_partial = draw_chance(prior.partial_probability, generator)
-    where = axis if draw_chance(0.7, generator) else draw_index([1.0] * 3, generator)
+    where = axis if draw_chance(SLICES_MISSING, generator) else draw_index([1.0] * 3, generator)
     fraction = draw_uniform(prior.partial_fraction, generator) * is_partial
     at_lower_end = draw_chance(0.5, generator)
     cut = [(0.0, 0.0)] * 3
@@ -157,7 +159,7 @@ def profile_matrix(centers: torch.Tensor, sd: float, size: int) -> torch.Tensor:
         ``(P, size)`` float32.
     """
     narrow = math.sqrt(max(sd**2 - TENT_VARIANCE, 0))
-    # weight of voxel j: step(c - j + 1) - step(c - j), steps rising from 0 to 1 over the profile
+    # the weight of voxel j is step(c - j + 1) - step(c - j): a step rises from 0 to 1
     distance = centers.double()[:, None] - torch.arange(-1, size, device=centers.device)
     steps = _ramp(distance, narrow) - _ramp(distance - 1, narrow)
     steps[:, 0], steps[:, -1] = 1, 0

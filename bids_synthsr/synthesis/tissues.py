@@ -32,7 +32,8 @@ class Tissue:
 
 
 # Relaxation: rounded values between those of Kwan et al. 1999 (BrainWeb) and Stanisz et al. 2005,
-# and between their neighbours for structures that these do not list; the generator spreads them.
+# and between their neighbours for structures that these do not list; fat as bright as it is in
+# turbo spin echoes. The generator spreads them.
 # T1w of the brain: medians of one FreeSurfer-segmented MP-RAGE (`estimate_priors` gives those of
 # other scans); of the rest of the head, and CT: typical values.
 TISSUES = {
@@ -54,17 +55,17 @@ TISSUES = {
     'ventral-dc': Tissue(760, 72, 0.75, 0.93, 33),
     'brain-stem': Tissue(780, 80, 0.74, 0.84, 30),
     'optic-chiasm': Tissue(800, 80, 0.73, 0.75, 30),
-    'choroid-plexus': Tissue(1400, 180, 0.90, 0.48, 40, 0.9),
+    'choroid-plexus': Tissue(1400, 130, 0.90, 0.48, 40, 0.9),
     'vessel': Tissue(1400, 150, 0.30, 0.45, 42, 1.0),
     'lesion': Tissue(1150, 170, 0.84, 0.68, 22),
     'mass-core': Tissue(1700, 220, 0.90, 0.50, 30, 0.1),
     'mass-rim': Tissue(1100, 105, 0.83, 0.68, 40, 1.0),
     'oedema': Tissue(1250, 150, 0.85, 0.72, 20),
     'muscle': Tissue(900, 45, 0.80, 0.50, 55),
-    'fat': Tissue(280, 90, 0.95, 1.15, -90),
+    'fat': Tissue(280, 160, 0.95, 1.15, -90),
     'skin': Tissue(700, 60, 0.65, 0.65, 40),
     'bone': Tissue(300, 4, 0.15, 0.10, 900),
-    'marrow': Tissue(420, 75, 0.55, 0.75, 400),
+    'marrow': Tissue(420, 110, 0.55, 0.75, 400),
     'dura': Tissue(1100, 70, 0.45, 0.35, 60, 0.9),
     'mucosa': Tissue(1200, 130, 0.85, 0.45, 35, 0.8),
     'eye': Tissue(3300, 900, 1.0, 0.18, 8),

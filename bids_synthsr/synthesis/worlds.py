@@ -45,7 +45,7 @@ CLINICAL_SLICES = AcquisitionPrior(
 )
 CLINICAL_ARTEFACTS = ArtefactPrior(
     noise_probability=0.9,
-    noise_sd=(0.002, 0.04),
+    noise_sd=(0.001, 0.03),
     ghost_probability=0.15,
     spike_probability=0.03,
     jump_probability=0.25,

@@ -56,7 +56,7 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
     """
     weights = load_weights(path)
     told = weights.description
-    if 'step' not in told:
+    if 'sums' not in told:
         raise ValueError(f'{path} holds weights without the state of a training')
     check_same_recipe(path, recipe_from(told['recipe']), recipe)
     network, average, optimizer = (part_of(weights, prefix) for prefix in PARTS)

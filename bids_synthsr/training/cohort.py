@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from functools import cached_property
 from itertools import compress
 from pathlib import Path
 
@@ -23,6 +24,7 @@ ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
 MARGIN_VOX = 8  # of air that is kept around a head
 TOP_PERCENTILE = 99.5  # of the voxels that show something: becomes intensity 1
 SHOWN = 0.02  # of the maximum: darker voxels show air
+SHOWN_IN_SAMPLE = 0.05  # the same where 1 is bright
 SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearly so
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,11 @@ class Photograph:
 
     voxels: torch.Tensor
     name: str
+
+    @cached_property
+    def shown(self) -> int:
+        """Count the voxels that show something."""
+        return int((self.voxels > SHOWN_IN_SAMPLE).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +197,9 @@ def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
             )
         image = _in_ras_order(image, grid)
     labels = _in_ras_order(labels, grid)
+    whole = labels.astype(np.int32)
+    if (whole == labels).all():  # else `make_head` raises
+        labels = whole
     box = _bounding_box(labels > 0)
     return make_head(
         torch.from_numpy(labels[box].copy()),

@@ -41,7 +41,7 @@ def export_weights(checkpoint: Path, path: Path, licence: str, is_half: bool = T
             name: value.to(torch.float16) if value.is_floating_point() else value
             for name, value in tensors.items()
         }
-    told.pop('sums')
+    told.pop('sums', None)
     description = {**told, 'licence': licence, 'version': __version__}
     save_weights(path, tensors, description)
     size = sum(value.numel() for value in tensors.values())

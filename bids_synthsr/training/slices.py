@@ -25,7 +25,7 @@ from bids_synthsr.synthesis.fields import (
 )
 from bids_synthsr.synthesis.priors import FWHM_PROFILE
 from bids_synthsr.synthesis.slices import profile_matrix
-from bids_synthsr.training.cohort import Photograph
+from bids_synthsr.training.cohort import SHOWN_IN_SAMPLE, Photograph
 
 ORDERS = ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0))
 ATTEMPTS = 20  # to find a place of the image that shows something
@@ -52,7 +52,7 @@ class SlicePrior:
     noise_probability, noise_sd
         Of Gaussian noise in the slices; intensities are 0 to 1.
     shown
-        Least fraction of a sample that shows something brighter than a twentieth.
+        Least fraction of a sample that shows something.
     """
 
     slice_spacing: Range = (2.0, 9.0)
@@ -111,8 +111,12 @@ class SliceDraw:
 def draw_slices(
     prior: SlicePrior, images: Sequence[Photograph], shape: Shape, generator: torch.Generator
 ) -> SliceDraw:
-    """Draw an image, slices across it, and a place in it that shows something."""
-    image = images[draw_index([1.0] * len(images), generator)]
+    """Draw an image, slices across it, and a place in it that shows something.
+
+    An image is drawn the more often the more of it shows something, so that every part of every
+    head is.
+    """
+    image = images[draw_index([float(image.shown) for image in images], generator)]
     order = ORDERS[draw_index([1.0] * len(ORDERS), generator)]
     spacing = draw_log_uniform(prior.slice_spacing, generator)
     is_equal = draw_chance(prior.equal_probability, generator)
@@ -148,7 +152,8 @@ def _draw_corner(
             int(draw_uniform((0, max(size - side, 0) + 1), generator))
             for size, side in zip(voxels.shape, shape, strict=True)
         )
-        if float((crop(voxels, corner, shape) > 0.05).float().mean()) >= prior.shown:
+        is_shown = crop(voxels, corner, shape) > SHOWN_IN_SAMPLE
+        if float(is_shown.float().mean()) >= prior.shown:
             break
     return corner
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ def validate(
             found.setdefault(name, []).append(value)
         if index < examples:
             kept.append((batch, prediction))
-    return {name: float(np.nanmean(values)) for name, values in found.items()}, kept
+    return {name: mean(values) for name, values in found.items()}, kept
 
 
 def measure(batch: Batch, prediction: Prediction, task: Task) -> dict[str, float]:
@@ -79,7 +79,13 @@ def mean_over_structures(
         for index in np.unique(true)
         if index > 0
     ]
-    return float(np.nanmean(values)) if values else math.nan
+    return mean(values)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Average what is a number; NaN where nothing is."""
+    numbers = [value for value in values if not math.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else math.nan
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> float:
