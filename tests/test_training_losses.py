@@ -9,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from bids_synthsr.networks.exam_unet import Prediction, split_output
 from bids_synthsr.training.losses import (
+    Likelihood,
     cross_entropy,
     laplace,
     loss_terms,
@@ -99,9 +100,18 @@ def test_ssim_of_each_plane_counts():
 def test_dice_of_truth_is_perfect_and_absent_classes_do_not_count():
     truth = torch.randint(0, 3, (2, *SHAPE))
     logits = 50 * torch.nn.functional.one_hot(truth, 5).movedim(-1, 1).float()
-    assert float(soft_dice_loss(logits, truth)) == pytest.approx(0, abs=1e-6)
+    assert float(soft_dice_loss(Likelihood(logits, truth))) == pytest.approx(0, abs=1e-6)
     wrong = logits[:, [1, 2, 0, 3, 4]]
-    assert float(soft_dice_loss(wrong, truth)) == pytest.approx(1, abs=1e-6)
+    assert float(soft_dice_loss(Likelihood(wrong, truth))) == pytest.approx(1, abs=1e-6)
+
+
+def test_dice_is_that_of_its_formula():
+    truth = torch.randint(0, 3, (2, *SHAPE))
+    logits = torch.randn(2, 3, *SHAPE)
+    p, g = logits.softmax(1), torch.nn.functional.one_hot(truth, 3).movedim(-1, 1)
+    axes = (0, 2, 3, 4)
+    score = 2 * (p * g).sum(axes) / (p.square().sum(axes) + g.square().sum(axes))
+    torch.testing.assert_close(soft_dice_loss(Likelihood(logits, truth)), 1 - score.mean())
 
 
 def test_balance_makes_classes_count_alike():
@@ -109,10 +119,11 @@ def test_balance_makes_classes_count_alike():
     truth[..., 0] = 1  # one voxel of a rare class
     logits = torch.zeros(1, 2, 1, 1, 100)
     logits[:, 0] = 2.0  # always says class 0
+    likelihood = Likelihood(logits, truth)
     common, rare = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
     voxelwise = (99 * common + rare) / 100
-    assert float(cross_entropy(logits, truth, 0.0)) == pytest.approx(voxelwise, rel=1e-5)
-    assert float(cross_entropy(logits, truth, 1.0)) == pytest.approx((common + rare) / 2, rel=1e-5)
+    assert float(cross_entropy(likelihood, 0.0)) == pytest.approx(voxelwise, rel=1e-5)
+    assert float(cross_entropy(likelihood, 1.0)) == pytest.approx((common + rare) / 2, rel=1e-5)
 
 
 def test_total_adds_all_terms_and_every_one_has_a_gradient():

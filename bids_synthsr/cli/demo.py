@@ -52,7 +52,7 @@ def _compare_volumes(place: ExamDerivatives, truth: Path, scan: Path) -> Iterato
         'cubic': resample(voxels, source, grid, order=3),
         METHOD: made,
     }
-    expected, mask = _on(grid, truth / 'T1w.nii.gz'), _on(grid, truth / 'brain_mask.nii.gz') > 0.5
+    expected, mask = _on(grid, truth / scan.name), _on(grid, truth / 'brain_mask.nii.gz') > 0.5
     for name, volume in volumes.items():
         fitted = scale_to(volume, expected, mask)
         scores = psnr(fitted, expected, mask), ssim(fitted, expected, mask)

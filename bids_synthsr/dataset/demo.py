@@ -81,13 +81,17 @@ def stack(head: Grid, axis: int, spacing: float, thickness: float) -> tuple[Grid
     return grid, Acquisition(axis, spacing, thickness)
 
 
-def disturb(scan: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Multiply by a smooth bias field and add Rician noise; int16, as scanners store."""
+def draw_bias(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Draw a smooth field by which a coil multiplies what it receives."""
     nodes = generator.normal(0, BIAS, (4, 4, 4))
-    zoom = np.asarray(scan.shape) / 4
-    field = np.exp(ndimage.zoom(nodes, zoom, order=1, grid_mode=True, mode='nearest'))
+    zoom = np.asarray(shape) / 4
+    return np.exp(ndimage.zoom(nodes, zoom, order=1, grid_mode=True, mode='nearest'))
+
+
+def add_noise(scan: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Add Rician noise; int16, as scanners store."""
     real, imaginary = generator.normal(0, NOISE, (2, *scan.shape))
-    return np.round(4 * np.hypot(scan * field + real, imaginary)).astype(np.int16)
+    return np.round(4 * np.hypot(scan + real, imaginary)).astype(np.int16)
 
 
 def draw_motion(center: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -99,16 +103,14 @@ def draw_motion(center: np.ndarray, generator: np.random.Generator) -> np.ndarra
 def make_demo(folder: Path, seed: int = 1) -> None:
     """Write ``folder/bids``, a BIDS data set, and ``folder/truth``.
 
-    The truth holds each contrast at 1 mm and the brain mask in the frame of the T1w, and the true
-    transforms of the other scans to it.
+    The truth holds each contrast of each session at 1 mm, bias field included, and the brain
+    mask, all in the frame of the T1w, and the true transforms of the other scans to it.
     """
     generator = np.random.default_rng(seed)
     tissues = load_tissues()
     bids, truth = folder / 'bids', folder / 'truth'
     _describe(bids)
     save_volume(truth / 'brain_mask.nii.gz', tissues.brain.astype(np.uint8), tissues.grid)
-    for contrast in INTENSITIES:
-        save_volume(truth / f'{contrast}.nii.gz', paint(tissues, contrast), tissues.grid)
     for session, protocol in PROTOCOLS.items():
         name = f'sub-{SUBJECT}_ses-{session}'
         anat = bids / f'sub-{SUBJECT}' / f'ses-{session}' / 'anat'
@@ -116,8 +118,10 @@ def make_demo(folder: Path, seed: int = 1) -> None:
             grid, slices = stack(tissues.grid, axis, spacing, thickness)
             moved = contrast != 'T1w'
             ref2scan = draw_motion(tissues.grid.center, generator) if moved else np.eye(4)
-            scan = acquire(paint(tissues, contrast), tissues.grid, grid, slices, ref2scan)
-            save_volume(anat / f'{name}_{contrast}.nii.gz', disturb(scan, generator), grid)
+            head = paint(tissues, contrast) * draw_bias(tissues.grid.shape, generator)
+            scan = acquire(head, tissues.grid, grid, slices, ref2scan)
+            save_volume(truth / f'{name}_{contrast}.nii.gz', head.astype(np.float32), tissues.grid)
+            save_volume(anat / f'{name}_{contrast}.nii.gz', add_noise(scan, generator), grid)
             _write_sidecar(anat / f'{name}_{contrast}.json', slices)
             if moved:
                 path = truth / f'{name}_from-{contrast}_to-T1w_mode-image_xfm.txt'

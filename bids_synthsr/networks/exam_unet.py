@@ -32,11 +32,11 @@ class Prediction(NamedTuple):
     Parameters
     ----------
     t1w
-        ``(B, 1, I, J, K)``.
+        ``(B, 1, I, J, K)`` float32.
     log_scale
-        ``(B, 1, I, J, K)``: natural logarithm of the Laplace scale of the T1w; None without it.
+        ``(B, 1, I, J, K)`` float32: logarithm of the Laplace scale of the T1w; None without it.
     logits
-        ``(B, L, I, J, K)`` of the segmentation; None without it.
+        ``(B, L, I, J, K)`` of the segmentation, under autocast in 16 bits; None without it.
     """
 
     t1w: Tensor
@@ -46,9 +46,9 @@ class Prediction(NamedTuple):
 
 def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
     """Tell the channels of an output ``(B, 1 + has_scale + classes, I, J, K)`` apart."""
-    t1w, scale, logits = output.float().split([1, int(has_scale), classes], 1)
-    log_scale = torch.logaddexp(scale, scale.new_tensor(LOWEST_LOG_SCALE))
-    return Prediction(t1w, log_scale if has_scale else None, logits if classes else None)
+    t1w, scale, logits = output.split([1, int(has_scale), classes], 1)
+    log_scale = torch.logaddexp(scale.float(), scale.new_tensor(LOWEST_LOG_SCALE))
+    return Prediction(t1w.float(), log_scale if has_scale else None, logits if classes else None)
 
 
 class ExamUNet(nn.Module):
@@ -253,19 +253,11 @@ def silent(layer: nn.Conv3d) -> nn.Conv3d:
 
 def fold(volume: Tensor, stride: int) -> Tensor:
     """Fold blocks of voxels into channels: ``(B, C, I, J, K)`` to ``(B, C s^3, I / s, ...)``."""
-    if stride == 1:
-        return volume
-    for axis in (2, 3, 4):
-        volume = volume.unflatten(axis, (-1, stride))
-        volume = volume.movedim(axis + 1, 2).flatten(1, 2)
-    return volume
+    split = volume.unflatten(4, (-1, stride)).unflatten(3, (-1, stride)).unflatten(2, (-1, stride))
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)  # (B, C s s s, i, j, k)
 
 
 def unfold(channels: Tensor, stride: int) -> Tensor:
     """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
-    if stride == 1:
-        return channels
-    for axis in (4, 3, 2):
-        channels = channels.unflatten(1, (-1, stride))
-        channels = channels.movedim(2, axis + 1).flatten(axis, axis + 1)
-    return channels
+    split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
+    return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)

@@ -98,10 +98,12 @@ class Journal:
 
 
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a line to a table, with its header where the table is new."""
+    """Add a line to a table, with a header where the table is new; else its columns stay."""
     is_new = not path.exists()
-    with path.open('a', newline='', encoding='utf-8') as stream:
-        writer = csv.DictWriter(stream, list(row), lineterminator='\n')
+    with path.open('a+', newline='', encoding='utf-8') as stream:
+        stream.seek(0)
+        columns = list(row) if is_new else stream.readline().strip().split(',')
+        writer = csv.DictWriter(stream, columns, extrasaction='ignore', lineterminator='\n')
         if is_new:
             writer.writeheader()
         writer.writerow(row)

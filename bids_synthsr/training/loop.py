@@ -82,25 +82,32 @@ def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
     task = Task(recipe)
     training, held_out = sources_of(recipe, cohort, run.device)
     learner = begin(task, run)
-    run.processes.join(run.device)
     rehearse(task, learner, training)
-    forward = run.processes.share(learner.network, run.device)
-    if recipe.numerics.compile:
-        forward.compile()
+    run.processes.join(run.device)
     writer = Writer(task, run, learner, held_out, cohort) if run.processes.is_first else None
-    end = time.monotonic() + 60 * run.minutes
-    while not is_over(learner, run, end):
-        began = time.monotonic()
-        seed = seed_of(recipe, TRAINING, learner.step, run.processes.rank)
-        batch = training.draw(seed)
-        measured = learn_or_tell(learner, forward, task, batch, run)
-        learner.seconds += time.monotonic() - began
-        if writer is not None:
-            writer.after_step(measured)
+    take_steps(task, learner, training, run, writer)
     if writer is not None:
         writer.finish()
     run.processes.leave()
     return learner
+
+
+def take_steps(
+    task: Task, learner: Learner, source: Source, run: Run, writer: Writer | None
+) -> None:
+    """Take steps until the end."""
+    forward = run.processes.share(learner.network, run.device)
+    if task.recipe.numerics.compile:
+        forward.compile()
+    end = time.monotonic() + 60 * run.minutes
+    while not is_over(learner, run, end):
+        began = time.monotonic()
+        seed = seed_of(task.recipe, TRAINING, learner.step, run.processes.rank)
+        batch = source.draw(seed)
+        measured = learn_or_tell(learner, forward, task, batch, run)
+        learner.seconds += time.monotonic() - began
+        if writer is not None:
+            writer.after_step(measured)
 
 
 def is_over(learner: Learner, run: Run, end: float) -> bool:

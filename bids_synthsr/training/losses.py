@@ -41,23 +41,29 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
         terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target), weight)
     if recipe.ssim > 0:
         terms['ssim'] = 1 - ssim(t1w, target)
+    if recipe.dice > 0 or recipe.cross_entropy > 0:
+        terms |= _segmentation_terms(prediction, batch, recipe)
+    return terms
+
+
+def _segmentation_terms(
+    prediction: Prediction, batch: Batch, recipe: LossRecipe
+) -> dict[str, Tensor]:
+    """Compute the terms of the segmentation, which share their probabilities."""
+    if prediction.logits is None or batch.segmentation is None:
+        raise ValueError('dice and cross_entropy need a network and samples with segmentation')
+    likelihood = Likelihood(prediction.logits, batch.segmentation)
+    terms = {}
     if recipe.dice > 0:
-        terms['dice'] = soft_dice_loss(*_labels(prediction, batch))
+        terms['dice'] = soft_dice_loss(likelihood)
     if recipe.cross_entropy > 0:
-        terms['cross_entropy'] = cross_entropy(*_labels(prediction, batch), recipe.balance)
+        terms['cross_entropy'] = cross_entropy(likelihood, recipe.balance)
     return terms
 
 
 def total_loss(terms: dict[str, Tensor], recipe: LossRecipe) -> Tensor:
     """Add the terms by their weights in the recipe."""
     return torch.stack([getattr(recipe, name) * term for name, term in terms.items()]).sum()
-
-
-def _labels(prediction: Prediction, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Take logits and true segmentation."""
-    if prediction.logits is None or batch.segmentation is None:
-        raise ValueError('dice and cross_entropy need a network and samples with segmentation')
-    return prediction.logits.float(), batch.segmentation
 
 
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
@@ -108,23 +114,38 @@ def _window(size: int) -> Tensor:
     return weights / weights.sum(0)
 
 
-def soft_dice_loss(logits: Tensor, segmentation: Tensor) -> Tensor:
+class Likelihood:
+    """What the terms of a segmentation share: passes over all classes are what they cost.
+
+    Parameters
+    ----------
+    logits
+        ``(B, L, I, J, K)``.
+    segmentation
+        True class indices, ``(B, I, J, K)``.
+    """
+
+    def __init__(self, logits: Tensor, segmentation: Tensor) -> None:
+        truth = segmentation.flatten(1)
+        self.logs = functional.log_softmax(logits.flatten(2), 1, dtype=torch.float32)  # (B, L, V)
+        self.of_truth = self.logs.gather(1, truth[:, None]).flatten()  # (B V)
+        self.truth = truth.flatten()
+        self.counts = torch.bincount(self.truth, minlength=logits.shape[1])  # (L,)
+
+
+def soft_dice_loss(likelihood: Likelihood) -> Tensor:
     """1 minus the Dice score with probabilities, ``2 p g / (p^2 + g^2)``, mean over classes.
 
-    A class that does not occur in the batch does not count. Parameters are ``(B, L, I, J, K)``
-    and class indices ``(B, I, J, K)``.
+    A class that does not occur in the batch does not count.
     """
-    probabilities = logits.softmax(1)
-    truth = torch.zeros_like(probabilities).scatter_(1, segmentation[:, None], 1)
-    axes = (0, 2, 3, 4)
-    overlap = (probabilities * truth).sum(axes)
-    sizes = probabilities.square().sum(axes) + truth.sum(axes)
-    occurs = truth.amax(axes) > 0
-    return 1 - (2 * overlap / sizes.clamp(min=1e-6))[occurs].mean()
+    counts = likelihood.counts
+    overlap = likelihood.of_truth.new_zeros(len(counts))
+    overlap = overlap.index_add(0, likelihood.truth, likelihood.of_truth.exp())
+    squares = torch.linalg.vector_norm(likelihood.logs.exp(), dim=(0, 2)).square()
+    return 1 - (2 * overlap / (squares + counts))[counts > 0].mean()
 
 
-def cross_entropy(logits: Tensor, segmentation: Tensor, balance: float) -> Tensor:
+def cross_entropy(likelihood: Likelihood, balance: float) -> Tensor:
     """Cross-entropy in which a class counts by its frequency to the power ``-balance``."""
-    counts = torch.bincount(segmentation.flatten(), minlength=logits.shape[1]).float()
-    weights = counts.clamp(min=1).pow(-balance)
-    return functional.cross_entropy(logits, segmentation, weights)
+    weights = likelihood.counts.clamp(min=1).float().pow(-balance)[likelihood.truth]
+    return -(weights * likelihood.of_truth).sum() / weights.sum()

@@ -35,8 +35,9 @@ class Processes:
             distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
 
     def leave(self) -> None:
-        """Part from the others."""
+        """Part from the others, once all are done."""
         if self.count > 1:
+            distributed.barrier()
             distributed.destroy_process_group()
 
     def share(self, network: nn.Module, device: torch.device) -> nn.Module:
