@@ -146,6 +146,7 @@ def test_total_adds_all_terms_and_every_one_has_a_gradient():
 def test_scale_has_a_floor():
     output = torch.full((1, 2, 2, 2, 2), -1e4)
     log_scale = split_output(output, True, 0).log_scale
+    assert log_scale is not None
     torch.testing.assert_close(log_scale.exp(), torch.full((1, 1, 2, 2, 2), 1e-3))
 
 

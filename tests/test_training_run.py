@@ -303,17 +303,18 @@ def test_average_follows_the_network(data, heads):
     learner = new_learner(task, CPU)
     batch = sources_of(task.recipe, heads, CPU)[0].draw(0)
     for _ in range(3):
-        before = learner.average.head.weight.clone()
+        before = learner.average.get_parameter('head.weight').clone()
         learn(learner, learner.network, task, batch)
         decay = min(0.9, learner.step / (9 + learner.step))
-        expected = before.lerp(learner.network.head.weight, 1 - decay)
-        torch.testing.assert_close(learner.average.head.weight, expected)
+        expected = before.lerp(learner.network.get_parameter('head.weight'), 1 - decay)
+        torch.testing.assert_close(learner.average.get_parameter('head.weight'), expected)
 
 
 def test_validation_is_the_same_every_time(data, heads):
     task = Task(load_recipe(str(data[2])))
     network = new_learner(task, CPU).average
     held_out = sources_of(task.recipe, heads, CPU)[1]
+    assert held_out is not None
     first, examples = validate(network, task, held_out, 2)
     assert validate(network, task, held_out, 2)[0] == first
     assert len(examples) == 2

@@ -41,7 +41,7 @@ def test_heads_and_their_images_find_each_other(folders):
     }
     head = cohort.training[1]
     assert torch.equal(head.labels, torch.from_numpy(draw_labels(stretch=1.05)))
-    assert head.image.shape == head.labels.shape
+    assert head.image is not None and head.image.shape == head.labels.shape
     assert float(head.image[head.labels == 2].median()) == pytest.approx(1, abs=0.05)
 
 
@@ -54,6 +54,7 @@ def test_heads_are_the_same_in_any_orientation(tmp_path, folders):
     (turned_head,) = read_heads(tmp_path / 'm', [tmp_path / 'i']).training
     head = read_heads(folders[0], [folders[1]]).training[0]
     assert torch.equal(turned_head.labels, head.labels)
+    assert turned_head.image is not None and head.image is not None
     assert torch.equal(turned_head.image, head.image)
 
 
@@ -165,7 +166,7 @@ def test_unet_takes_image_and_reliability_of_each_scan_in_turn(folders):
     assert torch.equal(channels[:, 0], batch.scans[:, 0])
     assert torch.equal(channels[:, 2], batch.scans[:, 1])
     assert 0.5 < float(channels[:, 1].amax()) <= 1  # reliability
-    assert torch.equal(batch.base, batch.scans[:, :1])
+    assert batch.base is not None and torch.equal(batch.base, batch.scans[:, :1])
 
 
 def still(**changes):

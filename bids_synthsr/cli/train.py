@@ -51,7 +51,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         action='extend',
         default=[],
         metavar='KEY=VALUE',
-        help='change the recipe: --set samples.batch=2 \'optimizer.name="adamw"\'',
+        help='change the recipe: --set samples.batch=2 optimizer.name=adamw',
     )
     parser.add_argument('--label-maps', type=Path, help='folder of label maps, 1 mm')
     parser.add_argument(
@@ -148,11 +148,13 @@ def run(options: argparse.Namespace) -> None:
     from bids_synthsr.training.loop import Run, train
     from bids_synthsr.training.processes import Processes
     from bids_synthsr.training.recipe import load_recipe
+    from bids_synthsr.training.task import Task
 
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     processes = Processes(int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
     recipe = load_recipe(options.recipe, options.changes)
+    Task(recipe).build()  # raises before any data are read
     train(
         recipe,
         cohort_of(options, recipe),
@@ -193,7 +195,7 @@ def progress_line(stream: TextIO) -> Callable[[str], None]:
     def show(line: str) -> None:
         nonlocal shown_at
         if stream.isatty():
-            stream.write(f'\r{line}\033[K')
+            stream.write(f'\r{line}\033[K\r')  # the next message takes its place
             stream.flush()
         elif time.monotonic() - shown_at > SECONDS_BETWEEN_LINES:
             logger.info('%s', line)

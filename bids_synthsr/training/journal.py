@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.training.learner import Learner
 
 METRICS, VALIDATION, PICTURES, TENSORBOARD = (
@@ -118,7 +119,8 @@ def drop_later_lines(path: Path, step: int) -> None:
     kept = [
         line for line in lines if line.count(',') == columns and int(line.split(',')[0]) <= step
     ]
-    path.write_text('\n'.join([header, *kept, '']), encoding='utf-8')
+    with written_atomically(path) as temporary:
+        temporary.write_text('\n'.join([header, *kept, '']), encoding='utf-8')
 
 
 def _open_tensorboard(folder: Path, step: int) -> Any:

@@ -39,7 +39,7 @@ class Learner:
     seconds
         Spent on them.
     sums
-        Of what was measured in the steps since the last line of metrics, and their ``count``.
+        Of what was measured since the last line of metrics, and the number of ``steps`` since.
     """
 
     network: nn.Module

@@ -96,6 +96,7 @@ def take_steps(
     task: Task, learner: Learner, source: Source, run: Run, writer: Writer | None
 ) -> None:
     """Take steps until the end."""
+    torch.backends.cudnn.benchmark = True  # samples have one size: the search for speed pays
     forward = run.processes.share(learner.network, run.device)
     if task.recipe.numerics.compile:
         forward.compile()
