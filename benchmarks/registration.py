@@ -1,13 +1,19 @@
 """Measure the rigid registration on simulated and on real thick-slice exams.
 
-Run ``python benchmarks/registration.py [--pairs N] [--heads DIR] [--exams DIR]``. Simulated pairs
-have a known transform; of the real ones, the transforms of the data set's authors are known, which
-are good to about 1 mm.
+Run ``python benchmarks/registration.py [--pairs N] [--heads DIR] [--exams DIR --xfms DIR]``.
+Simulated pairs have a known transform, and each is also judged where it was displaced on purpose:
+a wrong alignment must be found out. Of the real pairs, the transforms of the data set's authors
+are known, which are good to about 1 mm.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +22,18 @@ from scipy import ndimage
 
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.grid import Grid
-from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
 from bids_synthsr.imaging.acquisition import acquire
-from bids_synthsr.imaging.geometry import apply_affine, in_ras_order, rigid, with_spacing
+from bids_synthsr.imaging.alignment import Comparison, Fit
+from bids_synthsr.imaging.geometry import (
+    apply_affine,
+    displacement,
+    in_ras_order,
+    rigid,
+    with_spacing,
+)
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.interfaces.alignment import align, run_greedy
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 PLANES = ('sagittal', 'coronal', 'axial')
@@ -37,6 +51,9 @@ PROTOCOLS = (
     (('T1w', 'axial', 6.0), ('T2w', 'axial', 5.0)),
     (('FLAIR', 'axial', 5.0), ('T1w', 'sagittal', 6.0)),
 )
+FAILED_MM = 1.0  # a greater error counts as a failure
+SHIFTS = (0.0, 2.0, 4.0, 8.0, 16.0)  # mm from the truth, at which the check is tried
+TURNS_DEG = ((0, 0, 90), (60, 0, 0), (0, 180, 0), (30, 0, 40))  # wrong starts
 COVERAGES = ('whole', 'without crown', 'whole', 'without base', 'whole', 'with neck', 'whole')
 
 
@@ -184,3 +201,132 @@ def simulated_pairs(folder: Path, count: int) -> Iterator[Pair]:
     heads = load_heads(folder)
     for number in range(count):
         yield simulate_pair(heads[number % len(heads)], number)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one pair went: mean error over the head (mm), what the program says, CPU-seconds."""
+
+    error: float
+    fit: Fit
+    cpu_s: float
+
+
+def measure(
+    fixed: tuple[np.ndarray, Grid],
+    moving: tuple[np.ndarray, Grid],
+    scan2ref: np.ndarray,
+    points: np.ndarray | None = None,
+) -> Outcome:
+    """Align as the program does, from files, and compare with ``scan2ref`` in the head."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        reference = save_volume(Path('reference.nii').absolute(), *fixed)
+        scan = save_volume(Path('scan.nii').absolute(), *moving)
+        start = time.process_time()
+        comparison = Comparison(*load_volume(reference), *load_volume(scan))
+        found, fit = align(comparison, reference, scan)
+        cpu_s = time.process_time() - start
+    points = comparison.points if points is None else points
+    error = displacement(found @ np.linalg.inv(scan2ref), np.eye(4), points).mean()
+    return Outcome(float(error), fit, cpu_s)
+
+
+def tell(name: str, outcome: Outcome) -> None:
+    fit = outcome.fit
+    print(
+        f'{name:72s} {outcome.error:6.2f} mm  {fit.status:6s} peak {fit.peak:.2f}  '
+        f'overlap {fit.overlap:.2f}  {outcome.cpu_s:4.1f} CPU-s',
+        flush=True,
+    )
+
+
+def summarise(outcomes: list[Outcome]) -> None:
+    errors = np.array([outcome.error for outcome in outcomes])
+    good = np.array([outcome.fit.status == 'good' for outcome in outcomes])
+    cpu_s = np.array([outcome.cpu_s for outcome in outcomes])
+    print(
+        f'{len(errors)} pairs: median {np.median(errors):.3f}, worst {errors.max():.3f} mm; '
+        f'undetected failures (> {FAILED_MM} mm): {int((good & (errors > FAILED_MM)).sum())}, '
+        f'refused: {int((~good).sum())}; CPU-s mean {cpu_s.mean():.1f}, most {cpu_s.max():.1f}\n'
+    )
+
+
+def measure_simulated(folder: Path, count: int) -> None:
+    outcomes = []
+    for pair in simulated_pairs(folder, count):
+        outcomes.append(measure(pair.fixed, pair.moving, pair.scan2ref, pair.points))
+        tell(pair.name, outcomes[-1])
+    summarise(outcomes)
+
+
+def measure_real(exams: Path, xfms: Path) -> None:
+    outcomes = []
+    for path in sorted(xfms.glob('*_to-FLAIR_xfm.txt')):
+        label, contrast = path.name.split('_from-')[0], path.name.split('_from-')[1].split('_')[0]
+        anat = exams / label.replace('_', '/') / 'anat'
+        scans = [anat / f'{label}_{suffix}.nii.gz' for suffix in ('FLAIR', contrast)]
+        if all(scan.is_file() for scan in scans):
+            fixed, moving = (load_volume(scan) for scan in scans)
+            outcomes.append(measure(fixed, moving, load_rigid(path)))
+            tell(f'{label}: FLAIR <- {contrast}', outcomes[-1])
+    summarise(outcomes)
+
+
+def judge_displaced(folder: Path, count: int) -> None:
+    """Print the peak of the similarity at the truth and at known distances from it."""
+    print('peak of the similarity: ' + ''.join(f'{shift:6.0f} mm' for shift in SHIFTS))
+    peaks = []
+    for number, pair in enumerate(simulated_pairs(folder, count)):
+        comparison = Comparison(*pair.fixed, *pair.moving)
+        direction = np.random.default_rng(number).normal(size=3)
+        direction /= np.linalg.norm(direction)
+        moves = [rigid(np.zeros(3), shift * direction) for shift in SHIFTS]
+        peaks.append([comparison.judge(move @ pair.scan2ref).peak for move in moves])
+    for name, values in (('least', np.min(peaks, axis=0)), ('most', np.max(peaks, axis=0))):
+        print(f'{name:>22s}: ' + ''.join(f'{value:9.2f}' for value in values))
+
+
+def judge_led_astray(folder: Path, count: int) -> None:
+    """Print what is said of the optima to which a start far from the truth leads."""
+    wrong: list[tuple[float, Fit]] = []
+    for pair in simulated_pairs(folder, count):
+        comparison = Comparison(*pair.fixed, *pair.moving)
+        center = comparison.points.mean(axis=0)
+        with tempfile.TemporaryDirectory() as place, chdir(place):
+            files = [
+                save_volume(Path(f'{name}.nii').absolute(), *scan)
+                for name, scan in (('reference', pair.fixed), ('scan', pair.moving))
+            ]
+            for angles in TURNS_DEG:
+                turn = rigid(np.radians(angles), np.zeros(3), center)
+                np.savetxt('start.mat', np.linalg.inv(turn @ pair.scan2ref))
+                found = run_greedy(files[0], files[1], '-ia start.mat')
+                error = displacement(
+                    found @ np.linalg.inv(pair.scan2ref), np.eye(4), pair.points
+                ).mean()
+                if error > FAILED_MM:
+                    wrong.append((float(error), comparison.judge(found)))
+    peaks = np.array([fit.peak for _, fit in wrong])
+    undetected = [error for error, fit in wrong if fit.status == 'good']
+    print(
+        f'led astray: {len(wrong)} wrong optima, peak median {np.median(peaks):.2f}, most '
+        f'{peaks.max():.2f}; not found out: {len(undetected)} {np.round(undetected, 1)} mm'
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--pairs', type=int, default=24, help='simulated pairs')
+    parser.add_argument('--heads', type=Path, default=SHARED / 't1w-whole-head')
+    parser.add_argument('--exams', type=Path, default=SHARED / 'bids-clinical')
+    parser.add_argument('--xfms', type=Path, default=SHARED / 'bids-clinical-xfm')
+    options = parser.parse_args()
+    print(f'{os.cpu_count()} cores\n')
+    measure_simulated(options.heads.absolute(), options.pairs)
+    measure_real(options.exams.absolute(), options.xfms.absolute())
+    judge_displaced(options.heads.absolute(), options.pairs)
+    judge_led_astray(options.heads.absolute(), options.pairs // 2)
+
+
+if __name__ == '__main__':
+    main()

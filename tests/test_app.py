@@ -13,9 +13,10 @@ import nibabel as nb
 import numpy as np
 import pytest
 from phantoms import centred, head, write_scan
+from scipy import ndimage
 
 from bids_synthsr.cli.app import main
-from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.dataset.images import load_volume, save_volume
 
 
 def run(bids: Path, out: Path, *arguments: str) -> int:
@@ -138,6 +139,59 @@ def test_results_do_not_depend_on_the_number_of_processes(bids_dir, out):
     shutil.rmtree(out.parent / 'work')
     assert run(bids_dir, other, '--nprocs', '2', '--omp-nthreads', '2') == 0
     assert volumes(other) == volumes(out)
+
+
+def test_exams_are_finished_one_after_the_other(bids_dir, out):
+    assert run(bids_dir, out, '--nprocs', '1') == 0
+    (log,) = out.glob('logs/*/steps.jsonl')
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    order = [(event['exam'], event['step'], event['status']) for event in events]
+    # nipype by itself synthesises all exams before it saves the first
+    assert order.index(('sub-01', 'record', 'end')) < order.index(
+        ('sub-02', 'synthesize', 'start')
+    )
+
+
+def several_volumes(path: Path) -> None:
+    image = nb.load(path)
+    voxels = np.repeat(image.get_fdata(dtype=np.float32)[..., None], 3, axis=3)
+    nb.save(nb.Nifti1Image(voxels, image.affine), path)
+
+
+def without_a_third_axis(path: Path) -> None:
+    image = nb.load(path)
+    image.header['srow_z'] = 0
+    image.header['sform_code'], image.header['qform_code'] = 1, 0
+    nb.save(nb.Nifti1Image(np.asanyarray(image.dataobj), None, image.header), path)
+
+
+def of_nothing_but_noise(path: Path) -> None:
+    voxels, grid = load_volume(path)
+    noise = np.random.default_rng(1).normal(50, 20, voxels.shape).clip(0)
+    inside = ndimage.binary_dilation(voxels > 20, iterations=2)
+    save_volume(path, (noise * inside).astype(np.float32), grid)
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'reason'),
+    [
+        (several_volumes, 'It holds 3 volumes'),
+        (without_a_third_axis, 'affine (sform) is singular'),
+        (of_nothing_but_noise, 'It could not be aligned'),
+    ],
+)
+def test_scan_that_cannot_be_used_is_left_out_with_its_reason(bids_dir, out, spoil, reason):
+    spoil(bids_dir / 'sub-01/anat/sub-01_T2w.nii.gz')
+    assert run(bids_dir, out, '--participant-label', '01') == 0
+    anat = out / 'sub-01/anat'
+    rows = (anat / 'sub-01_desc-scans_selection.tsv').read_text().splitlines()
+    (row,) = [row for row in rows if 'T2w' in row.split('\t')[0]]
+    assert reason in row
+    assert reason in (out / 'sub-01.html').read_text()
+    assert not list(anat.glob('*T2w*.nii.gz')) and not list(anat.glob('*from-T2w*'))
+    assert (anat / 'sub-01_space-T1w_desc-preproc_FLAIR.nii.gz').is_file()
+    sidecar = json.loads((anat / 'sub-01_desc-cubic_T1w.json').read_text())
+    assert not any('T2w' in source for source in sidecar['Sources'])
 
 
 def test_dry_run_tells_and_writes_nothing(bids_dir, out, capsys):

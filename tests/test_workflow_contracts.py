@@ -7,6 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from bids_synthsr.workflows.align import init_align_wf
+from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.outputs import init_outputs_wf
+
+from bids_synthsr.interfaces.methods import Cubic
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +26,10 @@ def builders() -> list[tuple[str, str]]:
     return found
 
 
+def builder_of(module: str, name: str):
+    return getattr(importlib.import_module(f'bids_synthsr.workflows.{module}'), name)
+
+
 def section(docstring: str, title: str) -> list[str]:
     """Field names of a numpydoc section, in order."""
     match = re.search(rf'^{title}\n-+\n(.*?)(?=\n\n\w+\n-+\n|\Z)', docstring, re.M | re.S)
@@ -29,10 +39,66 @@ def section(docstring: str, title: str) -> list[str]:
 
 @pytest.mark.parametrize(('module', 'name'), builders())
 def test_builder_is_keyword_only_and_documented(module, name):
-    function = getattr(importlib.import_module(f'bids_synthsr.workflows.{module}'), name)
+    function = builder_of(module, name)
     parameters = inspect.signature(function).parameters
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
     assert len(parameters) <= 8
     assert section(inspect.getdoc(function), 'Parameters') == list(parameters)
     lines, _ = inspect.getsourcelines(function)
     assert len(lines) <= 100  # with docstring; the body stays under 60
+
+
+def build(name):
+    if name == 'init_align_wf':
+        return init_align_wf(mem_gb=1)
+    if name == 'init_method_wf':
+        return init_method_wf(method=Cubic(), n_procs=1, mem_gb=1)
+    if name == 'init_outputs_wf':
+        exam = {'subject': '01', 'session': None}
+        return init_outputs_wf(
+            exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}
+        )
+    return init_exam_wf(
+        align_wf=build('init_align_wf'), method_wf=build('init_method_wf'), mem_gb=1
+    )
+
+
+WITH_FIELDS = (init_align_wf, init_exam_wf, init_method_wf, init_outputs_wf)
+
+
+@pytest.mark.parametrize('builder', WITH_FIELDS)
+def test_documented_fields_are_those_of_the_nodes(builder):
+    workflow = build(builder.__name__)
+    for title, node in (('Inputs', 'inputnode'), ('Outputs', 'outputnode')):
+        fields = workflow.get_node(node).interface._fields
+        assert section(inspect.getdoc(builder), title) == list(fields)
+
+
+def test_every_builder_with_fields_is_among_them():
+    documented = [
+        name
+        for module, name in builders()
+        if 'Inputs\n---' in inspect.getdoc(builder_of(module, name))
+    ]
+    assert documented == [builder.__name__ for builder in WITH_FIELDS]
+
+
+@pytest.mark.parametrize('builder', WITH_FIELDS)
+def test_every_connection_joins_fields_that_exist(builder):
+    graph = build(builder.__name__)._graph
+    for source, target, data in graph.edges(data=True):
+        for out_field, in_field in data['connect']:
+            assert_has(source, 'outputs', out_field)
+            assert_has(target, 'inputs', in_field)
+
+
+def assert_has(node, side, field):
+    """A field of a node, or of a node inside a workflow."""
+    if '.' in field:
+        inner, field = field.rsplit('.', 1)
+        node = node.get_node(inner)
+    if side == 'inputs':
+        names = set(node.inputs.copyable_trait_names())
+    else:
+        names = set(node.interface._outputs().copyable_trait_names())
+    assert field in names, f'{node} has no {side} {field}'

@@ -11,7 +11,7 @@ from nipype.pipeline import engine as pe
 from bids_synthsr.interfaces.outputs import RecordExam, SaveOutputs, WriteReport
 
 INPUTS = (
-    'selection', 'names', 'scan2ref', 'fits', 'resampled', 'reliability', 'volumes', 'entities',
+    'selection', 'names', 'scan2ref', 'resampled', 'reliability', 'fits', 'volumes', 'entities',
     'facts',
 )  # fmt: skip
 

@@ -21,6 +21,7 @@ from bids_synthsr.cli.closing import (
     write_status,
 )
 from bids_synthsr.cli.crashes import read_crashes
+from bids_synthsr.cli.engine import ExamByExamPlugin
 from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
@@ -42,7 +43,7 @@ from bids_synthsr.dataset.validation import validate
 from bids_synthsr.reports.boilerplate import citation_markdown
 from bids_synthsr.reports.collect import collect_report, method_facts
 from bids_synthsr.reports.pages import write_report
-from bids_synthsr.settings import Settings
+from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
@@ -158,16 +159,32 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         num_threads=num_threads,
     )
     steps = StepLog(derivatives.steps(settings.run_uuid))
-    own = {'n_procs': run.nprocs, 'memory_gb': run.mem_gb, 'raise_insufficient': False}
-    plugin = {'plugin': 'MultiProc', **run.plugin}
-    arguments = {**own, **plugin.get('plugin_args', {}), 'status_callback': steps}
     tell(
-        'Processing %d exams: %d processes, logs in %s', len(plans), run.nprocs, steps.path.parent
+        'Processing %d exams in up to %d processes, logs in %s',
+        len(plans),
+        run.nprocs,
+        steps.path.parent,
     )
+    engine, arguments = _choose_engine(plans, run, steps)
     try:
-        workflow.run(plugin=plugin['plugin'], plugin_args=arguments)
+        workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
+
+
+def _choose_engine(
+    plans: Sequence[Plan], run: RunSettings, steps: StepLog
+) -> tuple[str | ExamByExamPlugin, dict[str, Any]]:
+    """Give nipype's plugin and its arguments: ours unless the user names another one."""
+    from bids_synthsr.workflows.base import exam_name
+
+    own = {'n_procs': run.nprocs, 'memory_gb': run.mem_gb, 'raise_insufficient': False}
+    arguments = {**own, **run.plugin.get('plugin_args', {}), 'status_callback': steps}
+    name = run.plugin.get('plugin', 'MultiProc')
+    if name != 'MultiProc':
+        return name, arguments
+    exams = [exam_name(plan.exam.subject, plan.exam.session) for plan in plans]
+    return ExamByExamPlugin(exams, arguments), arguments
 
 
 def _close_run(plans: Sequence[Plan], settings: Settings) -> int:

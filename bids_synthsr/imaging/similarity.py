@@ -52,7 +52,8 @@ def _entropy(share: np.ndarray) -> float:
 
 def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fit ``a image + b`` to ``truth`` inside ``mask``: units of MRI are arbitrary."""
-    slope, offset = np.polyfit(image[mask], truth[mask], 1)
+    # in float32 a fit to a million points drops one of its two terms
+    slope, offset = np.polyfit(image[mask].astype(np.float64), truth[mask], 1)
     return slope * image + offset
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from bids_synthsr.imaging.alignment import Comparison, Fit
 
 SCAN_FIELDS = ('scans', 'contrasts', 'acquisitions', 'names')
-STARTS = ('-ia-image-centers', '-ia-identity', '-ia-moment 1')  # the next where a fit is poor
+# the next where a fit is poor; last the best of 300 random poses (sd 15 degrees and 30 mm)
+STARTS = ('-ia-image-centers', '-ia-identity', '-ia-image-centers -search 300 15 30')
 COARSE_MM = 2.0
 COARSE_ITERATIONS, FINE_ITERATIONS = '100x40', '10'  # per level, coarsest first
 SEED = 1  # greedy samples at random points; 0 would mean other points in every run

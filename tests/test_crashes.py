@@ -1,0 +1,92 @@
+"""What crash files and step logs tell of a run."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from bids_synthsr.cli.crashes import exam_label, last_error, read_crashes
+from bids_synthsr.cli.steps import StepLog
+
+CRASH = """Node: bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align
+Working directory: /work
+
+Node inputs:
+
+scan = <undefined>
+
+Traceback (most recent call last):
+  File "base.py", line 1, in run
+    raise NodeExecutionError(
+nipype.pipeline.engine.nodes.NodeExecutionError: Exception raised while executing Node align.
+
+Traceback:
+\tTraceback (most recent call last):
+\t  File "alignment.py", line 2, in _run_interface
+\t    raise ValueError('scan.nii is empty')
+\tValueError: scan.nii is empty
+"""
+
+
+@pytest.fixture
+def node():
+    runtime = [SimpleNamespace(duration=2.0, mem_peak_gb=1.5), SimpleNamespace(duration=3.0)]
+    return SimpleNamespace(
+        fullname='bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align',
+        result=SimpleNamespace(runtime=runtime),
+    )
+
+
+def test_crash_names_exam_step_and_the_error_itself(tmp_path):
+    (tmp_path / 'crash-1.txt').write_text(CRASH)
+    (crash,) = read_crashes(tmp_path)
+    assert (crash.exam, crash.step) == ('sub-01_ses-2', 'align')
+    assert crash.message == 'scan.nii is empty'
+    assert crash.path == tmp_path / 'crash-1.txt' and crash.traceback == CRASH
+
+
+def test_crash_file_that_tells_nothing_is_passed_over(tmp_path):
+    (tmp_path / 'crash-1.txt').write_text('torn off')
+    (tmp_path / 'crash-2.txt').write_text('Node: wf.sub_01')
+    assert read_crashes(tmp_path) == []
+    assert read_crashes(tmp_path / 'nowhere') == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('KeyError: 1\nValueError: told\n', 'told'),
+        ('torch.cuda.OutOfMemoryError: no memory', 'no memory'),
+        ('KeyboardInterrupt: ', 'KeyboardInterrupt'),
+        ('some words\nthe last line\n', 'the last line'),
+    ],
+)
+def test_last_error_counts(text, message):
+    assert last_error(text) == message
+
+
+@pytest.mark.parametrize('label', ['sub-01', 'sub-A1_ses-2', 'sub-01_ses-pre'])
+def test_labels_survive_the_names_of_workflows(label):
+    assert exam_label(label.replace('-', '_')) == label
+
+
+def test_steps_are_logged_with_what_they_cost(tmp_path, node):
+    log = StepLog(tmp_path / 'logs' / 'steps.jsonl')
+    log(node, 'start')
+    log(node, 'end')
+    log(SimpleNamespace(fullname='_align0'), 'end')  # a part of a step
+    start, end = map(json.loads, log.path.read_text().splitlines())
+    assert (start['exam'], start['step'], start['status']) == ('sub-01_ses-2', 'align', 'start')
+    assert (end['seconds'], end['mem_peak_gb']) == (5.0, 1.5)
+
+
+def test_step_without_cost_is_logged(tmp_path, node):
+    node.result = None
+    log = StepLog(tmp_path / 'steps.jsonl')
+    log(node, 'end')
+    assert 'seconds' not in json.loads(log.path.read_text())
+
+
+def test_failed_step_is_an_error_in_the_log(tmp_path, node, caplog):
+    StepLog(tmp_path / 'steps.jsonl')(node, 'exception')
+    assert [record.levelname for record in caplog.records] == ['ERROR']

@@ -1,0 +1,96 @@
+"""What volumes have in common, against its definition."""
+
+import numpy as np
+import pytest
+
+from bids_synthsr.imaging.similarity import (
+    joint_histogram,
+    normalized_mutual_information,
+    psnr,
+    scale_to,
+    ssim,
+)
+
+EVERYWHERE = np.ones((12, 12, 12), bool)
+
+
+@pytest.fixture
+def volume():
+    return np.random.default_rng(1).normal(100, 20, (12, 12, 12))
+
+
+def test_whole_values_are_counted_as_they_are():
+    counts = joint_histogram(np.array([0.0, 2, 2, 3]), np.array([1.0, 0, 0, 3]), 4)
+    expected = np.zeros((4, 4))
+    expected[0, 1], expected[2, 0], expected[3, 3] = 1, 2, 1
+    np.testing.assert_array_equal(counts, expected)
+
+
+def test_values_between_bins_are_shared():
+    counts = joint_histogram(np.array([1.25]), np.array([0.5]), 3)
+    np.testing.assert_allclose(counts, [[0, 0, 0], [0.375, 0.375, 0], [0.125, 0.125, 0]])
+
+
+def test_histogram_counts_every_pair_once_whatever_the_order():
+    first, second = np.random.default_rng(2).uniform(0, 15, (2, 500))
+    counts = joint_histogram(first, second, 16)
+    assert counts.sum() == pytest.approx(500)
+    np.testing.assert_allclose(counts.T, joint_histogram(second, first, 16))
+
+
+def test_information_is_one_for_a_relabelling_and_zero_for_independence():
+    values = np.random.default_rng(3).integers(0, 8, 4000).astype(float)
+    relabelled = (5 * values + 3) % 8  # a permutation of the 8 values
+    assert normalized_mutual_information(joint_histogram(values, relabelled, 8)) == pytest.approx(
+        1
+    )
+    independent = np.outer([1, 2, 3], [4, 1, 5])
+    assert normalized_mutual_information(independent) == pytest.approx(0, abs=1e-12)
+
+
+def test_information_of_nothing_is_nothing():
+    assert normalized_mutual_information(np.zeros((4, 4))) == 0
+    assert normalized_mutual_information(np.eye(4)[:1]) == 0  # one pair of values only
+
+
+def test_scaling_undoes_any_line(volume):
+    np.testing.assert_allclose(scale_to(3 * volume - 7, volume, EVERYWHERE), volume)
+
+
+def test_scaling_is_exact_for_a_million_voxels_in_single_precision():
+    truth = np.random.default_rng(5).normal(100, 20, (110, 110, 110)).astype(np.float32)
+    mask = np.ones(truth.shape, bool)
+    fitted = scale_to(4 * truth + 30, truth, mask)
+    np.testing.assert_allclose(fitted, truth, rtol=1e-5)  # some units of float32
+
+
+def test_psnr_is_range_over_error(volume):
+    error = 2.0 * (-1) ** np.arange(volume.size).reshape(volume.shape)
+    expected = 20 * np.log10(np.ptp(volume) / 2)
+    assert psnr(volume + error, volume, EVERYWHERE) == pytest.approx(expected)
+
+
+def test_only_the_mask_counts(volume):
+    mask = EVERYWHERE.copy()
+    mask[0] = False
+    spoilt = volume.copy()
+    spoilt[0] = 1e4
+    assert psnr(spoilt + 1, volume, mask) == pytest.approx(psnr(volume + 1, volume, mask))
+
+
+def test_ssim_is_one_for_the_truth_and_falls_with_noise(volume):
+    noise = np.random.default_rng(4).normal(size=volume.shape)
+    scores = [ssim(volume + sd * noise, volume, EVERYWHERE) for sd in (0, 5, 20)]
+    assert scores[0] == pytest.approx(1)
+    assert scores[0] > scores[1] > scores[2] > 0
+
+
+def test_ssim_of_a_constant_shift_is_its_luminance():
+    truth = np.full((9, 9, 9), 50.0)
+    truth[4, 4, 4] = 51.0  # a range of 1, hardly any structure
+    shifted = truth + 50
+    one = np.zeros_like(truth, dtype=bool)
+    one[0, 0, 0] = one[4, 4, 4] = True
+    # far from the bright voxel contrast and structure are 1: 2 m n / (m² + n²)
+    corner = 2 * 50 * 100 / (50**2 + 100**2)
+    assert ssim(shifted, truth, one) == pytest.approx(corner, abs=0.02)
