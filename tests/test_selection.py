@@ -43,7 +43,7 @@ def exam(*scans):
     ('scans', 'chosen', 'words'),
     [
         ([scan('T2w', THIN), scan('T1w', THICK)], 1, 'T1w without contrast agent'),
-        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'without .* smallest voxels \(1.00 mm3\)'),
+        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'without .* smallest voxels \(1.00 mm³\)'),
         ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'T1w without contrast agent'),
         ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'Every T1w has a contrast agent'),
         ([scan('FLAIR', THICK), scan('T2w'), scan('PDw', THICK)], 1, 'There is no T1w'),

@@ -22,9 +22,9 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
 REFERENCE_REASONS = (
-    'It is the T1w without contrast agent that has the smallest voxels ({:.2f} mm3).',
-    'Every T1w has a contrast agent; it is the one that has the smallest voxels ({:.2f} mm3).',
-    'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm3).',
+    'It is the T1w without contrast agent that has the smallest voxels ({:.2f} mm³).',
+    'Every T1w has a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
+    'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm³).',
 )
 
 Role = Literal['reference', 'used', 'left out']

@@ -196,20 +196,25 @@ class Fusion(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From the coarsest level back to the finest."""
+    """From the coarsest level back to the finest, which meet as their sum or side by side."""
 
-    def __init__(self, widths: list[int], norm: Norm) -> None:
+    def __init__(self, widths: list[int], norm: Norm, *, concatenates: bool = False) -> None:
         super().__init__()
+        share = 2 if concatenates else 1
+        self._concatenates = concatenates
         self.rises = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(norm(width) for width in widths[:-1])
-        self.blocks = nn.ModuleList(Block(width, width) for width in widths[:-1])
+        self.norms = nn.ModuleList(norm(share * width) for width in widths[:-1])
+        self.blocks = nn.ModuleList(Block(share * width, width) for width in widths[:-1])
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """From a tensor per level to ``(B, F, i, j, k)`` at the finest, not normalised."""
         *finer, x = levels
         for level in reversed(range(len(finer))):
             risen = functional.interpolate(self.rises[level](x), scale_factor=2.0)
-            x = self.blocks[level](self.norms[level](finer[level] + risen))
+            met = (
+                torch.cat([finer[level], risen], 1) if self._concatenates else finer[level] + risen
+            )
+            x = self.blocks[level](self.norms[level](met))
         return x
 
 

@@ -30,7 +30,7 @@ class SliceUNet(nn.Module):
         widths = [features + level * features // 2 for level in range(levels)]
         self.multiple = STRIDE * 2 ** (levels - 1)  # what the input's sides must be multiples of
         self.encoder = Encoder(channels * STRIDE**3, widths, group_norm)
-        self.decoder = Decoder(widths, group_norm)
+        self.decoder = Decoder(widths, group_norm, concatenates=True)
         self.head = silent(nn.Conv3d(features + channels * STRIDE**3, STRIDE**3, 1))
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 

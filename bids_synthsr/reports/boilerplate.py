@@ -40,8 +40,9 @@ DEFAULT_REFERENCE = (
 )
 ALIGNMENT = (
     'The other scans were aligned to the reference by rigid registration (6 degrees of freedom) '
-    'with greedy{greedy} [@greedy], which maximised normalised mutual information [@nmi] in three '
-    'resolution levels from the image centres; every fit was checked. The transforms are stored '
+    'with greedy{greedy} [@greedy], which maximised normalised mutual information [@nmi] first '
+    'on isotropic voxels of 2 mm, from the image centres, then on the voxels of the scans. Every '
+    'fit was checked by how sharply the similarity peaks at it. The transforms are stored '
     'in ITK format, written with NiTransforms{nitransforms} [@nitransforms].'
 )
 GRID = (

@@ -98,7 +98,8 @@ function startViewer(viewer) {
   }
   for (const choice of choices) choice.addEventListener('change', draw);
   viewer.hidden = false;
-  Promise.all(sprites.map((sprite) => sprite.decode())).then(draw);
+  for (const sprite of sprites) sprite.addEventListener('load', draw);
+  draw();
 }
 
 function startCopying(button) {
