@@ -1,5 +1,9 @@
 """One exam from plain files and from Python."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import nibabel as nb
 import numpy as np
 import pytest
@@ -83,3 +87,15 @@ def test_wrong_outputs_are_refused(tmp_path, monkeypatch, capsys, output, messag
 
 def test_names_of_further_volumes(tmp_path):
     assert added(tmp_path / 'a.b.nii.gz', 'FLAIR').name == 'a.b_FLAIR.nii.gz'
+
+
+def test_newcomers_see_the_result_and_nothing_of_the_engine(scans, tmp_path):
+    out = tmp_path / 'out.nii.gz'
+    command = [Path(sys.executable).with_name('synthsr'), str(scans[0]), '-o', str(out)]
+    done = subprocess.run(
+        [*command, '--method', 'cubic', '--output-resolution', '4'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ('', f'{out}\n')

@@ -78,7 +78,8 @@ def _make(options: argparse.Namespace) -> list[Path]:
     from bids_synthsr.dataset.images import written_atomically
     from bids_synthsr.settings import MethodSettings
 
-    logging.getLogger('nipype.workflow').setLevel(logging.CRITICAL)  # we tell errors ourselves
+    # errors are told here; a level would be set back when nipype is imported
+    logging.getLogger('nipype.workflow').disabled = True
     settings = MethodSettings(
         method=options.method,
         weights=options.weights,
