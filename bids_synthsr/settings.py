@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METHODS = ('tv', 'cubic', 'published')
+METHODS = ('tv', 'sr-t1', 'cubic', 'published')
+NETWORK_METHODS = ('sr-t1', 'published')  # their networks know voxels of 1 mm only
 FIELDS_OF_VIEW = ('reference', 'union')
 
 

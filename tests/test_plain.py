@@ -62,11 +62,15 @@ def test_contrast_is_told_by_the_name(name, suffix):
         (['t1.nii', '--contrasts', 'T1'], 'Contrast T1 is unknown; there are T1w'),
         (['t1.nii', '--contrasts', 'T1w', 'T2w'], '1 scans, but 2 contrasts'),
         (['t1.nii', '--device', 'cuda:99'], 'PyTorch finds no such GPU'),
+        (
+            ['t1.nii', '--method', 'sr-t1', '--weights', 'x', '--output-resolution', '1'],
+            '--weights x: there is no such file',
+        ),
     ],
 )
 def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, '-o', 'out.nii.gz', *QUICK]) == 1
+    assert main(['-o', 'out.nii.gz', *QUICK, *arguments]) == 1
     told = capsys.readouterr().err
     assert message in told
     assert 'Traceback' not in told

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS
+from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS
 
 NOT_IN_CONFIG = ('config_file', 'help', 'version')
 
@@ -89,16 +89,17 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--method',
         choices=METHODS,
         default='tv',
-        help='tv: multi-channel total variation super-resolution of all scans; cubic: '
-        'interpolation of the reference; published: the published SynthSR networks '
-        '(needs their weight file)',
+        help='tv: multi-channel total variation super-resolution of all scans; sr-t1: '
+        'super-resolution of a T1w reference by a network trained with bids_synthsr-train '
+        '(needs its weights); cubic: interpolation of the reference; published: the published '
+        'SynthSR networks (needs their weight file)',
     )
     group.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
-        help='weights of a published network, Keras .h5; without it $BIDS_SYNTHSR_WEIGHTS and '
-        '$FREESURFER_HOME/models are searched',
+        help='weights of the network: safetensors (sr-t1), or Keras .h5 (published), for which '
+        '$BIDS_SYNTHSR_WEIGHTS and $FREESURFER_HOME/models are searched without it',
     )
     group.add_argument(
         '--ct', action='store_true', help='the scans are CT in Hounsfield units (published only)'
@@ -117,7 +118,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=1.0,
         metavar='MM',
-        help='voxel size of the output; published networks know 1 mm only',
+        help='voxel size of the output; networks know 1 mm only',
     )
     group.add_argument(
         '--fov',
@@ -229,8 +230,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
         parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
-    if options.method == 'published' and options.output_resolution != 1:
-        parser.error('--output-resolution: published networks make 1 mm volumes only')
+    if options.method in NETWORK_METHODS and options.output_resolution != 1:
+        parser.error(f'--output-resolution: {options.method} makes 1 mm volumes only')
     if options.ct and options.method != 'published':
         parser.error(
             f'--ct is for --method published; {options.method} takes MRI and CT as they are'

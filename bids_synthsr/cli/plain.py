@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS
+from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS
 
 IMAGES = ('.nii.gz', '.nii')
 
@@ -40,7 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
     )
     parser.add_argument('--method', choices=METHODS, default='tv', help='see bids_synthsr --help')
-    parser.add_argument('--weights', type=Path, metavar='FILE', help='of a published network')
+    parser.add_argument(
+        '--weights', type=Path, metavar='FILE', help='of the network (sr-t1, published)'
+    )
     parser.add_argument('--ct', action='store_true', help='the scan is CT (published only)')
     parser.add_argument('--reference', metavar='SUFFIX', help='whose frame the output takes')
     parser.add_argument(
@@ -61,10 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
     if options.output.resolve() in [scan.resolve() for scan in options.scans]:
         parser.error(f'-o {options.output} is one of the scans, which are never written to')
+    if options.method in NETWORK_METHODS and options.output_resolution != 1:
+        parser.error(f'--output-resolution: {options.method} makes 1 mm volumes only')
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
     try:
         names = _make(options)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         sys.stderr.write(f'synthsr: {error}\n')
         return 1
     sys.stderr.write('\n'.join(map(str, names)) + '\n')
@@ -75,6 +79,7 @@ def _make(options: argparse.Namespace) -> list[Path]:
     """Make and save the volumes; return their files."""
     from bids_synthsr.api import synthesize
     from bids_synthsr.cli.environment import choose_device
+    from bids_synthsr.cli.resolve import environ, find_weights
     from bids_synthsr.dataset.images import written_atomically
     from bids_synthsr.settings import MethodSettings
 
@@ -82,7 +87,7 @@ def _make(options: argparse.Namespace) -> list[Path]:
     logging.getLogger('nipype.workflow').disabled = True
     settings = MethodSettings(
         method=options.method,
-        weights=options.weights,
+        weights=find_weights(options.method, options.weights, environ()),
         ct=options.ct,
         reference=options.reference,
         output_resolution=options.output_resolution,

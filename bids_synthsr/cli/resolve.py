@@ -15,7 +15,13 @@ import yaml
 
 from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
 from bids_synthsr.dataset.selection import parse_reference
-from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
+from bids_synthsr.settings import (
+    NETWORK_METHODS,
+    InputSettings,
+    MethodSettings,
+    RunSettings,
+    Settings,
+)
 
 
 def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -41,7 +47,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         ),
         method=MethodSettings(
             method=options.method,
-            weights=_weights(options, environ),
+            weights=find_weights(options.method, options.weights, environ),
             ct=options.ct,
             reference=options.reference,
             contrasts=tuple(options.contrasts),
@@ -55,13 +61,15 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     )
 
 
-def _weights(options: argparse.Namespace, environ: Mapping[str, str]) -> Path | None:
-    """Find the weights of the method, where it has any."""
-    if options.method != 'published':
+def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Find the file of weights of a method, where it has any; ``weights`` is the user's."""
+    if method not in NETWORK_METHODS:
         return None
-    from bids_synthsr.dataset.weights import find_published
+    from bids_synthsr.dataset.weights import find_own, find_published
 
-    return find_published(options.weights, environ).resolve()
+    if method == 'published':
+        return find_published(weights, environ).resolve()
+    return find_own(method, weights).resolve()
 
 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:

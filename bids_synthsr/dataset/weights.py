@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.keras import read_keras
+from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 
 DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
@@ -121,6 +122,46 @@ def load_published(path: Path) -> tuple[UNet, dict[str, str]]:
     except RuntimeError as error:
         raise ValueError(f'{path} does not fit the network that it names: {error}') from error
     return network.eval(), dict(weights.file)
+
+
+def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
+    """Make a super-resolution network with the weights of an export.
+
+    Returns
+    -------
+    network, file
+        The network in evaluation mode, and its file's name and SHA-256.
+    """
+    weights = load_weights(path)
+    told = weights.description
+    if told.get('network') != 'slice_unet':
+        raise ValueError(
+            f'{path} is no network for sr-t1 (slice_unet) but {told.get("network")}; train one '
+            'with: bids_synthsr-train run sr-t1'
+        )
+    if any(name.startswith('network.') for name in weights.tensors):
+        raise ValueError(
+            f'{path} is a checkpoint of a training; make weights of it with: bids_synthsr-train '
+            f'export {path.parent} --out FILE.safetensors'
+        )
+    network = SliceUNet(**told['arguments'])
+    try:
+        network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
+    except RuntimeError as error:
+        raise ValueError(f'{path} does not fit the network that it names: {error}') from error
+    return network.eval(), dict(weights.file)
+
+
+def find_own(method: str, weights: Path | None) -> Path:
+    """Find the weights of one of our own networks."""
+    if weights is None:
+        raise FileNotFoundError(
+            f'--method {method} needs --weights FILE: this version ships none; make them with '
+            f'"bids_synthsr-train run {method}" and "bids_synthsr-train export"'
+        )
+    if not weights.is_file():
+        raise FileNotFoundError(f'--weights {weights}: there is no such file')
+    return weights
 
 
 def find_published(weights: Path | None, environ: Mapping[str, str], channels: int = 1) -> Path:

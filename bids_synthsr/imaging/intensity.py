@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+AIR_SHARE = 0.02  # of the maximum: darker voxels show air
+BRIGHT_PERCENTILE = 99.5  # of the others: leaves out vessels and fat
+
+
+def bright_intensity(voxels: np.ndarray) -> float:
+    """Find what the super-resolution networks call 1: bright tissue, robustly; 0 if all is dark.
+
+    Training and inference scale by it.
+    """
+    shown = voxels[voxels > AIR_SHARE * voxels.max()]
+    return float(np.percentile(shown, BRIGHT_PERCENTILE)) if shown.size else 0.0
+
 
 def intensity_range(voxels: np.ndarray) -> tuple[float, float]:
     """Find the least and the greatest intensity; they must be finite and differ."""

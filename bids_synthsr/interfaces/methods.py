@@ -102,6 +102,24 @@ class TotalVariation(_Method):
     _module = 'total_variation'
 
 
+class _SuperResolutionInputSpec(_MethodInputSpec):
+    weights = File(exists=True, mandatory=True, desc='safetensors of a super-resolution network')
+    device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
+
+
+class SuperResolution(_Method):
+    """Super-resolution of a T1w reference across its slices by a network."""
+
+    input_spec = _SuperResolutionInputSpec
+    _module = 'super_resolution'
+
+    def _options(self) -> dict[str, Any]:
+        from bids_synthsr.dataset.weights import load_slice_unet
+
+        network, weights = load_slice_unet(Path(self.inputs.weights))
+        return {'network': network.to(self.inputs.device), 'weights': weights}
+
+
 class _PublishedInputSpec(_MethodInputSpec):
     weights = File(exists=True, mandatory=True, desc='Keras file of a published network')
     ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')

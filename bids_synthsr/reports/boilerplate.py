@@ -25,6 +25,10 @@ SUMMARIES = {
         'A volume of {spacing:g} mm for each contrast, from {scans}, by multi-channel total '
         'variation super-resolution.'
     ),
+    'sr-t1': (
+        'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
+        'network. What the scan shows is kept, lesions included; other scans were not used.'
+    ),
     'cubic': 'A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
     'published': 'A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',
 }
@@ -57,6 +61,12 @@ METHODS = {
         'transform, blurred by the slice profile and sampled at the slices of a scan, is to '
         'reproduce that scan within its noise, while the joint total variation of all contrasts '
         'is kept small. Computed with PyTorch{torch} [@pytorch].'
+    ),
+    'sr-t1': (
+        'The T1w reference was interpolated on this grid by cubic splines, and a convolutional '
+        'network (weights {weights}), run in PyTorch{torch} [@pytorch], added what it predicted '
+        'that the interpolation misses between the slices. It was trained on T1w scans of 1 mm, '
+        'of which thick slices were simulated.'
     ),
     'cubic': (
         'The output is the reference scan, interpolated on this grid by cubic splines. It holds '

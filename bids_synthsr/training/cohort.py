@@ -16,14 +16,14 @@ import torch
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import axis_order, output_grid
+from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.generator import Head, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 
 ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
 MARGIN_VOX = 8  # of air that is kept around a head
-TOP_PERCENTILE = 99.5  # of the voxels that show something: becomes intensity 1
-SHOWN = 0.02  # of the maximum: darker voxels show air
+SHOWN = 0.02  # where 1 is bright: darker voxels show air
 SHOWN_IN_SAMPLE = 0.05  # the same where 1 is bright
 SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearly so
 
@@ -230,10 +230,10 @@ def read_photograph(path: Path) -> Photograph:
     voxels, grid = load_volume(path)
     _check_finite(voxels, path)
     fine = resample(voxels, grid, output_grid(grid), order=3).clip(min=0)
-    shown = fine[fine > SHOWN * fine.max()]
-    if len(shown) == 0:
+    unit = bright_intensity(fine)
+    if unit <= 0:
         raise ValueError(f'{path} shows nothing: all its voxels are {voxels.flat[0]}')
-    fine /= np.percentile(shown, TOP_PERCENTILE)
+    fine /= unit
     head = fine[_bounding_box(fine > SHOWN)]
     return Photograph(torch.from_numpy(head.astype(np.float16)), path.name)
 
