@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import chdir
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
@@ -34,17 +35,22 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-from picsl_greedy import Greedy3D
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import find_objects, gaussian_filter
 
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
-from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
+from bids_synthsr.dataset.images import load_volume, volume_of
 from bids_synthsr.imaging.acquisition import acquire
-from bids_synthsr.imaging.geometry import apply_affine, output_grid, rigid, with_spacing
+from bids_synthsr.imaging.geometry import (
+    apply_affine,
+    output_grid,
+    rigid,
+    with_slices,
+)
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.interfaces.alignment import run_affine
 from bids_synthsr.methods import total_variation
 
 HEADS = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 't1w-whole-head'
@@ -103,18 +109,10 @@ def load_head(path: Path) -> Head:
 def find_brain(voxels: np.ndarray, grid: Grid) -> np.ndarray:
     """Mark the brain: the mask of MNI152 through an affine registration of its 2 mm template."""
     template, mask = load_mni152_template(2), load_mni152_brain_mask(2)
-    with tempfile.TemporaryDirectory() as name:
-        for file, image in (('template', template), ('mask', mask)):
-            save_volume(Path(name) / f'{file}.nii', *volume_of(image))
-        coarse = with_spacing(grid, 2)
-        save_volume(Path(name) / 'head.nii', resample(voxels, grid, coarse), coarse)
-        images = f'-i {name}/template.nii {name}/head.nii -gm {name}/mask.nii'
-        Greedy3D().execute(
-            f'-V 0 -d 3 -a -dof 12 -m NCC 4x4x4 -ia-image-centers -n 100x100 {images} '
-            f'-o {name}/mni2head.mat'
-        )
-        mni2head = np.loadtxt(Path(name) / 'mni2head.mat')
-    return resample(*volume_of(mask), grid, mni2head) > 0.5
+    mask_voxels, template_grid = volume_of(mask)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        mni2head = run_affine((volume_of(template)[0], template_grid), (voxels, grid), mask_voxels)
+    return resample(mask_voxels, template_grid, grid, mni2head) > 0.5
 
 
 def paint(head: Head, contrast: str) -> np.ndarray:
@@ -126,21 +124,11 @@ def paint(head: Head, contrast: str) -> np.ndarray:
     return curve(gaussian_filter(head.voxels, 0.5)).astype(np.float32)
 
 
-def slice_grid(head: Grid, axis: int, spacing: float) -> Grid:
-    """Cover the head, edge to edge, with slices across ``axis`` of 1 x 1 mm in plane."""
-    step = np.where(np.arange(3) == axis, spacing, 1)
-    shape = np.ceil(np.array(head.shape) / step - 1e-3).astype(int)
-    vox2ras = head.vox2ras.copy()
-    vox2ras[:3, :3] *= step
-    vox2ras[:3, 3] = apply_affine(head.vox2ras, (step - 1) / 2)
-    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
-
-
 def simulate(head: Head, plan: str, spacing: float) -> Iterator[Observation]:
     """Scan the head with every sequence of the plan."""
     generator = np.random.default_rng(0)
     for number, (contrast, axis) in enumerate(PLANS[plan]):
-        own = slice_grid(head.grid, axis, spacing)
+        own = with_slices(head.grid, axis, spacing)
         angles, shift = np.radians(generator.uniform(-4, 4, 3)), generator.uniform(-4, 4, 3)
         ref2scan = rigid(angles, shift, head.grid.center) if number else np.eye(4)
         slices = Acquisition(axis, spacing, spacing)

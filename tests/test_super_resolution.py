@@ -148,7 +148,7 @@ def test_wrong_weights_are_told(tmp_path, weights):
     with pytest.raises(ValueError, match='does not fit the network that it names'):
         load_slice_unet(other)
     with pytest.raises(FileNotFoundError, match='sr-t1 needs --weights FILE'):
-        find_own('sr-t1', None)
+        find_own('sr-t1', None, shipped=tmp_path)
     with pytest.raises(FileNotFoundError, match='nowhere: there is no such file'):
         find_own('sr-t1', tmp_path / 'nowhere')
     assert find_own('sr-t1', weights) == weights

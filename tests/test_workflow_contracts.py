@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from bids_synthsr.workflows.align import init_align_wf
+from bids_synthsr.workflows.evaluate import init_case_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
@@ -58,19 +59,29 @@ def build(name):
         return init_outputs_wf(
             exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}
         )
+    if name == 'init_case_wf':
+        return init_case_wf(
+            facts={'subject': '01'},
+            setting={'slice_axis': 2, 'spacing': 5.0, 'thickness': 3.0},
+            methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
+            num_threads=1,
+            place='out',
+            name='case',
+        )
     return init_exam_wf(
         align_wf=build('init_align_wf'), method_wf=build('init_method_wf'), mem_gb=1
     )
 
 
-WITH_FIELDS = (init_align_wf, init_exam_wf, init_method_wf, init_outputs_wf)
+WITH_FIELDS = (init_align_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf)
 
 
 @pytest.mark.parametrize('builder', WITH_FIELDS)
 def test_documented_fields_are_those_of_the_nodes(builder):
     workflow = build(builder.__name__)
     for title, node in (('Inputs', 'inputnode'), ('Outputs', 'outputnode')):
-        fields = workflow.get_node(node).interface._fields
+        found = workflow.get_node(node)
+        fields = found.interface._fields if found else []
         assert section(inspect.getdoc(builder), title) == list(fields)
 
 

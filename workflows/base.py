@@ -106,7 +106,7 @@ def init_configured_exam_wf(
     workflow = init_exam_wf(
         align_wf=init_align_wf(mem_gb=SCAN_MEM_GB),
         method_wf=init_method_wf(
-            method=_choose_method(method, num_threads, device, low_mem),
+            method=choose_method(method, num_threads, device, low_mem),
             n_procs=num_threads,
             mem_gb=METHOD_MEM_GB[method.method],
         ),
@@ -122,7 +122,7 @@ def init_configured_exam_wf(
     return workflow
 
 
-def _choose_method(
+def choose_method(
     method: MethodSettings, num_threads: int, device: str, low_mem: bool
 ) -> BaseInterface:
     """Make the interface of the method that the settings name."""

@@ -3,29 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
+from nipype import config
 from nipype.pipeline.plugins import MultiProcPlugin
+from nipype.pipeline.plugins.multiproc import process_initializer, run_node
+
+POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 
 
-class ExamByExamPlugin(MultiProcPlugin):
-    """MultiProc that prefers steps of the exam that was begun first.
-
-    By itself it takes the first steps of all exams before the second step of any, so that the
-    first exam is finished when nearly all are; a run that is stopped half-way then has nothing to
-    show. Steps of later exams still fill processes that would stand idle.
+def configure_engine(
+    crash_dir: Path, *, stops_on_first_crash: bool = False, monitors: bool = False
+) -> None:
+    """Set how nipype runs workflows: quick polls, text crash files, hashes of content.
 
     Parameters
     ----------
-    plugin_args
-        As MultiProc takes them.
+    crash_dir
+        Where crash files go.
+    stops_on_first_crash
+        Whether one failure ends the run.
+    monitors
+        Whether memory of every step is measured.
+    """
+    execution = {
+        'crashdump_dir': str(crash_dir),
+        'crashfile_format': 'txt',
+        'hash_method': 'content',
+        'poll_sleep_duration': POLL_S,
+        'stop_on_first_crash': str(stops_on_first_crash).lower(),
+        'parameterize_dirs': 'false',
+        'check_version': 'false',
+    }
+    monitoring = {'enabled': str(monitors).lower()}
+    config.update_config({'execution': execution, 'monitoring': monitoring})
+    if monitors:
+        config.enable_resource_monitor()
+
+
+KILLED = (
+    'The process of this step was killed, twice, as the system does when memory runs out: start '
+    'again with fewer --nprocs, a lower --mem, or --low-mem.'
+)
+
+
+class ExamByExamPlugin(MultiProcPlugin):
+    """MultiProc that prefers steps of the exam that was begun first, and outlives its workers.
+
+    By itself MultiProc takes the first steps of all exams before the second step of any, so that
+    the first exam is finished when nearly all are; a run that is stopped half-way then has nothing
+    to show. Steps of later exams still fill processes that would stand idle. And it waits for ever
+    for a step whose worker was killed: here such steps are tried once more, by new workers.
+
+    Parameters
+    ----------
     exams
         Names of the exams' workflows in the order in which they are done.
+    plugin_args
+        As MultiProc takes them.
     """
+
+    pool: ProcessPoolExecutor
 
     def __init__(self, exams: Sequence[str], plugin_args: Mapping[str, Any]) -> None:
         super().__init__(plugin_args=dict(plugin_args))
         self._order = {name: number for number, name in enumerate(exams)}
+        self._steps: dict[int, tuple[Any, bool]] = {}
+        self._repeated: set[int] = set()
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002
         """Sort steps that could start; called by MultiProc before it starts any."""
@@ -35,3 +84,43 @@ class ExamByExamPlugin(MultiProcPlugin):
         """Number of the exam whose workflow, below that of the run, holds a step or its whole."""
         step = self.procs[self.mapnodesubids.get(job, job)]
         return self._order[step.fullname.split('.')[1]]
+
+    def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        """Start a step; called by MultiProc."""
+        self._taskid += 1
+        self._steps[self._taskid] = node, updatehash
+        self._start(self._taskid)
+        return self._taskid
+
+    def _start(self, task: int) -> None:
+        """Hand a step to a worker; where workers are gone, to new ones."""
+        node, updatehash = self._steps[task]
+        try:
+            self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
+        except BrokenProcessPool:
+            context = get_context(self.plugin_args.get('mp_context'))
+            self.pool = ProcessPoolExecutor(
+                self.processors, context, process_initializer, (self._cwd,)
+            )
+            self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
+
+    def _get_result(self, taskid: int) -> dict[str, Any] | None:
+        """Give what a step made or why it failed, None while it runs; called at every poll."""
+        future = self._task_obj[taskid]
+        if not future.done():
+            return None
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, BrokenProcessPool):
+            if taskid not in self._repeated:
+                self._repeated.add(taskid)
+                self._start(taskid)
+                return None
+            error = MemoryError(KILLED)
+        return {'taskid': taskid, 'result': None, 'traceback': format_exception(error)}
+
+    def _clear_task(self, taskid: int) -> None:
+        """Forget a step that is done; called by MultiProc."""
+        super()._clear_task(taskid)
+        del self._steps[taskid]

@@ -12,7 +12,6 @@ from importlib.metadata import version
 from typing import Any
 
 import tomli_w
-from nipype import config as nipype_config
 
 from bids_synthsr.cli.closing import (
     close_exam,
@@ -21,7 +20,7 @@ from bids_synthsr.cli.closing import (
     write_status,
 )
 from bids_synthsr.cli.crashes import read_crashes
-from bids_synthsr.cli.engine import ExamByExamPlugin
+from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine
 from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
@@ -51,7 +50,6 @@ VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
 )  # fmt: skip
-POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 
 
 def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
@@ -109,22 +107,11 @@ def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence
     write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
     crash_dir = logs / 'crash'
     crash_dir.mkdir()
-    execution = {
-        'crashdump_dir': str(crash_dir),
-        'crashfile_format': 'txt',
-        'hash_method': 'content',
-        'poll_sleep_duration': POLL_S,
-        'stop_on_first_crash': settings.run.stop_on_first_crash,
-        'parameterize_dirs': False,
-        'check_version': False,
-    }
-    nipype_config.update_config({
-        'execution': {key: str(value).lower() if isinstance(value, bool) else value
-                      for key, value in execution.items()},
-        'monitoring': {'enabled': str(settings.run.resource_monitor).lower()},
-    })  # fmt: skip
-    if settings.run.resource_monitor:
-        nipype_config.enable_resource_monitor()
+    configure_engine(
+        crash_dir,
+        stops_on_first_crash=settings.run.stop_on_first_crash,
+        monitors=settings.run.resource_monitor,
+    )
 
 
 def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:

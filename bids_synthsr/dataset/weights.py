@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetens
 HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
 PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
+
+SHIPPED = Path(str(files('bids_synthsr.data'))) / 'weights'
 
 WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
 # By input channels; so called in the authors' repository, and in lower case by FreeSurfer
@@ -152,16 +155,17 @@ def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
     return network.eval(), dict(weights.file)
 
 
-def find_own(method: str, weights: Path | None) -> Path:
-    """Find the weights of one of our own networks."""
-    if weights is None:
-        raise FileNotFoundError(
-            f'--method {method} needs --weights FILE: this version ships none; make them with '
-            f'"bids_synthsr-train run {method}" and "bids_synthsr-train export"'
-        )
-    if not weights.is_file():
+def find_own(method: str, weights: Path | None, shipped: Path = SHIPPED) -> Path:
+    """Find the weights of one of our own networks: what the user gave, else what we ship."""
+    if weights is not None and not weights.is_file():
         raise FileNotFoundError(f'--weights {weights}: there is no such file')
-    return weights
+    found = weights or shipped / f'{method}.safetensors'
+    if not found.is_file():
+        raise FileNotFoundError(
+            f'--method {method} needs --weights FILE: this installation holds none; make them '
+            f'with "bids_synthsr-train run {method}" and "bids_synthsr-train export"'
+        )
+    return found
 
 
 def find_published(weights: Path | None, environ: Mapping[str, str], channels: int = 1) -> Path:

@@ -57,6 +57,20 @@ def with_spacing(grid: Grid, spacing_mm: float) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
 
 
+def with_slices(grid: Grid, axis: int, spacing_mm: float) -> Grid:
+    """Cover the field of view of ``grid`` edge to edge with slices across one of its axes.
+
+    In plane nothing changes; the last slice may reach beyond the far end.
+    """
+    step = np.ones(3)
+    step[axis] = spacing_mm / grid.spacing[axis]
+    shape = np.maximum(np.ceil(np.asarray(grid.shape) / step - WHOLE_VOXEL), 1).astype(int)
+    vox2ras = grid.vox2ras.copy()
+    vox2ras[:3, :3] *= step
+    vox2ras[:3, 3] = apply_affine(grid.vox2ras, (step - 1) / 2)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
+
+
 def output_grid(reference: Grid, spacing_mm: float = 1.0) -> Grid:
     """Cover the reference scan's field of view edge to edge with isotropic voxels in RAS order."""
     return with_spacing(in_ras_order(reference), spacing_mm)

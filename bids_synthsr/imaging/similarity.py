@@ -63,6 +63,22 @@ def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     return float(20 * np.log10(np.ptp(truth[mask])) - 10 * np.log10(error))
 
 
+def closeness(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Measure how close an image comes to the truth inside ``mask``.
+
+    Returns
+    -------
+    measures
+        ``psnr`` (dB), ``ssim``, and ``l1``: the mean absolute error over the range of the truth.
+    """
+    error = float(np.abs(image[mask] - truth[mask]).mean(dtype=np.float64))
+    return {
+        'psnr': psnr(image, truth, mask),
+        'ssim': ssim(image, truth, mask),
+        'l1': error / float(np.ptp(truth[mask])),
+    }
+
+
 def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     """Structural similarity in three dimensions, mean over ``mask`` (Wang et al. 2004)."""
     peak = np.ptp(truth[mask])

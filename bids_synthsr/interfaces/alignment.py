@@ -25,6 +25,7 @@ from nipype.interfaces.base import (
 if TYPE_CHECKING:
     import numpy as np
 
+    from bids_synthsr.data.grid import Grid
     from bids_synthsr.imaging.alignment import Comparison, Fit
 
 SCAN_FIELDS = ('scans', 'contrasts', 'acquisitions', 'names')
@@ -32,6 +33,7 @@ SCAN_FIELDS = ('scans', 'contrasts', 'acquisitions', 'names')
 STARTS = ('-ia-image-centers', '-ia-identity', '-ia-image-centers -search 300 15 30')
 COARSE_MM = 2.0
 COARSE_ITERATIONS, FINE_ITERATIONS = '100x40', '10'  # per level, coarsest first
+AFFINE_ITERATIONS = '100x100'
 SEED = 1  # greedy samples at random points; 0 would mean other points in every run
 OF_REFERENCE = 'It is the reference.'
 
@@ -108,19 +110,48 @@ def run_greedy(reference: Path, scan: Path, start: str) -> np.ndarray:
         voxels, grid = load_volume(file)
         save_volume(Path(f'{name}-coarse.nii'), *sampled(voxels, grid, COARSE_MM))
         save_volume(Path(f'{name}-own.nii'), clipped(voxels), grid)
-    _execute('-i fixed-coarse.nii moving-coarse.nii -o rough.mat', start, COARSE_ITERATIONS)
-    _execute('-i fixed-own.nii moving-own.nii -o fine.mat', '-ia rough.mat', FINE_ITERATIONS)
+    _execute(
+        f'-dof 6 -m NMI {start} -n {COARSE_ITERATIONS} '
+        '-i fixed-coarse.nii moving-coarse.nii -o rough.mat'
+    )
+    _execute(
+        f'-dof 6 -m NMI -ia rough.mat -n {FINE_ITERATIONS} '
+        '-i fixed-own.nii moving-own.nii -o fine.mat'
+    )
     return np.linalg.inv(np.loadtxt('fine.mat'))
 
 
-def _execute(files: str, start: str, iterations: str) -> None:
+def run_affine(
+    template: tuple[np.ndarray, Grid], head: tuple[np.ndarray, Grid], mask: np.ndarray
+) -> np.ndarray:
+    """Find the affine transform from a template to a head of the same contrast, ``(4, 4)``.
+
+    By local correlation inside ``mask``, which lies on the grid of the template.
+    """
+    import numpy as np
+
+    from bids_synthsr.dataset.images import save_volume
+    from bids_synthsr.imaging.alignment import sampled
+
+    voxels, grid = template
+    save_volume(Path('template.nii'), voxels, grid)
+    save_volume(Path('mask.nii'), mask, grid)
+    save_volume(Path('head.nii'), *sampled(*head, COARSE_MM))
+    _execute(
+        f'-dof 12 -m NCC 4x4x4 -ia-image-centers -n {AFFINE_ITERATIONS} '
+        '-i template.nii head.nii -gm mask.nii -o affine.mat'
+    )
+    return np.loadtxt('affine.mat')
+
+
+def _execute(arguments: str) -> None:
     """Run greedy; what it and the libraries inside it print goes to ``greedy.log``.
 
     It ends with "line search failed" at convergence, which is harmless.
     """
     from picsl_greedy import Greedy3D
 
-    command = f'-d 3 -threads 1 -seed {SEED} -a -dof 6 -m NMI {start} -n {iterations} {files}'
+    command = f'-d 3 -threads 1 -seed {SEED} -a {arguments}'
     with Path('greedy.log').open('a', encoding='utf-8') as log, _stdout_to(log):
         log.write(f'greedy {command}\n')
         Greedy3D().execute(command, out=log, err=log)

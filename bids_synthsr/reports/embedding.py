@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -42,6 +43,11 @@ class Sprite:
 def jpeg(figure: Figure) -> str:
     """Draw a figure as JPEG; ``data:`` address."""
     return _data_uri(_drawn(figure).convert('RGB'), 'jpeg', quality=JPEG_QUALITY, subsampling=0)
+
+
+def jpeg_of_file(path: Path) -> str:
+    """Take a JPEG file as it is; ``data:`` address."""
+    return 'data:image/jpeg;base64,' + base64.b64encode(path.read_bytes()).decode()
 
 
 def png(figure: Figure) -> str:

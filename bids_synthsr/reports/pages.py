@@ -244,16 +244,17 @@ def write_report(report: ExamReport, path: Path) -> Path:
         for section in SECTIONS
         if section.needs(report)
     ]
-    return _write('exam.html', path, report=report, sections=shown)
+    return write_page('exam.html', path, report=report, sections=shown)
 
 
 def write_index(rows: Sequence[IndexRow], path: Path) -> Path:
     """Write the page that lists the exams of a data set, in the order of ``rows``."""
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
-    return _write('index.html', path, rows=rows, counts=counts)
+    return write_page('index.html', path, rows=rows, counts=counts)
 
 
-def _write(template: str, path: Path, **values: Any) -> Path:
+def write_page(template: str, path: Path, **values: Any) -> Path:
+    """Fill a template of ``data/report`` and write the page, whole or not at all."""
     environment = Environment(
         loader=PackageLoader('bids_synthsr.data', 'report'),
         autoescape=True,

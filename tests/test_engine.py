@@ -1,0 +1,88 @@
+"""The engine outlives its workers: killed steps are tried again, and then told."""
+
+from pathlib import Path
+
+import pytest
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_synthsr.cli.crashes import read_crashes
+from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine
+
+EXAMS = ['sub_01', 'sub_02']
+
+
+def touch(path, kills):
+    """Write a file; die ``kills`` times before, as a process does when memory runs out."""
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    tries = Path(path + '.tries')
+    done = len(tries.read_text()) if tries.exists() else 0
+    tries.write_text('x' * (done + 1))
+    if done < kills:
+        time.sleep(0.2)  # the other exam is at work by then
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path(path).write_text('done')
+    return path
+
+
+def give(value):
+    return value
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run a step for each of two exams; the first is killed some times."""
+
+    def run_(kills, n_procs=2):
+        configure_engine(tmp_path / 'crash')
+        workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+        for exam in EXAMS:
+            step = niu.Function(['path', 'kills'], ['path'], touch)
+            node = pe.Node(step, name='step')
+            node.inputs.path = str(tmp_path / exam)
+            node.inputs.kills = kills if exam == EXAMS[0] else 0
+            inner = pe.Workflow(name=exam)
+            inner.add_nodes([node])
+            workflow.add_nodes([inner])
+        plugin = ExamByExamPlugin(EXAMS, {'n_procs': n_procs, 'memory_gb': 4})
+        workflow.run(plugin=plugin)
+
+    return run_
+
+
+@pytest.mark.parametrize('n_procs', [1, 2])
+def test_step_whose_worker_was_killed_is_done_by_another(run, tmp_path, n_procs):
+    run(1, n_procs)
+    assert all((tmp_path / exam).read_text() == 'done' for exam in EXAMS)
+    assert not (tmp_path / 'crash').exists()
+
+
+def test_step_that_is_killed_again_fails_and_the_other_exam_is_done(run, tmp_path):
+    # with one process: a step that shares its workers with the culprit can fall with it twice
+    with pytest.raises(RuntimeError, match='killed, twice'):
+        run(9, n_procs=1)
+    assert (tmp_path / 'sub_02').read_text() == 'done'
+    assert not (tmp_path / 'sub_01').exists()
+    (crash,) = read_crashes(tmp_path / 'crash')
+    assert (crash.exam, crash.step) == ('sub-01', 'step')
+    assert crash.message.startswith('The process of this step was killed, twice')
+    assert '--low-mem' in crash.message
+
+
+def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
+    """An input that does not fit its trait fails before the step runs, without a result."""
+    configure_engine(tmp_path / 'crash')
+    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    inner = pe.Workflow(name='sub_01')
+    first = pe.Node(niu.Function(['value'], ['path'], give), name='first')
+    first.inputs.value = str(tmp_path / 'nowhere')
+    second = pe.Node(niu.Rename(format_string='x'), name='second')
+    inner.connect(first, 'path', second, 'in_file')
+    workflow.add_nodes([inner])
+    with pytest.raises(RuntimeError):
+        workflow.run(plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}))
+    assert Path(tmp_path / 'crash').is_dir()
