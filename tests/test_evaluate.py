@@ -105,7 +105,7 @@ def test_closeness_is_measured_in_the_mask():
     ('arguments', 'message'),
     [
         (['--weights', 'sr-t1=x'], 'with a method of --methods'),
-        (['--methods', 'sr-t1'], 'sr-t1 needs --weights FILE'),
+        (['--methods', 'sr-t1', '--weights', 'sr-t1=no.safetensors'], 'there is no such file'),
         (['--participant-label', '07'], 'holds no T1w images of 07'),
     ],
 )

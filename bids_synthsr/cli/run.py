@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import tomli_w
@@ -35,6 +36,7 @@ from bids_synthsr.dataset.derivatives import (
     write_json,
     write_text,
 )
+from bids_synthsr.dataset.progress import write_plan
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.records import fingerprint_digest, read_record
 from bids_synthsr.dataset.selection import describe_exam
@@ -70,6 +72,8 @@ def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         return _rewrite_reports(plans, derivatives)
     _open_run(settings, options, command)
     if not options.boilerplate_only:
+        labels = [plan.exam.label for plan in plans]
+        write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
         _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
         return _close_run(plans, settings)
     tell('Methods text: %s', derivatives.citation)
@@ -114,10 +118,15 @@ def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence
     )
 
 
+def command_line(command: Sequence[str]) -> str:
+    """Write the command as it is typed."""
+    return shlex.join(['bids_synthsr', *command])
+
+
 def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     """Tell what is run where: command, settings that change results, versions, machine."""
     return {
-        'command': shlex.join(['bids_synthsr', *command]),
+        'command': command_line(command),
         'settings': describe_method(settings.method),
         'device': settings.run.device,
         'machine': f'{platform.platform()}, {settings.run.nprocs} processes',

@@ -86,6 +86,10 @@ class Derivatives:
         """Command, settings, versions and machine of a run."""
         return self.run_logs(run_uuid) / 'run.json'
 
+    def run_plan(self, run_uuid: str) -> Path:
+        """Exams that a run sets out to do, and its command."""
+        return self.run_logs(run_uuid) / 'plan.json'
+
     def labels(self, desc: str) -> Path:
         """Names of the labels of a segmentation."""
         return self.root / join_name({'desc': desc}, 'dseg', '.tsv')
