@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from traceback import format_exception
 from typing import Any
 
@@ -14,6 +19,7 @@ from nipype import config
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
+ORPHAN_CHECK_S = 1.0
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 
 
@@ -52,6 +58,35 @@ KILLED = (
 )
 
 
+def prepare_worker(folder: str, parent: int) -> None:
+    """Set up a worker: it leaves Ctrl-C to the main process, and ends when that one ends."""
+    process_initializer(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process once it has another parent, which is when its own is gone."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_CHECK_S)
+    os._exit(1)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt with its name, as Ctrl-C does without."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class ExamByExamPlugin(MultiProcPlugin):
     """MultiProc that prefers steps of the exam that was begun first, and outlives its workers.
 
@@ -72,9 +107,23 @@ class ExamByExamPlugin(MultiProcPlugin):
 
     def __init__(self, exams: Sequence[str], plugin_args: Mapping[str, Any]) -> None:
         super().__init__(plugin_args=dict(plugin_args))
+        self.pool = self._new_pool()
         self._order = {name: number for number, name in enumerate(exams)}
         self._steps: dict[int, tuple[Any, bool]] = {}
         self._repeated: set[int] = set()
+
+    def stop(self) -> None:
+        """Kill all workers, whatever they do: their steps leave nothing that counts as done."""
+        for process in list(self.pool._processes.values()):
+            process.kill()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        """Make a pool; its processes start when there is something to do."""
+        context = get_context(self.plugin_args.get('mp_context'))
+        return ProcessPoolExecutor(
+            self.processors, context, prepare_worker, (self._cwd, os.getpid())
+        )
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002
         """Sort steps that could start; called by MultiProc before it starts any."""
@@ -98,10 +147,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         try:
             self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
         except BrokenProcessPool:
-            context = get_context(self.plugin_args.get('mp_context'))
-            self.pool = ProcessPoolExecutor(
-                self.processors, context, process_initializer, (self._cwd,)
-            )
+            self.pool = self._new_pool()
             self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:

@@ -1,0 +1,52 @@
+"""Runs that are stopped by a signal leave nothing behind, and go on when started again."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+COMMAND = Path(sys.executable).with_name('bids_synthsr')
+
+
+def wait_for(condition, seconds, what):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+def processes_of(out):
+    return [p for p in psutil.process_iter(['cmdline']) if str(out) in (p.info['cmdline'] or [])]
+
+
+@pytest.mark.parametrize(
+    ('number', 'code'),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_stopped_run_leaves_no_process_and_goes_on(bids_dir, tmp_path, number, code):
+    out = tmp_path / 'out'
+    command = [COMMAND, bids_dir, out, 'participant', '--method', 'cubic', '--nprocs', '2',
+               '--output-resolution', '2', '--work-dir', tmp_path / 'work',
+               '--skip-bids-validation']  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def is_aligning():
+        return any('"align"' in log.read_text() for log in out.glob('logs/*/steps.jsonl'))
+
+    wait_for(is_aligning, 60, 'no alignment was begun')
+    run.send_signal(number)
+    _, told = run.communicate(timeout=10)
+    assert run.returncode == code
+    if number != signal.SIGKILL:
+        assert f'Stopped by {number.name}. What is finished stays' in told
+        assert 'Traceback' not in told
+    # a worker looks for its parent every second, and cannot while greedy runs
+    wait_for(lambda: not processes_of(out), 20, 'a worker was left behind')
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert '2 of 2 exams finished' in again.stderr
+    assert not list(out.rglob('.tmp-*'))
