@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
@@ -27,6 +28,13 @@ def touch(path, kills):
         os.kill(os.getpid(), signal.SIGKILL)
     Path(path).write_text('done')
     return path
+
+
+def use_threads():
+    import torch
+
+    torch.set_num_threads(2)
+    return float(torch.linspace(0, 1, 10**6).sum())
 
 
 def give(value):
@@ -71,6 +79,21 @@ def test_step_that_is_killed_again_fails_and_the_other_exam_is_done(run, tmp_pat
     assert (crash.exam, crash.step) == ('sub-01', 'step')
     assert crash.message.startswith('The process of this step was killed, twice')
     assert '--low-mem' in crash.message
+
+
+def test_workers_do_not_inherit_threads_of_the_main_process(tmp_path):
+    """Forked after PyTorch's threads had worked, a step with PyTorch would wait for ever."""
+    configure_engine(tmp_path / 'crash')
+    torch.set_num_threads(2)
+    torch.linspace(0, 1, 10**6).sum()
+    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    inner = pe.Workflow(name='sub_01')
+    inner.add_nodes([pe.Node(niu.Function([], ['total'], use_threads), name='step')])
+    workflow.add_nodes([inner])
+    try:
+        workflow.run(plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}))
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from threading import Thread
 from traceback import format_exception
@@ -20,6 +20,9 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
 ORPHAN_CHECK_S = 1.0
+# Workers are forked from a process of their own that has run nothing yet: forked from the main
+# process, they would hang in PyTorch if that has used several threads before.
+START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 
 
@@ -58,16 +61,19 @@ KILLED = (
 )
 
 
-def prepare_worker(folder: str, parent: int) -> None:
+def prepare_worker(folder: str) -> None:
     """Set up a worker: it leaves Ctrl-C to the main process, and ends when that one ends."""
     process_initializer(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    Thread(target=_end_with, args=(parent,), daemon=True).start()
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
-    """End this process once it has another parent, which is when its own is gone."""
+    """End this process once it has another parent, which is when its own is gone.
+
+    The parent is the server that made it, which ends with the main process.
+    """
     while os.getppid() == parent:
         time.sleep(ORPHAN_CHECK_S)
     os._exit(1)
@@ -120,10 +126,10 @@ class ExamByExamPlugin(MultiProcPlugin):
 
     def _new_pool(self) -> ProcessPoolExecutor:
         """Make a pool; its processes start when there is something to do."""
-        context = get_context(self.plugin_args.get('mp_context'))
-        return ProcessPoolExecutor(
-            self.processors, context, prepare_worker, (self._cwd, os.getpid())
-        )
+        context = get_context(self.plugin_args.get('mp_context', START_METHOD))
+        if START_METHOD == 'forkserver':
+            context.set_forkserver_preload([__name__])
+        return ProcessPoolExecutor(self.processors, context, prepare_worker, (self._cwd,))
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002
         """Sort steps that could start; called by MultiProc before it starts any."""
