@@ -19,8 +19,9 @@ def wait_for(condition, seconds, what):
         time.sleep(0.1)
 
 
-def processes_of(out):
-    return [p for p in psutil.process_iter(['cmdline']) if str(out) in (p.info['cmdline'] or [])]
+def workers_of(run):
+    """Processes below a run: the server that makes its workers, and these."""
+    return psutil.Process(run.pid).children(recursive=True)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,16 @@ def test_stopped_run_leaves_no_process_and_goes_on(bids_dir, tmp_path, number, c
         return any('"align"' in log.read_text() for log in out.glob('logs/*/steps.jsonl'))
 
     wait_for(is_aligning, 60, 'no alignment was begun')
+    workers = workers_of(run)
+    assert workers
     run.send_signal(number)
     _, told = run.communicate(timeout=10)
     assert run.returncode == code
     if number != signal.SIGKILL:
         assert f'Stopped by {number.name}. What is finished stays' in told
         assert 'Traceback' not in told
-    # a worker looks for its parent every second, and cannot while greedy runs
-    wait_for(lambda: not processes_of(out), 20, 'a worker was left behind')
+    # a worker cannot look for its parent while greedy runs
+    wait_for(lambda: not any(map(psutil.Process.is_running, workers)), 20, 'a worker is left')
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert '2 of 2 exams finished' in again.stderr

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_all_start_methods, get_context
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from traceback import format_exception
@@ -19,7 +18,6 @@ from nipype import config
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
-ORPHAN_CHECK_S = 1.0
 # Workers are forked from a process of their own that has run nothing yet: forked from the main
 # process, they would hang in PyTorch if that has used several threads before.
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
@@ -66,16 +64,12 @@ def prepare_worker(folder: str) -> None:
     process_initializer(folder)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
-    """End this process once it has another parent, which is when its own is gone.
-
-    The parent is the server that made it, which ends with the main process.
-    """
-    while os.getppid() == parent:
-        time.sleep(ORPHAN_CHECK_S)
+def _end_with(parent: Any) -> None:
+    """End this process when the main process does, however that ends."""
+    parent.join()
     os._exit(1)
 
 
