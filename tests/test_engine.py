@@ -56,7 +56,7 @@ def run(tmp_path):
             inner = pe.Workflow(name=exam)
             inner.add_nodes([node])
             workflow.add_nodes([inner])
-        plugin = ExamByExamPlugin(EXAMS, {'n_procs': n_procs, 'memory_gb': 4})
+        plugin = ExamByExamPlugin(EXAMS, {'n_procs': n_procs, 'memory_gb': 4}, tmp_path / 'log')
         workflow.run(plugin=plugin)
 
     return run_
@@ -91,7 +91,9 @@ def test_workers_do_not_inherit_threads_of_the_main_process(tmp_path):
     inner.add_nodes([pe.Node(niu.Function([], ['total'], use_threads), name='step')])
     workflow.add_nodes([inner])
     try:
-        workflow.run(plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}))
+        workflow.run(
+            plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
+        )
     finally:
         torch.set_num_threads(1)
 
@@ -107,5 +109,7 @@ def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
     inner.connect(first, 'path', second, 'in_file')
     workflow.add_nodes([inner])
     with pytest.raises(RuntimeError):
-        workflow.run(plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}))
+        workflow.run(
+            plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
+        )
     assert Path(tmp_path / 'crash').is_dir()

@@ -18,6 +18,8 @@ from nipype import config
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
+from bids_synthsr.cli.messages import log_to_file
+
 # Workers are forked from a process of their own that has run nothing yet: forked from the main
 # process, they would hang in PyTorch if that has used several threads before.
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
@@ -59,9 +61,10 @@ KILLED = (
 )
 
 
-def prepare_worker(folder: str) -> None:
-    """Set up a worker: it leaves Ctrl-C to the main process, and ends when that one ends."""
+def prepare_worker(folder: str, log: Path) -> None:
+    """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it."""
     process_initializer(folder)
+    log_to_file(log)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
@@ -101,12 +104,15 @@ class ExamByExamPlugin(MultiProcPlugin):
         Names of the exams' workflows in the order in which they are done.
     plugin_args
         As MultiProc takes them.
+    log
+        File for what workers log.
     """
 
     pool: ProcessPoolExecutor
 
-    def __init__(self, exams: Sequence[str], plugin_args: Mapping[str, Any]) -> None:
+    def __init__(self, exams: Sequence[str], plugin_args: Mapping[str, Any], log: Path) -> None:
         super().__init__(plugin_args=dict(plugin_args))
+        self._log = log
         self.pool = self._new_pool()
         self._order = {name: number for number, name in enumerate(exams)}
         self._steps: dict[int, tuple[Any, bool]] = {}
@@ -123,7 +129,9 @@ class ExamByExamPlugin(MultiProcPlugin):
         context = get_context(self.plugin_args.get('mp_context', START_METHOD))
         if START_METHOD == 'forkserver':
             context.set_forkserver_preload([__name__])
-        return ProcessPoolExecutor(self.processors, context, prepare_worker, (self._cwd,))
+        return ProcessPoolExecutor(
+            self.processors, context, prepare_worker, (self._cwd, self._log)
+        )
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002
         """Sort steps that could start; called by MultiProc before it starts any."""

@@ -15,6 +15,7 @@ from bids_synthsr import __version__
 from bids_synthsr.settings import METHODS, MethodSettings
 
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+LOG = 'evaluate.log'
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 PLANES = ('sagittal', 'coronal', 'axial')
 T1W = re.compile(
@@ -200,7 +201,7 @@ def run_workflow(
         for case in cases
         for method in methods
     ]
-    log_to_file(logs / 'evaluate.log')
+    log_to_file(logs / LOG)
     configure_engine(logs)
     prepare_workers(threads)
     workflow = init_simulate_wf(
@@ -219,7 +220,7 @@ def run_workflow(
     for path in results:
         path.unlink(missing_ok=True)  # written anew by this run, so what is missing has failed
     with suppress(RuntimeError):
-        workflow.run(plugin=ExamByExamPlugin(list(heads), resources))
+        workflow.run(plugin=ExamByExamPlugin(list(heads), resources, logs.resolve() / LOG))
     return results
 
 

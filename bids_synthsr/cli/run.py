@@ -49,6 +49,7 @@ from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+LOG = 'bids_synthsr.log'  # of a run, main process and workers
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
@@ -111,7 +112,7 @@ def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence
     """Prepare output and work folder, and write down what is run."""
     derivatives = Derivatives(settings.output_dir)
     logs = derivatives.run_logs(settings.run_uuid)
-    log_to_file(logs / 'bids_synthsr.log')
+    log_to_file(logs / LOG)
     LOGGER.info('bids_synthsr %s', shlex.join(command))
     if options.clean_workdir and settings.work_dir.is_dir():
         shutil.rmtree(settings.work_dir)
@@ -195,7 +196,7 @@ def _choose_engine(
     if name != 'MultiProc':
         return name, arguments
     exams = [exam_name(plan.exam.subject, plan.exam.session) for plan in plans]
-    return ExamByExamPlugin(exams, arguments), arguments
+    return ExamByExamPlugin(exams, arguments, steps.path.parent / LOG), arguments
 
 
 def _close_run(plans: Sequence[Plan], settings: Settings) -> int:

@@ -50,7 +50,7 @@ def synthesize(
     flip
         Whether the result is averaged with that of the scan flipped across its first axis.
     precision
-        See `predict`.
+        See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
     weights
         What provenance should tell of the weights.
 
@@ -65,13 +65,16 @@ def synthesize(
             f'sr-t1 sharpens a T1w, but the reference is a {scan.contrast}: name a T1w with '
             '--reference, or use --method tv for this exam'
         )
-    voxels = super_resolve(scan, grid, network, flip=flip, precision=precision)
     device = next(network.parameters()).device
+    if precision == 'auto':
+        # float16, which may be faster, overflows in networks that were trained in bfloat16
+        precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+    voxels = super_resolve(scan, grid, network, flip=flip, precision=precision)
     facts = {
         'scans': [scan.contrast],
         'scans_reason': 'the network takes one T1w: the reference',
         'flip_averaging': flip,
-        'precision': fastest_precision(device) if precision == 'auto' else precision,
+        'precision': precision,
         **(weights or {}),
     }
     return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, _doubts(scan))
