@@ -34,14 +34,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import find_objects, gaussian_filter
 
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
-from bids_synthsr.dataset.images import load_volume, volume_of
+from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.acquisition import acquire
 from bids_synthsr.imaging.geometry import (
     apply_affine,
@@ -50,7 +49,7 @@ from bids_synthsr.imaging.geometry import (
     with_slices,
 )
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.interfaces.alignment import run_affine
+from bids_synthsr.interfaces.evaluation import find_brain
 from bids_synthsr.methods import total_variation
 
 HEADS = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 't1w-whole-head'
@@ -94,7 +93,8 @@ def load_head(path: Path) -> Head:
     voxels, native = load_volume(path)
     grid = output_grid(native)
     voxels = resample(voxels, native, grid, order=3).clip(0)
-    brain = find_brain(voxels, grid)
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        brain = find_brain(voxels, grid)
     box = find_objects(brain.astype(int))[0]
     first = [max(part.start - MARGIN, 0) for part in box]
     near = tuple(slice(low, part.stop + MARGIN) for low, part in zip(first, box, strict=True))
@@ -104,15 +104,6 @@ def load_head(path: Path) -> Head:
     vox2ras[:3, 3] = apply_affine(vox2ras, np.array(first))
     near_grid = Grid((voxels.shape[0], voxels.shape[1], voxels.shape[2]), vox2ras)
     return Head(path.name.split('_')[0], voxels, brain, near_grid)
-
-
-def find_brain(voxels: np.ndarray, grid: Grid) -> np.ndarray:
-    """Mark the brain: the mask of MNI152 through an affine registration of its 2 mm template."""
-    template, mask = load_mni152_template(2), load_mni152_brain_mask(2)
-    mask_voxels, template_grid = volume_of(mask)
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
-        mni2head = run_affine((volume_of(template)[0], template_grid), (voxels, grid), mask_voxels)
-    return resample(mask_voxels, template_grid, grid, mni2head) > 0.5
 
 
 def paint(head: Head, contrast: str) -> np.ndarray:

@@ -40,13 +40,17 @@ def test_heads_of_folders_and_data_sets_are_found(tmp_path):
                  'derivatives/x/sub-01/anat/sub-01_T1w.nii.gz', 'x_T2w.nii.gz'):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = dict(find_heads(tmp_path, []))
+    found = find_heads(tmp_path, [])
     assert list(found) == ['plain_T1w', 'sub_01_ses_1_T1w']
     assert found['sub_01_ses_1_T1w']['subject'] == '01'
     assert found['sub_01_ses_1_T1w']['session'] == '1'
-    assert list(dict(find_heads(tmp_path, ['sub-01']))) == ['sub_01_ses_1_T1w']
+    assert list(find_heads(tmp_path, ['sub-01'])) == ['sub_01_ses_1_T1w']
     with pytest.raises(FileNotFoundError, match='holds no T1w images of 07'):
-        dict(find_heads(tmp_path, ['07']))
+        find_heads(tmp_path, ['07'])
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/plain_T1w.nii.gz').touch()
+    with pytest.raises(ValueError, match=r'has the name of .*plain_T1w.nii.*rename one of them'):
+        find_heads(tmp_path, [])
 
 
 def test_cases_are_all_that_make_sense():
@@ -107,9 +111,12 @@ def test_closeness_is_measured_in_the_mask():
         (['--weights', 'sr-t1=x'], 'with a method of --methods'),
         (['--methods', 'sr-t1', '--weights', 'sr-t1=no.safetensors'], 'there is no such file'),
         (['--participant-label', '07'], 'holds no T1w images of 07'),
+        (['--spacing', '3', '--thickness', '5'], 'give a --thickness of at most the --spacing'),
+        (['--work-dir', 'in/work'], 'lies in the input data set'),
     ],
 )
-def test_wrong_use_is_told_and_writes_nothing(tmp_path, capsys, arguments, message):
+def test_wrong_use_is_told_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in/a_T1w.nii.gz').touch()
     assert main(['simulate', str(tmp_path / 'in'), str(tmp_path / 'out'), *arguments]) == 2
@@ -129,8 +136,9 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     values = {row['measure']: float(row['value']) for row in rows}
     assert {row['subject'] for row in rows} == {'01'} and set(values) == {'psnr', 'ssim', 'l1'}
     assert 15 < values['psnr'] < 40 and 0.5 < values['ssim'] < 1
-    assert 'sub_02' in (out / 'simulate.html').read_text()
-    assert 'failed: sub_02_T1w_axial_6_6_cubic' in capsys.readouterr().err
+    assert 'sub-02_T1w.nii.gz' in (out / 'simulate.html').read_text()
+    told = capsys.readouterr().err
+    assert 'failed: sub-02_T1w, conform: ' in told and 'sub-02_T1w.nii.gz' in told
     made = next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns
     (out / 'results' / 'sub_01_T1w_axial_6_6_cubic.json').unlink()
     assert main(command) == 1

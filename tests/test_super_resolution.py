@@ -117,7 +117,7 @@ def test_grid_must_be_parallel():
     observation = scan()
     grid = output_grid(scan(turned=TURNS['oblique']).grid)
     with pytest.raises(ValueError, match='not parallel'):
-        super_resolve(observation, grid, network())
+        super_resolve(observation, grid, network(), precision='float32')
 
 
 # weights

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.method import INPUTS, init_method_wf
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.interfaces.evaluation import CompareVolume, ConformHead, MaskBrain, SimulateScan
 
+SCAN_INPUTS = INPUTS[:-1]  # all but the grid
 HEAD_MEM_GB = 1.0  # 256^3 in float32, a few times
 
 
@@ -141,11 +142,9 @@ def init_case_wf(
         method_wf = init_method_wf(
             method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
         )
-        method_wf.inputs.inputnode.contrasts = ['T1w']
         compare = pe.Node(
             CompareVolume(
                 facts={**facts, **setting, 'method': method},
-                slice_axis=setting['slice_axis'],
                 place=f'{place}_{label}',
             ),
             name=f'compare_{label}',
@@ -153,11 +152,7 @@ def init_case_wf(
             overwrite=True,  # nipype does not see what a user removed from the output folder
         )
         workflow.connect([
-            (simulate, method_wf, [
-                ('scan', 'inputnode.scans'),
-                ('acquisitions', 'inputnode.acquisitions'),
-                ('scan2ref', 'inputnode.scan2ref'),
-            ]),
+            (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
             (method_wf, compare, [('outputnode.volumes', 'volumes')]),
             (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),

@@ -1,4 +1,4 @@
-"""nipype's MultiProc, one exam after the other."""
+"""nipype's MultiProc: exam by exam, whatever happens to workers, and ending on a signal."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ from bids_synthsr.cli.messages import log_to_file
 # process, they would hang in PyTorch if that has used several threads before.
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
+STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
+KILLED = (
+    'The process of this step was killed, twice, as the system does when memory runs out: start '
+    'again with fewer --nprocs, a lower --mem, or --low-mem.'
+)
 
 
 def configure_engine(
@@ -55,12 +60,6 @@ def configure_engine(
         config.enable_resource_monitor()
 
 
-KILLED = (
-    'The process of this step was killed, twice, as the system does when memory runs out: start '
-    'again with fewer --nprocs, a lower --mem, or --low-mem.'
-)
-
-
 def prepare_worker(folder: str, log: Path) -> None:
     """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it."""
     process_initializer(folder)
@@ -88,6 +87,12 @@ def stoppable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def exit_code_of(stop: KeyboardInterrupt) -> tuple[str, int]:
+    """Name of the signal that stopped a run, and the exit code that shells give for it."""
+    name = str(stop) or 'SIGINT'
+    return name, 128 + signal.Signals[name]
 
 
 class ExamByExamPlugin(MultiProcPlugin):
@@ -118,16 +123,24 @@ class ExamByExamPlugin(MultiProcPlugin):
         self._steps: dict[int, tuple[Any, bool]] = {}
         self._repeated: set[int] = set()
 
-    def stop(self) -> None:
-        """Kill all workers, whatever they do: their steps leave nothing that counts as done."""
-        for process in list(self.pool._processes.values()):
-            process.kill()
-        self.pool.shutdown(wait=False, cancel_futures=True)
+    def run(self, *arguments: Any, **options: Any) -> None:
+        """Run a workflow; a signal kills the workers and is raised as KeyboardInterrupt.
+
+        Steps that are cut off leave nothing that counts as done.
+        """
+        try:
+            with stoppable():
+                super().run(*arguments, **options)
+        except KeyboardInterrupt:
+            for process in list(self.pool._processes.values()):
+                process.kill()
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def _new_pool(self) -> ProcessPoolExecutor:
         """Make a pool; its processes start when there is something to do."""
         context = get_context(self.plugin_args.get('mp_context', START_METHOD))
-        if START_METHOD == 'forkserver':
+        if context.get_start_method() == 'forkserver':
             context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(
             self.processors, context, prepare_worker, (self._cwd, self._log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -99,6 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
     try:
         return simulate(options)
+    except KeyboardInterrupt as stop:
+        from bids_synthsr.cli.engine import STOPPED, exit_code_of
+
+        name, code = exit_code_of(stop)
+        sys.stderr.write(STOPPED % name + '\n')
+        return code
     except (ValueError, OSError) as error:
         sys.stderr.write(f'bids_synthsr-evaluate: {error}\n')
         return WRONG_USE
@@ -106,34 +113,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def simulate(options: argparse.Namespace) -> int:
     """Run the evaluation and write its table and page."""
-    heads = dict(find_heads(options.t1w, options.participant_label))
+    from bids_synthsr.cli.crashes import read_crashes
+    from bids_synthsr.cli.resolve import check_folders
+
+    work = (options.work_dir or options.out / 'work').resolve()
+    check_folders(options.t1w.resolve(), options.out.resolve(), work)
+    heads = find_heads(options.t1w, options.participant_label)
     cases = dict(list_cases(options.spacing, options.thickness, options.planes))
-    results = run_workflow(options, heads, cases)
-    missing = [path for path in results if not path.is_file()]
-    told = [path.stem for path in missing]
+    if not cases:
+        raise ValueError('No slices to simulate: give a --thickness of at most the --spacing')
+    results = run_workflow(options, heads, cases, work)
     from bids_synthsr.reports.evaluation import read_result, write_evaluation, write_table
 
     found = [read_result(path) for path in results if path.is_file()]
-    if not found:
-        raise ValueError(f'Nothing could be evaluated; see {options.out / "logs"}')
-    table = write_table(found, options.out / 'simulate.tsv')
-    page = write_evaluation(found, told, options.out / 'simulate.html')
-    sys.stderr.write(f'{table}\n{page}\n')
-    for name in told:
-        sys.stderr.write(f'failed: {name}; see {options.out / "logs"}\n')
-    return SOME_FAILED if missing else SUCCESS
+    failures = [
+        f'{crash.exam}, {crash.step}: {crash.message} ({crash.path})'
+        for crash in read_crashes(options.out / 'logs' / 'crash')
+    ]
+    sys.stderr.writelines(f'failed: {failure}\n' for failure in failures)
+    if found:
+        table = write_table(found, options.out / 'simulate.tsv')
+        page = write_evaluation(found, failures, options.out / 'simulate.html')
+        sys.stderr.write(f'{table}\n{page}\n')
+    return SUCCESS if len(found) == len(results) else SOME_FAILED
 
 
-def find_heads(folder: Path, labels: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Find T1w images below a folder; derivatives of a data set are no scans.
+def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Find T1w images below a folder, by name; derivatives of a data set are no scans.
 
     Raises
     ------
     FileNotFoundError
         If there are none.
+    ValueError
+        If two have the same name.
     """
     wanted = {label.removeprefix('sub-') for label in labels}
-    found = 0
+    found: dict[str, dict[str, str]] = {}
     for path in sorted(folder.rglob('*T1w.nii*')):
         match = T1W.match(path.name)
         if match is None or 'derivatives' in path.relative_to(folder).parts:
@@ -142,16 +158,18 @@ def find_heads(folder: Path, labels: Sequence[str]) -> Iterator[tuple[str, dict[
         subject = match['subject'] or name.removesuffix('_T1w')
         if wanted and subject not in wanted:
             continue
-        found += 1
-        facts = {
+        key = re.sub(r'\W', '_', name)
+        if key in found:
+            raise ValueError(f'{path} has the name of {found[key]["image"]}: rename one of them')
+        found[key] = {
             'image': str(path.resolve()),
             'subject': subject,
             'session': match['session'] or '',
         }
-        yield re.sub(r'\W', '_', name), facts
     if not found:
         among = f' of {", ".join(labels)}' if labels else ''
         raise FileNotFoundError(f'{folder} holds no T1w images{among} (*T1w.nii.gz)')
+    return found
 
 
 def list_cases(
@@ -174,6 +192,7 @@ def run_workflow(
     options: argparse.Namespace,
     heads: Mapping[str, Mapping[str, str]],
     cases: Mapping[str, Mapping[str, Any]],
+    work: Path,
 ) -> list[Path]:
     """Run what is not done yet; return the files in which each result is to stand."""
     from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine
@@ -193,7 +212,8 @@ def run_workflow(
         for name, settings in method_settings(options).items()
     }
     logs, place = options.out / 'logs', options.out / 'results'
-    for folder in (logs, place):
+    shutil.rmtree(logs / 'crash', ignore_errors=True)  # of an earlier run
+    for folder in (logs / 'crash', place):
         folder.mkdir(parents=True, exist_ok=True)
     results = [
         place / f'{head}_{case}_{method.replace("-", "_")}.json'
@@ -202,7 +222,7 @@ def run_workflow(
         for method in methods
     ]
     log_to_file(logs / LOG)
-    configure_engine(logs)
+    configure_engine((logs / 'crash').resolve())
     prepare_workers(threads)
     workflow = init_simulate_wf(
         heads=heads,
@@ -210,7 +230,7 @@ def run_workflow(
         methods=methods,
         place=str(place.resolve()),
         num_threads=threads,
-        work_dir=str((options.work_dir or options.out / 'work').resolve()),
+        work_dir=str(work),
     )
     resources = {
         'n_procs': max(options.nprocs, threads),

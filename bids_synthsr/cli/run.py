@@ -7,7 +7,6 @@ import logging
 import platform
 import shlex
 import shutil
-import signal
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +21,7 @@ from bids_synthsr.cli.closing import (
     write_status,
 )
 from bids_synthsr.cli.crashes import read_crashes
-from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine, stoppable
+from bids_synthsr.cli.engine import STOPPED, ExamByExamPlugin, configure_engine, exit_code_of
 from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
@@ -77,19 +76,14 @@ def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         labels = [plan.exam.label for plan in plans]
         write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
         try:
-            with stoppable():
-                _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
+            _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
         except KeyboardInterrupt as stop:
-            return _tell_stop(str(stop) or 'SIGINT')
+            name, code = exit_code_of(stop)
+            tell(STOPPED, name)
+            return code
         return _close_run(plans, settings)
     tell('Methods text: %s', derivatives.citation)
     return SUCCESS
-
-
-def _tell_stop(name: str) -> int:
-    """Say that a signal ended the run; return the exit code of shells for that."""
-    tell('Stopped by %s. What is finished stays; the same command goes on from there.', name)
-    return 128 + signal.Signals[name]
 
 
 def _find(settings: Settings, is_valid: bool) -> list[Exam]:
@@ -178,10 +172,6 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
-    except KeyboardInterrupt:
-        if isinstance(engine, ExamByExamPlugin):
-            engine.stop()
-        raise
 
 
 def _choose_engine(

@@ -90,6 +90,10 @@ class Derivatives:
         """Exams that a run sets out to do, and its command."""
         return self.run_logs(run_uuid) / 'plan.json'
 
+    def run_plans(self) -> list[Path]:
+        """All plans that there are, oldest run first."""
+        return sorted(self.records.parent.glob('*/plan.json'))
+
     def labels(self, desc: str) -> Path:
         """Names of the labels of a segmentation."""
         return self.root / join_name({'desc': desc}, 'dseg', '.tsv')

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from bids_synthsr.dataset.derivatives import Derivatives, write_json
-from bids_synthsr.dataset.records import Record, read_records
+from bids_synthsr.dataset.records import Record, lost_outputs, read_events, read_records
 
 State = Literal['finished', 'failed', 'missing']
 
@@ -39,8 +38,8 @@ class Run:
 
     Parameters
     ----------
-    folder
-        Of its logs; names of runs begin with their time.
+    run_uuid
+        Its name, which begins with its time.
     exams
         Labels of all exams that it was to finish, those included that were finished before.
     command
@@ -49,7 +48,7 @@ class Run:
         The current folder, which relative paths of the command refer to.
     """
 
-    folder: Path
+    run_uuid: str
     exams: tuple[str, ...]
     command: str
     started_in: str
@@ -65,11 +64,13 @@ def write_plan(
 
 def read_runs(derivatives: Derivatives) -> list[Run]:
     """Read what the runs of an output folder set out to do, oldest first."""
-    plans = sorted((derivatives.root / 'logs').glob('*/plan.json'))
-    told = [(path.parent, json.loads(path.read_text(encoding='utf-8'))) for path in plans]
+    told = {
+        path.parent.name: json.loads(path.read_text(encoding='utf-8'))
+        for path in derivatives.run_plans()
+    }
     return [
-        Run(folder, tuple(plan['exams']), plan['command'], plan['started_in'])
-        for folder, plan in told
+        Run(name, tuple(plan['exams']), plan['command'], plan['started_in'])
+        for name, plan in told.items()
     ]
 
 
@@ -77,7 +78,7 @@ def read_progress(derivatives: Derivatives, runs: list[Run]) -> list[Progress]:
     """Tell how far every exam is that any run was to process or has processed, by label."""
     records = read_records(derivatives)
     labels = {label for run in runs for label in run.exams} | records.keys()
-    steps = _last_steps(runs)
+    steps = _last_steps(derivatives, runs)
     return [
         _progress(label, records.get(label), steps.get(label, ''), derivatives)
         for label in sorted(labels)
@@ -89,27 +90,17 @@ def _progress(label: str, record: Record | None, step: str, derivatives: Derivat
         return Progress(label, 'missing', step)
     if record.state == 'failed':
         return Progress(label, 'failed', record.reason)
-    gone = [name for name in record.outputs if not (derivatives.root / name).is_file()]
-    if gone:
-        return Progress(label, 'missing', f'outputs are gone: {", ".join(gone)}')
+    lost = lost_outputs(record, derivatives)
+    if lost:
+        return Progress(label, 'missing', lost)
     return Progress(label, 'finished', record.warnings[0] if record.warnings else '')
 
 
-def _last_steps(runs: list[Run]) -> dict[str, str]:
+def _last_steps(derivatives: Derivatives, runs: list[Run]) -> dict[str, str]:
     """The last event of every exam in the step logs, such as ``align started``."""
     told: dict[str, str] = {}
     words = {'start': 'started', 'end': 'done', 'exception': 'failed'}
     for run in runs:
-        path = run.folder / 'steps.jsonl'
-        lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
-        for event in filter(None, map(_event, lines)):
+        for event in read_events(derivatives.steps(run.run_uuid)):
             told[event['exam']] = f'last step: {event["step"]} {words[event["status"]]}'
     return told
-
-
-def _event(line: str) -> Mapping[str, Any] | None:
-    """Read a line of a step log; None for one that a killed process left half-written."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -153,6 +154,11 @@ def reason_to_redo(
     changes = [*_changes(_content(record.fingerprint), _content(fingerprint))]
     if changes:
         return 'changed since: ' + ', '.join(changes)
+    return lost_outputs(record, derivatives)
+
+
+def lost_outputs(record: Record, derivatives: Derivatives) -> str:
+    """Name the outputs of a record that are no longer there; empty where all are."""
     gone = [name for name in record.outputs if not (derivatives.root / name).is_file()]
     return f'outputs are gone: {", ".join(gone)}' if gone else ''
 
@@ -188,11 +194,16 @@ class StepCost:
 
 def read_steps(path: Path, exam: str) -> list[StepCost]:
     """Read from the step log of a run what the finished steps of an exam cost, in their order."""
-    if not path.is_file():
-        return []
-    events = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     return [
         StepCost(event['step'], event['seconds'], event.get('mem_peak_gb'))
-        for event in events
+        for event in read_events(path)
         if event['exam'] == exam and event['status'] == 'end' and 'seconds' in event
     ]
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the step log of a run; there may be none, and its last line may be torn off."""
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+    for line in lines:
+        with suppress(ValueError):
+            yield json.loads(line)

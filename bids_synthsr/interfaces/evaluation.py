@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
     InputMultiObject,
+    OutputMultiObject,
     SimpleInterface,
     TraitedSpec,
     traits,
 )
 
 from bids_synthsr.interfaces.alignment import run_affine
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_synthsr.data.grid import Grid
 
 
 class _ConformHeadInputSpec(BaseInterfaceInputSpec):
@@ -58,19 +65,30 @@ class MaskBrain(SimpleInterface):
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         import numpy as np
-        from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
 
-        from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
-        from bids_synthsr.imaging.resampling import resample
+        from bids_synthsr.dataset.images import load_volume, save_volume
 
         voxels, grid = load_volume(Path(self.inputs.head))
-        mask, template_grid = volume_of(load_mni152_brain_mask(2))
-        template = volume_of(load_mni152_template(2))[0]
-        mni2head = run_affine((template, template_grid), (voxels, grid), mask)
-        brain = resample(mask, template_grid, grid, mni2head) > 0.5
+        brain = find_brain(voxels, grid).astype(np.uint8)
         path = Path(runtime.cwd) / 'mask.nii'
-        self._results['mask'] = str(save_volume(path, brain.astype(np.uint8), grid))
+        self._results['mask'] = str(save_volume(path, brain, grid))
         return runtime
+
+
+def find_brain(voxels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Mark the brain in a T1w, with or without skull, ``(I, J, K)`` bool.
+
+    Files of the registration stay in the current folder.
+    """
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
+
+    from bids_synthsr.dataset.images import volume_of
+    from bids_synthsr.imaging.resampling import resample
+
+    mask, template_grid = volume_of(load_mni152_brain_mask(2))
+    template = volume_of(load_mni152_template(2))[0]
+    mni2head = run_affine((template, template_grid), (voxels, grid), mask)
+    return resample(mask, template_grid, grid, mni2head) > 0.5
 
 
 class _SimulateScanInputSpec(BaseInterfaceInputSpec):
@@ -81,13 +99,17 @@ class _SimulateScanInputSpec(BaseInterfaceInputSpec):
 
 
 class _SimulateScanOutputSpec(TraitedSpec):
-    scan = File(desc='thick slices of the head')
+    scans = OutputMultiObject(File, desc='thick slices of the head')
+    contrasts = traits.List(traits.Str, desc='its BIDS suffix')
     acquisitions = traits.List(traits.Dict, desc='fields of its Acquisition')
-    scan2ref = File(desc='identity, ITK text')
+    scan2ref = OutputMultiObject(File, desc='identity, ITK text')
 
 
 class SimulateScan(SimpleInterface):
-    """Acquire thick slices of a head, which does not move and has no noise but its own."""
+    """Acquire thick slices of a head, which does not move and has no noise but its own.
+
+    The outputs are an exam of one scan, as methods take it.
+    """
 
     input_spec = _SimulateScanInputSpec
     output_spec = _SimulateScanOutputSpec
@@ -107,9 +129,10 @@ class SimulateScan(SimpleInterface):
         slices = Acquisition(inputs.slice_axis, inputs.spacing, inputs.thickness)
         own = with_slices(grid, inputs.slice_axis, inputs.spacing)
         scan = acquire(voxels, grid, own, slices)
-        self._results['scan'] = str(save_volume(folder / 'scan.nii', scan, own))
+        self._results['scans'] = [str(save_volume(folder / 'scan.nii', scan, own))]
+        self._results['contrasts'] = ['T1w']
         self._results['acquisitions'] = [asdict(slices)]
-        self._results['scan2ref'] = str(save_rigid(folder / 'scan2ref.txt', np.eye(4)))
+        self._results['scan2ref'] = [str(save_rigid(folder / 'scan2ref.txt', np.eye(4)))]
         return runtime
 
 
@@ -118,7 +141,6 @@ class _CompareVolumeInputSpec(BaseInterfaceInputSpec):
     head = File(exists=True, mandatory=True, desc='the truth')
     mask = File(exists=True, mandatory=True, desc='where they are compared')
     facts = traits.Dict(mandatory=True, desc='head, method and setting')
-    slice_axis = traits.Range(0, 2, mandatory=True, desc='axis of the head across the slices')
     place = traits.Str(mandatory=True, desc='file to write, without its ending')
 
 
@@ -148,6 +170,7 @@ class CompareVolume(SimpleInterface):
         path = place.with_name(place.name + '.json')
         write_json(path, {**self.inputs.facts, 'measures': closeness(volume, truth, brain)})
         picture = place.with_name(place.name + '.jpg')
-        save_comparison([truth, volume], grid, (self.inputs.slice_axis + 1) % 3, picture)
+        in_plane = (self.inputs.facts['slice_axis'] + 1) % 3
+        save_comparison([truth, volume], grid, in_plane, picture)
         self._results['measures'] = str(path)
         return runtime

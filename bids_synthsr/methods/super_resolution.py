@@ -1,7 +1,7 @@
 """Super-resolution of the reference across its slices, by a network that learned it on real T1w.
 
-The network predicts what cubic interpolation between the slices misses. Whatever the scan holds
-is kept, lesions and texture included; other scans are not looked at.
+The network predicts what cubic interpolation between the slices misses; other scans are not
+looked at.
 """
 
 from __future__ import annotations
@@ -86,10 +86,12 @@ def super_resolve(
     network: SliceUNet,
     *,
     flip: bool = True,
-    precision: str = 'auto',
+    precision: str,
 ) -> np.ndarray:
     """Sharpen a scan on a grid parallel to it: ``(I, J, K)`` float32, 0 outside the scan."""
     unit = bright_intensity(scan.voxels)
+    if unit <= 0:
+        raise ValueError('The T1w holds no positive intensities: leave it out')
     slices, (first, step), across = slices_on_grid(scan, grid)
     shape = (*slices.shape[:2], grid.shape[across])
     whole = [_multiple_above(size, network.multiple) for size in shape]

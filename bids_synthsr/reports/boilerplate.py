@@ -27,7 +27,7 @@ SUMMARIES = {
     ),
     'sr-t1': (
         'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
-        'network. What the scan shows is kept, lesions included; other scans were not used.'
+        'network, which adds to the interpolated scan. Other scans were not used.'
     ),
     'cubic': 'A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
     'published': 'A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',

@@ -25,7 +25,6 @@ COLUMNS = (
 STRUCTURE = 'brain'
 BASELINE = 'cubic'
 PICTURES = 6  # on the page
-UNITS = {'psnr': 'dB', 'ssim': '', 'l1': 'share of the range'}
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,10 @@ def summarise(results: Sequence[Result]) -> list[Summary]:
             *setting,
             method,
             len(group),
-            {name: float(np.mean([found.measures[name] for found in group])) for name in UNITS},
+            {
+                name: float(np.mean([found.measures[name] for found in group]))
+                for name in group[0].measures
+            },
             *_mean_and_least([gains[found.case, method] for found in group
                               if (found.case, method) in gains]),
         )
