@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from nilearn.datasets import load_mni152_template
 
-from bids_synthsr.cli.evaluate import find_heads, list_cases, main
+from bids_synthsr.cli.evaluate import main
+from bids_synthsr.cli.simulate import find_heads, list_cases
 from bids_synthsr.dataset.images import save_volume, volume_of
+from bids_synthsr.dataset.selection import PLANES
 from bids_synthsr.imaging.similarity import closeness, psnr, ssim
 from bids_synthsr.reports.evaluation import (
     COLUMNS,
@@ -22,7 +24,9 @@ from bids_synthsr.reports.evaluation import (
 
 def result(tmp_path, subject, method, axis, value, spacing=5.0):
     measures = {'psnr': value, 'ssim': 0.9, 'l1': 0.02}
-    return Result(subject, '', method, axis, spacing, spacing, measures, tmp_path / 'none.jpg')
+    plane = PLANES[axis]
+    picture = tmp_path / 'none.jpg'
+    return Result(subject, '', method, 'T1w', plane, spacing, spacing, measures, picture)
 
 
 @pytest.fixture
@@ -55,8 +59,9 @@ def test_heads_of_folders_and_data_sets_are_found(tmp_path):
 
 def test_cases_are_all_that_make_sense():
     cases = dict(list_cases([2, 5.5], [None, 3.0], ['axial', 'coronal']))
-    assert [(c['slice_axis'], c['spacing'], c['thickness']) for c in cases.values()] == [
-        (2, 2, 2), (1, 2, 2), (2, 5.5, 5.5), (1, 5.5, 5.5), (2, 5.5, 3.0), (1, 5.5, 3.0),
+    assert [tuple(setting.values()) for setting in cases.values()] == [
+        ('axial', 2, 2), ('coronal', 2, 2), ('axial', 5.5, 5.5), ('coronal', 5.5, 5.5),
+        ('axial', 5.5, 3.0), ('coronal', 5.5, 3.0),
     ]  # fmt: skip
     assert all(name.isidentifier() for name in cases)
     assert len(dict(list_cases([3], [None, 3.0], ['axial']))) == 1

@@ -62,7 +62,7 @@ def build(name):
     if name == 'init_case_wf':
         return init_case_wf(
             facts={'subject': '01'},
-            setting={'slice_axis': 2, 'spacing': 5.0, 'thickness': 3.0},
+            setting={'orientation': 'axial', 'spacing': 5.0, 'thickness': 3.0},
             methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
             num_threads=1,
             place='out',

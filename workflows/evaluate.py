@@ -34,7 +34,7 @@ def init_simulate_wf(
     heads
         ``image`` and what else is to be told of each, by name (letters, digits, underscores).
     cases
-        ``slice_axis``, ``spacing`` and ``thickness`` of the scans, by name.
+        ``orientation``, ``spacing`` and ``thickness`` of the scans, by name.
     methods
         Interfaces of `bids_synthsr.interfaces.methods` and the memory they take, by name.
     place
@@ -118,7 +118,7 @@ def init_case_wf(
     facts
         What is to be told of the head.
     setting
-        ``slice_axis``, ``spacing`` and ``thickness`` of the scan.
+        ``orientation``, ``spacing`` and ``thickness`` of the scan.
     methods, num_threads
         See `init_simulate_wf`.
     place
@@ -137,6 +137,8 @@ def init_case_wf(
     inputnode = pe.Node(niu.IdentityInterface(['head', 'mask']), name='inputnode')
     simulate = pe.Node(SimulateScan(**setting), name='simulate', mem_gb=HEAD_MEM_GB)
     workflow.connect(inputnode, 'head', simulate, 'head')
+    told = {'contrasts': 'T1w', **facts, **setting}
+    told.pop('image', None)
     for method, (interface, mem_gb) in methods.items():
         label = method.replace('-', '_')
         method_wf = init_method_wf(
@@ -144,8 +146,7 @@ def init_case_wf(
         )
         compare = pe.Node(
             CompareVolume(
-                facts={**facts, **setting, 'method': method},
-                place=f'{place}_{label}',
+                facts={**told, 'contrasts': 'T1w', 'method': method}, place=f'{place}_{label}'
             ),
             name=f'compare_{label}',
             mem_gb=HEAD_MEM_GB,

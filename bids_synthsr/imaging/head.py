@@ -39,6 +39,19 @@ def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
     return extent[list(axes)]
 
 
+def head_mask(voxels: np.ndarray, slice_axis: int) -> np.ndarray:
+    """Mark the head, with what is dark inside it, ``(I, J, K)`` bool.
+
+    The largest object above half the threshold of Otsu, filled in every slice.
+    """
+    labels, count = ndimage.label(voxels > otsu_threshold(voxels) / 2)
+    if not count:
+        return np.zeros(voxels.shape, bool)
+    largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
+    slices = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(largest, slice_axis, 0)]
+    return np.moveaxis(np.stack(slices), 0, slice_axis)
+
+
 def otsu_threshold(voxels: np.ndarray) -> float:
     """Find the value that splits intensities best in two classes (Otsu 1979).
 

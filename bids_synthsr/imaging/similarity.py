@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.optimize import isotonic_regression
 
+CURVE_BINS, HISTOGRAM_BINS = 256, 64  # with equally many voxels each; equally wide
+RANGE_PERCENT = (1, 99)  # of intensities: vessels and artefacts must not set a scale
 SSIM_SIGMA_VOX, SSIM_K1, SSIM_K2 = 1.5, 0.01, 0.03  # Wang et al. 2004
 
 
@@ -55,6 +58,61 @@ def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarr
     # in float32 a fit to a million points drops one of its two terms
     slope, offset = np.polyfit(image[mask].astype(np.float64), truth[mask], 1)
     return slope * image + offset
+
+
+def fit_monotone(image: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Map values to those of another contrast by the rising or falling curve that fits best.
+
+    Isotonic regression of the means of ``other`` in bins of equally many values of ``image``.
+
+    Parameters
+    ----------
+    image, other
+        ``(N,)`` intensities at the same places.
+
+    Returns
+    -------
+    fitted
+        ``(N,)``, in the units of ``other``.
+    """
+    bounds = np.quantile(image, np.linspace(0, 1, CURVE_BINS + 1)[1:-1])
+    bins = np.unique(np.searchsorted(bounds, image, side='right'), return_inverse=True)[1]
+    counts = np.bincount(bins)
+    centers, means = (np.bincount(bins, values) / counts for values in (image, other))
+    curves = [
+        isotonic_regression(means, weights=counts, increasing=rises).x for rises in (True, False)
+    ]
+    closest = min(curves, key=lambda curve: float((counts * (curve - means) ** 2).sum()))
+    return np.interp(image, centers, closest)
+
+
+def agreement(image: np.ndarray, scan: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Measure how well an image explains a scan of any contrast inside ``mask``.
+
+    Returns
+    -------
+    measures
+        ``correlation`` (Pearson) and ``l1`` (mean absolute error over the range of the scan) after
+        `fit_monotone`, and ``nmi``, the normalized mutual information.
+    """
+    values, truth = image[mask].astype(np.float64), scan[mask].astype(np.float64)
+    fitted = fit_monotone(values, truth)
+    low, high = np.percentile(truth, RANGE_PERCENT)
+    is_flat = np.ptp(fitted) == 0 or high <= low
+    counts = joint_histogram(_binned(values), _binned(truth), HISTOGRAM_BINS)
+    return {
+        'correlation': 0.0 if is_flat else float(np.corrcoef(fitted, truth)[0, 1]),
+        'l1': 1.0 if is_flat else float(np.abs(fitted - truth).mean() / (high - low)),
+        'nmi': normalized_mutual_information(counts),
+    }
+
+
+def _binned(values: np.ndarray) -> np.ndarray:
+    """Scale values to the bins of a histogram."""
+    low, high = np.percentile(values, RANGE_PERCENT)
+    if high <= low:
+        return np.zeros(values.shape)
+    return ((values - low) / (high - low) * (HISTOGRAM_BINS - 1)).clip(0, HISTOGRAM_BINS - 1)
 
 
 def psnr(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:

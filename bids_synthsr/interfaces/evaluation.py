@@ -93,7 +93,7 @@ def find_brain(voxels: np.ndarray, grid: Grid) -> np.ndarray:
 
 class _SimulateScanInputSpec(BaseInterfaceInputSpec):
     head = File(exists=True, mandatory=True, desc='T1w of 1 mm')
-    slice_axis = traits.Range(0, 2, mandatory=True, desc='axis of the head across the slices')
+    orientation = traits.Str(mandatory=True, desc='plane of the slices')
     spacing = traits.Float(mandatory=True, desc='between slice centres, mm')
     thickness = traits.Float(mandatory=True, desc='of the slices, mm')
 
@@ -121,13 +121,15 @@ class SimulateScan(SimpleInterface):
 
         from bids_synthsr.data.acquisition import Acquisition
         from bids_synthsr.dataset.images import load_volume, save_rigid, save_volume
+        from bids_synthsr.dataset.selection import PLANES
         from bids_synthsr.imaging.acquisition import acquire
         from bids_synthsr.imaging.geometry import with_slices
 
         inputs, folder = self.inputs, Path(runtime.cwd)
         voxels, grid = load_volume(Path(inputs.head))
-        slices = Acquisition(inputs.slice_axis, inputs.spacing, inputs.thickness)
-        own = with_slices(grid, inputs.slice_axis, inputs.spacing)
+        axis = PLANES.index(inputs.orientation)
+        slices = Acquisition(axis, inputs.spacing, inputs.thickness)
+        own = with_slices(grid, axis, inputs.spacing)
         scan = acquire(voxels, grid, own, slices)
         self._results['scans'] = [str(save_volume(folder / 'scan.nii', scan, own))]
         self._results['contrasts'] = ['T1w']
@@ -157,6 +159,7 @@ class CompareVolume(SimpleInterface):
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         from bids_synthsr.dataset.derivatives import write_json
         from bids_synthsr.dataset.images import load_volume
+        from bids_synthsr.dataset.selection import PLANES
         from bids_synthsr.imaging.resampling import resample
         from bids_synthsr.imaging.similarity import closeness, scale_to
         from bids_synthsr.reports.evaluation import save_comparison
@@ -170,7 +173,7 @@ class CompareVolume(SimpleInterface):
         path = place.with_name(place.name + '.json')
         write_json(path, {**self.inputs.facts, 'measures': closeness(volume, truth, brain)})
         picture = place.with_name(place.name + '.jpg')
-        in_plane = (self.inputs.facts['slice_axis'] + 1) % 3
+        in_plane = (PLANES.index(self.inputs.facts['orientation']) + 1) % 3
         save_comparison([truth, volume], grid, in_plane, picture)
         self._results['measures'] = str(path)
         return runtime

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,11 @@ from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.reports.embedding import jpeg_of_file, svg
 from bids_synthsr.reports.figures import INK, LINE_COLORS, rows_of_slices
 from bids_synthsr.reports.pages import Picture, write_page
-from bids_synthsr.reports.screen import PLANES
 
 COLUMNS = (
     'subject', 'session', 'method', 'contrasts', 'orientation', 'spacing', 'thickness',
     'structure', 'measure', 'value',
 )  # fmt: skip
-STRUCTURE = 'brain'
 BASELINE = 'cubic'
 PICTURES = 6  # on the page
 
@@ -37,24 +35,28 @@ class Result:
         Labels; ``session`` may be empty.
     method
         Its name.
-    slice_axis
-        Of the head in RAS order: 0 sagittal slices, 1 coronal, 2 axial.
-    spacing, thickness
-        Of the slices, mm.
+    contrasts
+        Of the scans that were given.
+    orientation, spacing, thickness
+        Of the slices that were simulated or left out; mm.
     measures
-        By name: ``psnr``, ``ssim``, ``l1``.
+        By name, such as ``psnr``.
     picture
-        JPEG: truth above, volume below.
+        JPEG: truth above, what was made below.
+    left_out
+        Name of the scan that was left out; empty where scans were simulated.
     """
 
     subject: str
     session: str
     method: str
-    slice_axis: int
+    contrasts: str
+    orientation: str
     spacing: float
     thickness: float
     measures: Mapping[str, float]
     picture: Path
+    left_out: str = ''
 
     @property
     def setting(self) -> tuple[float, float]:
@@ -62,9 +64,9 @@ class Result:
         return self.spacing, self.thickness
 
     @property
-    def case(self) -> tuple[str, str, int, float, float]:
+    def case(self) -> tuple[str, str, str, float, float]:
         """What all methods got in the same way."""
-        return self.subject, self.session, self.slice_axis, self.spacing, self.thickness
+        return self.subject, self.session, self.orientation, self.spacing, self.thickness
 
 
 @dataclass(frozen=True)
@@ -95,30 +97,25 @@ class Summary:
 
 
 def read_result(path: Path) -> Result:
-    """Read what `CompareVolume` wrote."""
+    """Read what a comparison wrote."""
     told = json.loads(path.read_text(encoding='utf-8'))
-    return Result(
-        told['subject'],
-        told['session'],
-        told['method'],
-        told['slice_axis'],
-        told['spacing'],
-        told['thickness'],
-        told['measures'],
-        path.with_suffix('.jpg'),
-    )
+    return Result(**told, picture=path.with_suffix('.jpg'))
 
 
-def write_table(results: Iterable[Result], path: Path) -> Path:
-    """Write a line per measure, as TSV."""
-    lines = ['\t'.join(COLUMNS)]
+def write_table(results: Sequence[Result], path: Path) -> Path:
+    """Write a line per measure, as TSV; the last column is the scan that was left out, if any."""
+    leaves_out = any(found.left_out for found in results)
+    lines = ['\t'.join((*COLUMNS, 'left_out') if leaves_out else COLUMNS)]
     for found in results:
         facts = (
-            found.subject, found.session or 'n/a', found.method, 'T1w', PLANES[found.slice_axis],
-            f'{found.spacing:g}', f'{found.thickness:g}', STRUCTURE,
+            found.subject, found.session or 'n/a', found.method, found.contrasts,
+            found.orientation, f'{found.spacing:g}', f'{found.thickness:g}',
+            'head' if leaves_out else 'brain',
         )  # fmt: skip
+        ending = [found.left_out] if leaves_out else []
         lines += [
-            '\t'.join([*facts, name, f'{value:.6g}']) for name, value in found.measures.items()
+            '\t'.join([*facts, name, f'{value:.6g}', *ending])
+            for name, value in found.measures.items()
         ]
     return write_text(path, '\n'.join(lines) + '\n')
 
@@ -202,7 +199,7 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
             jpeg_of_file(found.picture),
             f'Slices of the truth and, below, of {found.method}',
             f'{found.method}, {found.spacing:g} mm',
-            f'{found.subject}, {PLANES[found.slice_axis]} slices of {found.thickness:g} mm. Above '
+            f'{found.subject}, {found.orientation} slices of {found.thickness:g} mm. Above '
             f'the truth, below {found.method}: {found.measures["psnr"]:.2f} dB.',
         )
         for found in pictured(results)
@@ -225,6 +222,6 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
 def pictured(results: Sequence[Result]) -> list[Result]:
     """Choose one scan of the first head for each setting and method, the widest slices first."""
     first = [found for found in results if found.subject == results[0].subject]
-    axis = first[0].slice_axis
-    chosen = [found for found in first if found.slice_axis == axis and found.picture.is_file()]
+    plane = first[0].orientation
+    chosen = [found for found in first if found.orientation == plane and found.picture.is_file()]
     return sorted(chosen, key=lambda found: -found.spacing)[:PICTURES]
