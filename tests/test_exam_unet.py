@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from bids_synthsr.imaging.resampling import spline_matrix
 from bids_synthsr.imaging.slices import CHANNELS, encode_slices
-from bids_synthsr.networks.exam_unet import ExamUNet, fold, unfold
+from bids_synthsr.networks.exam_unet import ExamUNet, VolumeNorm, fold, thin, unfold
 from bids_synthsr.networks.slice_unet import SliceUNet
 
 SIDE = 16
@@ -94,16 +95,21 @@ def test_new_network_predicts_the_reference_as_residual():
 
 
 @torch.no_grad()
-def test_tile_with_its_margin_gives_what_the_volume_gives():
-    network = awake(ExamUNet(features=8, levels=2, stride=1, has_scale=False))
-    margin = -(-network.margin // network.multiple) * network.multiple
-    core, tile = slice(4), slice(4 + margin)
-    scans, reliability = exam(2, 2 * margin)
-    reliability[:, 1, ..., tile] = 0  # the second scan shows nothing of the tile
-    present = torch.ones(2, 2, dtype=torch.bool)
-    whole = network(scans, reliability).t1w[..., core]
-    part = network(scans[..., tile], reliability[..., tile], present).t1w[..., core]
-    same([part], [whole])
+def test_one_place_of_every_block_is_what_the_whole_says_there():
+    network = awake(ExamUNet(features=8, levels=2, classes=4, is_residual=True))
+    scans, reliability = exam(2)
+    whole = network(scans, reliability)
+    for place in ((0, 0, 0), (1, 0, 1)):
+        same(network(scans, reliability, place=place), [thin(x, place, 2) for x in whole])
+
+
+@torch.no_grad()
+def test_normalisation_is_of_each_volume():
+    x = torch.randn(3, 8, 4, 4, 4) * torch.arange(1, 4).view(3, 1, 1, 1, 1)
+    norm = VolumeNorm(8)
+    norm.weight.copy_(torch.arange(8))
+    expected = functional.instance_norm(x, weight=norm.weight, bias=norm.bias)
+    torch.testing.assert_close(norm(x), expected)
 
 
 @torch.no_grad()

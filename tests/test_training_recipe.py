@@ -165,3 +165,10 @@ def test_recipe_that_is_not_there():
         FileNotFoundError, match='nowhere is neither a recipe file nor one of any-exam'
     ):
         load_recipe('nowhere')
+
+
+def test_thinning_is_for_networks_that_fold():
+    with pytest.raises(ValueError, match='thinned is for an exam_unet of stride 2'):
+        Task(load_recipe('t1-coronal-5mm', ['samples.thinned=true']))
+    with pytest.raises(ValueError, match='a loss without ssim'):
+        Task(load_recipe('any-exam', ['loss.ssim=1']))

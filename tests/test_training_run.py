@@ -262,7 +262,7 @@ def test_memory_is_tried_before_training(data, heads, monkeypatch):
 @pytest.mark.parametrize(
     ('name', 'changes', 'share'),
     [
-        ('small', ['optimizer.learning_rate=5e-3'], 0.3),
+        ('small', ['optimizer.learning_rate=2e-2'], 0.3),
         ('flair-axial-5mm', ['optimizer.learning_rate=3e-3', 'prior.shape.crop_jitter=2'], 0.3),
         ('sr-t1', ['optimizer.learning_rate=1e-2', 'samples.batch=1'], 0.8),
     ],

@@ -66,6 +66,26 @@ def test_maps_may_differ_in_shape_and_are_cropped_to_the_head(tmp_path):
     assert shapes == [(46, 46, 32), (24, 24, 24)]  # 8 voxels of air around 30 where there are
 
 
+def test_thinned_sample_keeps_one_voxel_of_every_block(folders):
+    shape = 'samples.shape=[16, 16, 16]'
+    cohort = read_heads(folders[0], [], held_out=['sub-2*'])
+    whole, thinned = (
+        sources_of(load_recipe('any-exam', [shape, f'samples.thinned={flag}']), cohort, CPU)
+        for flag in ('false', 'true')
+    )
+    places = set()
+    for seed in range(12):
+        full, few = whole[0].draw(seed), thinned[0].draw(seed)
+        *_, place = few.inputs
+        places.add(place)
+        i, j, k = place
+        assert torch.equal(few.target, full.target[..., i::2, j::2, k::2])
+        assert torch.equal(few.segmentation, full.segmentation[..., i::2, j::2, k::2])
+        assert torch.equal(few.inputs[0], full.inputs[0])
+    assert len(places) == 8
+    assert thinned[1].draw(0).target.shape == (1, 1, *CUBE)  # validation sees every voxel
+
+
 def test_photograph_is_scaled_and_at_one_millimetre(tmp_path):
     image = np.pad(paint_t1w(draw_labels(48)), 20)
     save_volume(tmp_path / 'a.nii.gz', image, grid_of(image.shape, 0.6))
@@ -136,7 +156,7 @@ def test_seeds_of_steps_streams_and_processes_differ():
 @pytest.mark.parametrize(
     ('name', 'changes', 'count'),
     [
-        ('any-exam', [], 2),
+        ('any-exam', ['samples.thinned=false'], 2),
         ('t1-coronal-5mm', [], 1),
         ('sr-t1', [], 1),
     ],

@@ -5,8 +5,9 @@
     scan N -> encoder --'
 
 Its laws: the order of the scans changes nothing (but for the residual on the first one), and a
-scan that measured nothing (reliability 0 everywhere) changes nothing. Nothing in it looks at
-statistics over the volume, so that a tile gives what the whole volume gives.
+scan that measured nothing (reliability 0 everywhere) changes nothing. Each channel is normalised
+over the volume: otherwise it learned any contrast too slowly (docs/training-log.md). So it takes
+whole volumes; a tile would be normalised otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
+Place = tuple[int, int, int]  # of a voxel in a block of voxels
 
 SCAN_CHANNELS = 2  # image, reliability
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
@@ -86,10 +88,12 @@ class ExamUNet(nn.Module):
         widths = [features * 2**level for level in range(levels)]
         self.stride, self.is_residual = stride, is_residual
         self.has_scale, self.classes = has_scale, classes
-        self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, ChannelNorm)
+        self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, nn.Identity, NormedBlock)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
-        self.decoder = Decoder(widths, ChannelNorm)
-        self.head = silent(nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1))
+        self.decoder = Decoder(widths, nn.Identity, NormedBlock)
+        self.head = nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1)
+        if is_residual:
+            silent(self.head)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
@@ -97,13 +101,12 @@ class ExamUNet(nn.Module):
         """What the input's sides must be multiples of."""
         return self.stride * 2 ** (len(self.fusions) - 1)
 
-    @property
-    def margin(self) -> int:
-        """Voxels around a tile, ending at multiples of `multiple`, on which its output depends."""
-        return self.stride * reach(len(self.fusions))
-
     def forward(
-        self, scans: Tensor, reliability: Tensor, present: Tensor | None = None
+        self,
+        scans: Tensor,
+        reliability: Tensor,
+        present: Tensor | None = None,
+        place: Place | None = None,
     ) -> Prediction:
         """Predict from all scans at once.
 
@@ -115,7 +118,10 @@ class ExamUNet(nn.Module):
             ``(B, N, I, J, K)`` in [0, 1].
         present
             ``(B, N)`` bool: scans that count. None takes those whose reliability is not 0
-            everywhere; to be given where this is a tile of a larger volume.
+            everywhere.
+        place
+            One of the ``stride`` voxels along each axis, from 0: predict those alone, ``(B, C,
+            I / stride, ...)``. Training saves most of the time that many classes take.
         """
         self._check(scans, reliability)
         if present is None:
@@ -130,11 +136,20 @@ class ExamUNet(nn.Module):
             fuse(features, trust, present)
             for fuse, features, trust in zip(self.fusions, by_level, trusts, strict=True)
         ]
-        output = unfold(self.head(self.decoder(fused)), self.stride)
+        output = self._output(self.decoder(fused), place)
         prediction = split_output(output, self.has_scale, self.classes)
         if not self.is_residual:
             return prediction
-        return prediction._replace(t1w=prediction.t1w + scans[:, :1])
+        first = scans[:, :1] if place is None else thin(scans[:, :1], place, self.stride)
+        return prediction._replace(t1w=prediction.t1w + first)
+
+    def _output(self, features: Tensor, place: Place | None) -> Tensor:
+        """Channels of all voxels, or of those at one place of every block."""
+        if place is None:
+            return unfold(self.head(features), self.stride)
+        blocks = (-1, self.stride, self.stride, self.stride)
+        weight, bias = (x.unflatten(0, blocks)[:, *place] for x in self.head.parameters())
+        return functional.conv3d(features, weight, bias)
 
     def _pyramid(self, reliability: Tensor) -> list[Tensor]:
         """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
@@ -160,11 +175,14 @@ class ExamUNet(nn.Module):
 class Encoder(nn.Module):
     """Features of a volume at every level."""
 
-    def __init__(self, channels: int, widths: list[int], norm: Norm) -> None:
+    def __init__(
+        self, channels: int, widths: list[int], norm: Norm, block: type[Block] | None = None
+    ) -> None:
         super().__init__()
-        self.first = Block(channels, widths[0])
+        block = block or Block
+        self.first = block(channels, widths[0])
         self.norms = nn.ModuleList(norm(width) for width in widths[:-1])
-        self.blocks = nn.ModuleList(Block(fine, coarse) for fine, coarse in pairwise(widths))
+        self.blocks = nn.ModuleList(block(fine, coarse) for fine, coarse in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """From ``(B, C, i, j, k)`` to a tensor per level, ``(B, F 2^l, i / 2^l, ...)``."""
@@ -198,13 +216,21 @@ class Fusion(nn.Module):
 class Decoder(nn.Module):
     """From the coarsest level back to the finest, which meet as their sum or side by side."""
 
-    def __init__(self, widths: list[int], norm: Norm, *, concatenates: bool = False) -> None:
+    def __init__(
+        self,
+        widths: list[int],
+        norm: Norm,
+        block: type[Block] | None = None,
+        *,
+        concatenates: bool = False,
+    ) -> None:
         super().__init__()
+        block = block or Block
         share = 2 if concatenates else 1
         self._concatenates = concatenates
         self.rises = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(norm(share * width) for width in widths[:-1])
-        self.blocks = nn.ModuleList(Block(share * width, width) for width in widths[:-1])
+        self.blocks = nn.ModuleList(block(share * width, width) for width in widths[:-1])
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """From a tensor per level to ``(B, F, i, j, k)`` at the finest, not normalised."""
@@ -231,22 +257,36 @@ class Block(nn.Module):
         return functional.gelu(self.second(functional.gelu(self.first(x))))
 
 
-class ChannelNorm(nn.LayerNorm):
-    """Normalise the features of each voxel by themselves, whatever the field of view shows."""
+class NormedBlock(Block):
+    """The same, each convolution normalised over the volume, channel by channel."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__(width_in, width)
+        self.norms = nn.ModuleList(VolumeNorm(width) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, width_in, i, j, k)`` to ``(B, width, i, j, k)``."""
+        for convolution, norm in zip((self.first, self.second), self.norms, strict=True):
+            x = functional.gelu(norm(convolution(x)))
+        return x
+
+
+class VolumeNorm(nn.Module):
+    """Normalise each channel of each volume, then scale and shift it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, F, i, j, k)`` to the same."""
-        return super().forward(x.movedim(1, -1)).movedim(-1, 1).to(x.dtype)
-
-
-def reach(levels: int) -> int:
-    """Voxels around a tile that encoder and decoder look at: two convolutions each per level."""
-    voxels = 2
-    for _ in range(levels - 1):
-        voxels = (voxels + 1) // 2 + 2
-    for _ in range(levels - 1):
-        voxels = 2 * voxels + 2
-    return voxels
+        # on a CPU 4 times as fast as instance_norm, which leaves channels_last
+        volumes = [
+            functional.batch_norm(volume, None, None, self.weight, self.bias, training=True)
+            for volume in x.split(1)
+        ]
+        return volumes[0] if len(volumes) == 1 else torch.cat(volumes)
 
 
 def silent(layer: nn.Conv3d) -> nn.Conv3d:
@@ -266,3 +306,9 @@ def unfold(channels: Tensor, stride: int) -> Tensor:
     """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
     split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
     return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def thin(volume: Tensor, place: Place, stride: int) -> Tensor:
+    """Take one voxel of every block: ``(..., I, J, K)`` to ``(..., I / stride, ...)``."""
+    first, second, third = place
+    return volume[..., first::stride, second::stride, third::stride]

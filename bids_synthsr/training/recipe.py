@@ -53,12 +53,16 @@ class SampleRecipe:
         Samples in a step, per process.
     prior
         Named prior of the source.
+    thinned
+        Whether the loss looks at one voxel of each 2x2x2 only, at another place in every step:
+        for an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
     """
 
     source: str
     shape: tuple[int, int, int]
     batch: int = 1
     prior: str = ''
+    thinned: bool = False
 
 
 @dataclass(frozen=True)

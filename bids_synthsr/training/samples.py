@@ -7,7 +7,7 @@ ran through, was resumed, or only draws its gallery; no state of a random genera
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bids_synthsr.imaging.slices import CHANNELS
+from bids_synthsr.networks.exam_unet import thin
 from bids_synthsr.synthesis.fields import draw_index
 from bids_synthsr.synthesis.generator import Head, Sample, generate
 from bids_synthsr.synthesis.labels import freesurfer_table
@@ -25,6 +26,7 @@ from bids_synthsr.training.recipe import NetworkRecipe, Recipe, dataclass_from
 from bids_synthsr.training.slices import SlicePrior, draw_slices, make_slices
 
 TRAINING, VALIDATION, GALLERY = 0, 1, 2  # streams of seeds
+FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
 
 
 @dataclass(eq=False)
@@ -49,7 +51,7 @@ class Batch:
         ``(B, I, J, K)`` class indices; None without labels.
     """
 
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     scans: Tensor
     target: Tensor
     weight: Tensor
@@ -111,6 +113,8 @@ def sources_of(
     """
     cohort = cohort.to(device)
     training = _source(recipe, cohort.training, cohort.photographs, device)
+    if isinstance(training, GeneratorSource):
+        training.is_thinned = recipe.samples.thinned
     if training is None:
         needed = {'generator': 'label maps (--label-maps)', 'slices': 'real images (--images)'}
         raise ValueError(f'This recipe trains on {needed[recipe.samples.source]}: none is given')
@@ -130,7 +134,9 @@ def _source(
 
 
 class GeneratorSource:
-    """Exams generated from label maps."""
+    """Exams generated from label maps; thinned where the recipe asks for it and training draws."""
+
+    is_thinned = False
 
     def __init__(self, recipe: Recipe, heads: Sequence[Head], device: torch.device) -> None:
         self.samples, self.network = recipe.samples, recipe.network
@@ -148,7 +154,8 @@ class GeneratorSource:
         sample = generate(
             drawn, self.prior, self.table, self.samples.shape, generator, self.device
         )
-        return as_batch(sample, self.network, self.prior.target == 'reference')
+        batch = as_batch(sample, self.network, self.prior.target == 'reference')
+        return self._thinned(batch, seed % FOLD**3)
 
     def largest(self) -> Batch:
         """Make a batch of as many scans as an exam may have, all dark."""
@@ -163,7 +170,22 @@ class GeneratorSource:
             weight=torch.ones_like(dark[:, :1]),
             draws=[],
         )
-        return as_batch(sample, self.network, self.prior.target == 'reference')
+        batch = as_batch(sample, self.network, self.prior.target == 'reference')
+        return self._thinned(batch, 0)
+
+    def _thinned(self, batch: Batch, number: int) -> Batch:
+        """Ask for one voxel of every block only, where that is wanted."""
+        if not self.is_thinned:
+            return batch
+        place = (number // FOLD**2, number // FOLD % FOLD, number % FOLD)
+        segmentation = batch.segmentation
+        return replace(
+            batch,
+            inputs=(*batch.inputs, None, place),
+            target=thin(batch.target, place, FOLD),
+            weight=thin(batch.weight, place, FOLD),
+            segmentation=None if segmentation is None else thin(segmentation, place, FOLD),
+        )
 
 
 def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) -> Batch:

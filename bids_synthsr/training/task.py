@@ -14,7 +14,7 @@ from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.training.recipe import Recipe, unknown_key
-from bids_synthsr.training.samples import Batch, slots_of
+from bids_synthsr.training.samples import FOLD, Batch, slots_of
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'unet': UNet,
@@ -75,6 +75,11 @@ class Task:
     def _check_network(self) -> None:
         """Raise for arguments that the network does not have."""
         network = self.recipe.network
+        is_folded = network.name == 'exam_unet' and network.arguments.get('stride', FOLD) == FOLD
+        if self.recipe.samples.thinned and (not is_folded or self.recipe.loss.ssim > 0):
+            raise ValueError(
+                'recipe: samples.thinned is for an exam_unet of stride 2 and a loss without ssim'
+            )
         known = list(inspect.signature(NETWORKS[network.name]).parameters)
         free = [name for name in known if name not in self._settled()]
         for key in network.arguments:
