@@ -13,7 +13,8 @@ whole volumes; a tile would be normalised otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -127,14 +128,15 @@ class ExamUNet(nn.Module):
         if present is None:
             present = reliability.amax((2, 3, 4)) > 0
         encoded = [
-            self.encoder(fold(torch.stack([image, trust], 1), self.stride))
+            self.encoder(channels_last(fold(torch.stack([image, trust], 1), self.stride)))
             for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
         ]
-        by_level = [torch.stack(level, 1) for level in zip(*encoded, strict=True)]
         trusts = self._pyramid(reliability)
         fused = [
             fuse(features, trust, present)
-            for fuse, features, trust in zip(self.fusions, by_level, trusts, strict=True)
+            for fuse, features, trust in zip(
+                self.fusions, zip(*encoded, strict=True), trusts, strict=True
+            )
         ]
         output = self._output(self.decoder(fused), place)
         prediction = split_output(output, self.has_scale, self.classes)
@@ -202,15 +204,40 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.bid = nn.Conv3d(width + 1, width, 1)
+        self.bid = nn.Conv3d(width, width, 1)
+        self.trust = nn.Parameter(torch.zeros(width))
 
-    def forward(self, features: Tensor, reliability: Tensor, present: Tensor) -> Tensor:
-        """``(B, N, F, i, j, k)``, ``(B, N, i, j, k)`` and ``(B, N)`` to ``(B, F, i, j, k)``."""
-        known = torch.cat([features, reliability[:, :, None].to(features)], 2).flatten(0, 1)
-        bids = self.bid(known).unflatten(0, features.shape[:2]).float()
-        lowest = torch.finfo(bids.dtype).min  # exp() of it is exactly 0 beside any other bid
-        bids = bids.masked_fill(~present[:, :, None, None, None, None], lowest)
-        return (bids.softmax(1).to(features) * features).sum(1)
+    def forward(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
+        """Fuse the features ``(B, F, i, j, k)`` of each scan.
+
+        Parameters
+        ----------
+        features
+            Of N scans.
+        reliability
+            ``(B, N, i, j, k)``.
+        present
+            ``(B, N)``.
+        """
+        if len(features) == 1:
+            return features[0]
+        trust = self.trust.view(1, -1, 1, 1, 1)
+        bids = [
+            self.bid(own).float() + trust * reliable[:, None]
+            for own, reliable in zip(features, reliability.unbind(1), strict=True)
+        ]
+        lowest = torch.finfo(torch.float32).min  # exp() of it is exactly 0 beside any other bid
+        bids = [
+            bid.masked_fill(~is_present.view(-1, 1, 1, 1, 1), lowest)
+            for bid, is_present in zip(bids, present.unbind(1), strict=True)
+        ]
+        highest = reduce(torch.maximum, [bid.detach() for bid in bids])
+        weights = [torch.exp(bid - highest) for bid in bids]  # a stack would lose channels_last
+        total = reduce(torch.add, weights)
+        shares = [(weight / total).to(features[0]) for weight in weights]
+        return reduce(
+            torch.add, [share * own for share, own in zip(shares, features, strict=True)]
+        )
 
 
 class Decoder(nn.Module):
@@ -294,6 +321,11 @@ def silent(layer: nn.Conv3d) -> nn.Conv3d:
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
+
+
+def channels_last(volume: Tensor) -> Tensor:
+    """Lay a volume out as convolutions like it best."""
+    return volume.contiguous(memory_format=torch.channels_last_3d)
 
 
 def fold(volume: Tensor, stride: int) -> Tensor:

@@ -126,10 +126,10 @@ class Likelihood:
     """
 
     def __init__(self, logits: Tensor, segmentation: Tensor) -> None:
-        truth = segmentation.flatten(1)
-        self.logs = functional.log_softmax(logits.flatten(2), 1, dtype=torch.float32)  # (B, L, V)
-        self.of_truth = self.logs.gather(1, truth[:, None]).flatten()  # (B V)
-        self.truth = truth.flatten()
+        by_voxel = logits.movedim(1, -1).flatten(0, -2)  # (B V, L), no copy of channels_last
+        self.logs = functional.log_softmax(by_voxel, 1, dtype=torch.float32)
+        self.truth = segmentation.flatten()
+        self.of_truth = self.logs.gather(1, self.truth[:, None])[:, 0]  # (B V,)
         self.counts = torch.bincount(self.truth, minlength=logits.shape[1])  # (L,)
 
 
@@ -141,7 +141,7 @@ def soft_dice_loss(likelihood: Likelihood) -> Tensor:
     counts = likelihood.counts
     overlap = likelihood.of_truth.new_zeros(len(counts))
     overlap = overlap.index_add(0, likelihood.truth, likelihood.of_truth.exp())
-    squares = torch.linalg.vector_norm(likelihood.logs.exp(), dim=(0, 2)).square()
+    squares = likelihood.logs.exp().square().sum(0)
     return 1 - (2 * overlap / (squares + counts))[counts > 0].mean()
 
 

@@ -45,7 +45,8 @@ class Processes:
         if self.count == 1:
             return network
         ids = [device] if device.type == 'cuda' else None
-        return DistributedDataParallel(network, device_ids=ids)
+        # a step of one scan leaves fusions unused
+        return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
 
     def agree(self, wish: bool, device: torch.device) -> bool:
         """Whether any process wishes so; all of them hear the same answer."""
