@@ -5,18 +5,36 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from bids_synthsr.cli.parser import parse_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all exams succeeded, 1 if some failed, 2 for wrong use."""
+    if arguments is None:
+        speak_utf8()
     command = list(sys.argv[1:] if arguments is None else arguments)
     options = parse_options(command)
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
+    choose_cache(options.work_dir)
     from bids_synthsr.cli.run import run_app
 
     return run_app(options, command)
+
+
+def speak_utf8() -> None:
+    """Start Python again in its UTF-8 mode where the locale has another encoding."""
+    if sys.getfilesystemencoding().lower() != 'utf-8':
+        os.environ['PYTHONUTF8'] = '1'
+        os.execv(sys.executable, [sys.executable, '-m', __spec__.name, *sys.argv[1:]])
+
+
+def choose_cache(work_dir: Path) -> None:
+    """Let Matplotlib keep its cache in the work folder where it cannot in the home."""
+    has_home = os.access(os.environ.get('HOME') or '/nowhere', os.W_OK)
+    if 'MPLCONFIGDIR' not in os.environ and not has_home:
+        os.environ['MPLCONFIGDIR'] = str(work_dir.resolve() / 'matplotlib')
 
 
 if __name__ == '__main__':

@@ -29,10 +29,17 @@ def configure_console(verbose: int) -> None:
     LOGGER.propagate = False
 
 
+class LogFile(logging.FileHandler):
+    """A log that may fall silent, as on a full disk: what matters fails with its own message."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave a message out that cannot be written."""
+
+
 def log_to_file(path: Path) -> None:
     """Write every message of the program and of nipype to ``path``, with time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding='utf-8')
+    file = LogFile(path, encoding='utf-8')
     file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
     LOGGER.addHandler(file)
     for name in LIBRARIES:

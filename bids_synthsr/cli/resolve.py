@@ -62,14 +62,34 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
 
 
 def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Find the file of weights of a method, where it has any; ``weights`` is the user's."""
+    """Find the file of weights of a method, where it has any, and try to read it.
+
+    Parameters
+    ----------
+    weights
+        What the user gave.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or none that the method can use.
+    """
     if method not in NETWORK_METHODS:
         return None
-    from bids_synthsr.dataset.weights import find_own, find_published
+    from bids_synthsr.dataset.weights import (
+        find_own,
+        find_published,
+        load_published,
+        load_slice_unet,
+    )
 
     if method == 'published':
-        return find_published(weights, environ).resolve()
-    return find_own(method, weights).resolve()
+        found = find_published(weights, environ).resolve()
+        load_published(found)
+    else:
+        found = find_own(method, weights).resolve()
+        load_slice_unet(found)
+    return found
 
 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:

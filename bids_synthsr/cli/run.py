@@ -7,7 +7,8 @@ import logging
 import platform
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,10 @@ from bids_synthsr.dataset.derivatives import (
     write_json,
     write_text,
 )
+from bids_synthsr.dataset.locks import ExamLocks
 from bids_synthsr.dataset.progress import write_plan
 from bids_synthsr.dataset.query import find_exams
-from bids_synthsr.dataset.records import fingerprint_digest, read_record
+from bids_synthsr.dataset.records import fingerprint_digest, read_record, reason_to_redo
 from bids_synthsr.dataset.selection import describe_exam
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.reports.boilerplate import citation_markdown
@@ -71,19 +73,49 @@ def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         return SUCCESS
     if options.reports_only:
         return _rewrite_reports(plans, derivatives)
+    try:
+        return _run(plans, settings, options, command)
+    except KeyboardInterrupt as stop:
+        name, code = exit_code_of(stop)
+        tell(STOPPED, name)
+        return code
+    except OSError as error:  # such as a full disk
+        LOGGER.debug('', exc_info=True)
+        tell('The run broke off: %s. Once that is mended, the same command goes on.', error)
+        return SOME_FAILED
+
+
+def _run(
+    plans: Sequence[Plan],
+    settings: Settings,
+    options: argparse.Namespace,
+    command: Sequence[str],
+) -> int:
+    """Process what is planned; return the exit code."""
+    derivatives = Derivatives(settings.output_dir)
     _open_run(settings, options, command)
-    if not options.boilerplate_only:
-        labels = [plan.exam.label for plan in plans]
-        write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
-        try:
-            _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
-        except KeyboardInterrupt as stop:
-            name, code = exit_code_of(stop)
-            tell(STOPPED, name)
-            return code
+    if options.boilerplate_only:
+        tell('Methods text: %s', derivatives.citation)
+        return SUCCESS
+    labels = [plan.exam.label for plan in plans]
+    write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
+    with ExamLocks(derivatives.locks) as locks:
+        plans = [*_claimed(plans, locks, derivatives)]
+        _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
         return _close_run(plans, settings)
-    tell('Methods text: %s', derivatives.citation)
-    return SUCCESS
+
+
+def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) -> Iterator[Plan]:
+    """Leave the exams out on which another run works; see what it has finished meanwhile."""
+    for plan in plans:
+        if not plan.to_do:
+            yield plan
+        elif locks.claim(plan.exam.label):
+            record = read_record(derivatives.exam(plan.exam.subject, plan.exam.session).record)
+            to_do = reason_to_redo(record, plan.fingerprint, derivatives)
+            yield replace(plan, to_do=to_do)
+        else:
+            tell('%s: another run works on it, and is left to do so', plan.exam)
 
 
 def _find(settings: Settings, is_valid: bool) -> list[Exam]:
@@ -191,6 +223,8 @@ def _choose_engine(
 
 def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
     """Record failures, write index and table, tell the result; return the exit code."""
+    if not plans:
+        return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)
     crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / 'crash')
     outcomes = [close_exam(plan, crashes, derivatives, settings.run_uuid) for plan in plans]

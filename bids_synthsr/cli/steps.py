@@ -33,8 +33,11 @@ class StepLog:
         event = {'time': time.time(), 'exam': exam, 'step': step, 'status': status}
         if status == 'end':
             event |= self._cost(node)
-        with self.path.open('a', encoding='utf-8') as file:
-            file.write(json.dumps(event) + '\n')
+        try:
+            with self.path.open('a', encoding='utf-8') as file:
+                file.write(json.dumps(event) + '\n')
+        except OSError as error:  # the step itself will tell, if it matters
+            LOGGER.warning('%s: %s', self.path, error.strerror)
         level = logging.ERROR if status == 'exception' else logging.INFO
         LOGGER.log(level, '%s: %s %s', exam, step, status)
 

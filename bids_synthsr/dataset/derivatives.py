@@ -74,6 +74,11 @@ class Derivatives:
         """Folder of the records of exams."""
         return self.root / 'logs' / 'exams'
 
+    @property
+    def locks(self) -> Path:
+        """File of the locks of runs on exams."""
+        return self.root / 'logs' / 'exams.lock'
+
     def run_logs(self, run_uuid: str) -> Path:
         """Folder of the logs, settings and crash files of a run."""
         return self.root / 'logs' / run_uuid

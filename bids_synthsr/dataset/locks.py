@@ -1,0 +1,63 @@
+"""Which run works on which exam: several may share an output folder.
+
+A lock is a byte of one file, locked by the operating system for as long as the process lives: a
+run that is killed leaves none behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+
+LOGGER = logging.getLogger(__name__)
+BYTES = 2**62  # of a file that is as long as nothing: places to lock
+BUSY = (BlockingIOError, PermissionError)  # POSIX lets a system choose between the two
+
+
+class ExamLocks:
+    """Locks of this process on exams; all are given back at the end of the ``with`` block.
+
+    Parameters
+    ----------
+    path
+        The file, made where there is none. Its folder must be writable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+    def __enter__(self) -> ExamLocks:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._file)
+
+    def claim(self, label: str) -> bool:
+        """Lock an exam; False where another process has it.
+
+        A file system without locks is told in the log: there, runs must not share exams.
+        """
+        digest = hashlib.sha256(label.encode()).digest()
+        place = int.from_bytes(digest[:8], 'big') % BYTES
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except BUSY:
+            return False
+        except OSError as error:
+            LOGGER.warning(
+                '%s cannot be locked (%s): let no other run process the same exams.',
+                self._path,
+                error.strerror,
+            )
+        return True
