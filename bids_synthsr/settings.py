@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METHODS = ('tv', 'sr-t1', 'cubic', 'published')
+METHODS = ('auto', 'tv', 'sr-t1', 'cubic', 'published')
 NETWORK_METHODS = ('sr-t1', 'published')  # their networks know voxels of 1 mm only
+WEIGHTED_METHODS = ('auto', *NETWORK_METHODS)  # those that read a file of weights
 FIELDS_OF_VIEW = ('reference', 'union')
 
 

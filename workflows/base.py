@@ -12,11 +12,23 @@ from bids_synthsr.workflows.outputs import INPUTS, init_outputs_wf
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.methods import Cubic, Published, SuperResolution, TotalVariation
+from bids_synthsr.interfaces.methods import (
+    Automatic,
+    Cubic,
+    Published,
+    SuperResolution,
+    TotalVariation,
+)
 from bids_synthsr.settings import MethodSettings, Settings
 
 SCAN_MEM_GB = 1.0  # a 512 x 512 x 200 scan in float32, twice, and its resampling
-METHOD_MEM_GB = {'cubic': 1.0, 'tv': 5.0, 'sr-t1': 5.0, 'published': 4.0}  # see benchmarks/
+METHOD_MEM_GB = {
+    'auto': 5.0,
+    'tv': 5.0,
+    'sr-t1': 5.0,
+    'cubic': 1.0,
+    'published': 4.0,
+}  # fmt: skip; see benchmarks/
 
 
 def init_base_wf(
@@ -130,8 +142,9 @@ def choose_method(
         return Cubic(num_threads=num_threads)
     if method.method == 'tv':
         return TotalVariation(num_threads=num_threads)
-    if method.method == 'sr-t1':
-        return SuperResolution(num_threads=num_threads, device=device, weights=str(method.weights))
+    if method.method in ('auto', 'sr-t1'):
+        interface = Automatic if method.method == 'auto' else SuperResolution
+        return interface(num_threads=num_threads, device=device, weights=str(method.weights))
     return Published(
         num_threads=num_threads,
         device=device,

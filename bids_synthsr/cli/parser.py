@@ -89,17 +89,18 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--method',
         choices=METHODS,
         default='tv',
-        help='tv: multi-channel total variation super-resolution of all scans; sr-t1: '
-        'super-resolution of a T1w reference by a network trained with bids_synthsr-train '
-        '(needs its weights); cubic: interpolation of the reference; published: the published '
-        'SynthSR networks (needs their weight file)',
+        help='auto: sr-t1 where the reference is a T1w of thick slices, else tv; tv: '
+        'multi-channel total variation super-resolution of all scans, a volume for each contrast; '
+        'sr-t1: super-resolution of a T1w reference by a network; cubic: interpolation of the '
+        'reference; published: the published SynthSR networks (needs their weight file)',
     )
     group.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
-        help='weights of the network: safetensors (sr-t1), or Keras .h5 (published), for which '
-        '$BIDS_SYNTHSR_WEIGHTS and $FREESURFER_HOME/models are searched without it',
+        help='weights of the network: safetensors (auto, sr-t1) instead of those that come with '
+        'the program, or Keras .h5 (published), for which $BIDS_SYNTHSR_WEIGHTS and '
+        '$FREESURFER_HOME/models are searched without it',
     )
     group.add_argument(
         '--ct', action='store_true', help='the scans are CT in Hounsfield units (published only)'

@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--method', choices=METHODS, default='tv', help='see bids_synthsr --help')
     parser.add_argument(
-        '--weights', type=Path, metavar='FILE', help='of the network (sr-t1, published)'
+        '--weights', type=Path, metavar='FILE', help='of the network (auto, sr-t1, published)'
     )
     parser.add_argument('--ct', action='store_true', help='the scan is CT (published only)')
     parser.add_argument('--reference', metavar='SUFFIX', help='whose frame the output takes')

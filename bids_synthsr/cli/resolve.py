@@ -16,7 +16,7 @@ import yaml
 from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.settings import (
-    NETWORK_METHODS,
+    WEIGHTED_METHODS,
     InputSettings,
     MethodSettings,
     RunSettings,
@@ -74,7 +74,7 @@ def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) 
     FileNotFoundError, ValueError
         If there is none, or none that the method can use.
     """
-    if method not in NETWORK_METHODS:
+    if method not in WEIGHTED_METHODS:
         return None
     from bids_synthsr.dataset.weights import (
         find_own,

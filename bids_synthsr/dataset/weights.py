@@ -27,6 +27,7 @@ HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
 PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
 
+OWN = {'auto': 'sr-t1', 'sr-t1': 'sr-t1'}  # recipe of the network of each method
 SHIPPED = Path(str(files('bids_synthsr.data'))) / 'weights'
 
 WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
@@ -159,11 +160,11 @@ def find_own(method: str, weights: Path | None, shipped: Path = SHIPPED) -> Path
     """Find the weights of one of our own networks: what the user gave, else what we ship."""
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f'--weights {weights}: there is no such file')
-    found = weights or shipped / f'{method}.safetensors'
+    found = weights or shipped / f'{OWN[method]}.safetensors'
     if not found.is_file():
         raise FileNotFoundError(
             f'--method {method} needs --weights FILE: this installation holds none; make them '
-            f'with "bids_synthsr-train run {method}" and "bids_synthsr-train export"'
+            f'with "bids_synthsr-train run {OWN[method]}" and "bids_synthsr-train export"'
         )
     return found
 

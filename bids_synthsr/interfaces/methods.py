@@ -120,6 +120,12 @@ class SuperResolution(_Method):
         return {'network': network.to(self.inputs.device), 'weights': weights}
 
 
+class Automatic(SuperResolution):
+    """Super-resolution by the network where it can be had, else total variation."""
+
+    _module = 'automatic'
+
+
 class _PublishedInputSpec(_MethodInputSpec):
     weights = File(exists=True, mandatory=True, desc='Keras file of a published network')
     ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')

@@ -71,6 +71,7 @@ def synthesize(
         precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
     voxels = super_resolve(scan, grid, network, flip=flip, precision=precision)
     facts = {
+        'method': 'sr-t1',
         'scans': [scan.contrast],
         'scans_reason': 'the network takes one T1w: the reference',
         'flip_averaging': flip,

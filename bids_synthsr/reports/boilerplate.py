@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     'torch': 'torch',
 }  # of the programs that the texts name
 SUMMARIES = {
+    'auto': 'A T1w volume of {spacing:g} mm by the method that measured best for such an exam.',
     'tv': (
         'A volume of {spacing:g} mm for each contrast, from {scans}, by multi-channel total '
         'variation super-resolution.'
@@ -55,6 +56,14 @@ GRID = (
     'measured, 0 where it is interpolated [@synthsr].'
 )
 METHODS = {
+    'auto': (
+        'Exams whose reference is a T1w of slices 2 to 9 mm apart were super-resolved by a '
+        'convolutional network (weights {weights}), which adds to the interpolation by cubic '
+        'splines what it predicts that this misses between the slices, and which was trained on '
+        'T1w scans of 1 mm, of which thick slices were simulated. All other exams were '
+        'super-resolved by multi-channel total variation [@tv], one volume for each contrast. '
+        'Both were computed with PyTorch{torch} [@pytorch].'
+    ),
     'tv': (
         'Super-resolved volumes, one for each contrast, were estimated from the scans on their '
         'own grids by multi-channel total variation [@tv]. Each volume, moved by the rigid '
