@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from bids_synthsr.cli.crashes import exam_label, last_error, read_crashes
+from bids_synthsr.cli.messages import TOLD
 from bids_synthsr.cli.steps import StepLog
 
 CRASH = """Node: bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align
@@ -71,7 +72,7 @@ def test_labels_survive_the_names_of_workflows(label):
 
 
 def test_steps_are_logged_with_what_they_cost(tmp_path, node):
-    log = StepLog(tmp_path / 'logs' / 'steps.jsonl')
+    log = StepLog(tmp_path / 'logs' / 'steps.jsonl', 1)
     log(node, 'start')
     log(node, 'end')
     log(SimpleNamespace(fullname='_align0'), 'end')  # a part of a step
@@ -82,11 +83,24 @@ def test_steps_are_logged_with_what_they_cost(tmp_path, node):
 
 def test_step_without_cost_is_logged(tmp_path, node):
     node.result = None
-    log = StepLog(tmp_path / 'steps.jsonl')
+    log = StepLog(tmp_path / 'steps.jsonl', 1)
     log(node, 'end')
     assert 'seconds' not in json.loads(log.path.read_text())
 
 
-def test_failed_step_is_an_error_in_the_log(tmp_path, node, caplog):
-    StepLog(tmp_path / 'steps.jsonl')(node, 'exception')
-    assert [record.levelname for record in caplog.records] == ['ERROR']
+def event(exam, step):
+    return SimpleNamespace(fullname=f'wf.{exam}.exam_wf.{step}', result=None)
+
+
+def test_what_ended_and_what_is_left_is_told_once_per_exam(tmp_path, caplog):
+    log = StepLog(tmp_path / 'steps.jsonl', 3)
+    with caplog.at_level(TOLD):
+        log(event('sub_01', 'align'), 'end')
+        log(event('sub_01', 'record'), 'end')
+        log(event('sub_02', 'align'), 'exception')
+        log(event('sub_02', 'grid'), 'exception')
+        log(event('sub_03', 'record'), 'end')
+    first, second, third = (record.getMessage() for record in caplog.records)
+    assert first.startswith('sub-01 finished; 1 of 3 done, about 0.') and first.endswith(' s left')
+    assert second.startswith('sub-02 failed at align; 2 of 3 done')
+    assert third == 'sub-03 finished; all 3 done'

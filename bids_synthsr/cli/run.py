@@ -192,7 +192,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         settings=settings,
         num_threads=num_threads,
     )
-    steps = StepLog(derivatives.steps(settings.run_uuid))
+    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans))
     tell(
         'Processing %d exams in up to %d processes, logs in %s',
         len(plans),
