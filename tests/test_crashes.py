@@ -31,10 +31,11 @@ Traceback:
 
 @pytest.fixture
 def node():
-    runtime = [SimpleNamespace(duration=2.0, mem_peak_gb=1.5), SimpleNamespace(duration=3.0)]
+    runtime = [SimpleNamespace(duration=2.0), SimpleNamespace(duration=3.0)]
     return SimpleNamespace(
         fullname='bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align',
         result=SimpleNamespace(runtime=runtime),
+        mem_peak_gb=1.5,
     )
 
 

@@ -9,6 +9,8 @@ from nipype.pipeline import engine as pe
 
 from bids_synthsr.cli.crashes import read_crashes
 from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine
+from bids_synthsr.cli.steps import StepLog
+from bids_synthsr.dataset.records import read_steps
 
 EXAMS = ['sub_01', 'sub_02']
 
@@ -37,8 +39,18 @@ def use_threads():
     return float(torch.linspace(0, 1, 10**6).sum())
 
 
+def take_memory(gb):
+    import numpy as np
+
+    return float(np.ones(int(gb * 125e6)).sum())
+
+
 def give(value):
     return value
+
+
+def give_little(_value):
+    return 0.01
 
 
 @pytest.fixture
@@ -60,6 +72,24 @@ def run(tmp_path):
         workflow.run(plugin=plugin)
 
     return run_
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells peaks')
+def test_memory_of_every_step_is_measured_anew(tmp_path):
+    configure_engine(tmp_path / 'crash')
+    inner = pe.Workflow(name=EXAMS[0])
+    large, small = (pe.Node(niu.Function(['gb'], ['sum'], take_memory), name=name)
+                    for name in ('large', 'small'))  # fmt: skip
+    large.inputs.gb = 0.8
+    inner.connect([(large, small, [(('sum', give_little), 'gb')])])
+    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    workflow.add_nodes([inner])
+    steps = StepLog(tmp_path / 'steps.jsonl', 1)
+    arguments = {'n_procs': 1, 'memory_gb': 4, 'status_callback': steps}
+    workflow.run(plugin=ExamByExamPlugin(EXAMS, arguments, tmp_path / 'log'))
+    cost = {step.name: step.mem_peak_gb for step in read_steps(steps.path, 'sub-01')}
+    assert 0.8 < cost['large'] < 1.3
+    assert cost['small'] < 0.5
 
 
 @pytest.mark.parametrize('n_procs', [1, 2])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_all_start_methods, get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -23,6 +24,7 @@ from bids_synthsr.cli.messages import log_to_file
 # Workers are forked from a process of their own that has run nothing yet: forked from the main
 # process, they would hang in PyTorch if that has used several threads before.
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
+PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
 KILLED = (
@@ -60,10 +62,12 @@ def configure_engine(
         config.enable_resource_monitor()
 
 
-def prepare_worker(folder: str, log: Path) -> None:
+def prepare_worker(folder: str, log: Path, monitors: bool) -> None:
     """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it."""
     process_initializer(folder)
     log_to_file(log)
+    if monitors:
+        config.enable_resource_monitor()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
@@ -73,6 +77,21 @@ def _end_with(parent: Any) -> None:
     """End this process when the main process does, however that ends."""
     parent.join()
     os._exit(1)
+
+
+def run_step(node: Any, updatehash: bool, task: int) -> dict[str, Any]:
+    """Run a step in a worker, and measure the most memory that the worker took meanwhile."""
+    with suppress(OSError):  # only Linux has it
+        Path('/proc/self/clear_refs').write_text('5')  # forgets the peak
+    return {**run_node(node, updatehash, task), 'mem_peak_gb': peak_gb()}
+
+
+def peak_gb(status: Path = Path('/proc/self/status')) -> float:
+    """Most memory that this process has held, GB; 0 where the system does not tell."""
+    with suppress(OSError):
+        found = PEAK.search(status.read_text())
+        return int(found[1]) * 1024 / 1e9 if found else 0.0
+    return 0.0
 
 
 @contextmanager
@@ -122,6 +141,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         self._order = {name: number for number, name in enumerate(exams)}
         self._steps: dict[int, tuple[Any, bool]] = {}
         self._repeated: set[int] = set()
+        self._peaks: dict[str, float] = {}  # GB, by the folder of a step
 
     def run(self, *arguments: Any, **options: Any) -> None:
         """Run a workflow; a signal kills the workers and is raised as KeyboardInterrupt.
@@ -143,7 +163,10 @@ class ExamByExamPlugin(MultiProcPlugin):
         if context.get_start_method() == 'forkserver':
             context.set_forkserver_preload([__name__])
         return ProcessPoolExecutor(
-            self.processors, context, prepare_worker, (self._cwd, self._log)
+            self.processors,
+            context,
+            prepare_worker,
+            (self._cwd, self._log, bool(config.resource_monitor)),
         )
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002
@@ -166,10 +189,10 @@ class ExamByExamPlugin(MultiProcPlugin):
         """Hand a step to a worker; where workers are gone, to new ones."""
         node, updatehash = self._steps[task]
         try:
-            self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
+            self._task_obj[task] = self.pool.submit(run_step, node, updatehash, task)
         except BrokenProcessPool:
             self.pool = self._new_pool()
-            self._task_obj[task] = self.pool.submit(run_node, node, updatehash, task)
+            self._task_obj[task] = self.pool.submit(run_step, node, updatehash, task)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
         """Give what a step made or why it failed, None while it runs; called at every poll."""
@@ -178,7 +201,9 @@ class ExamByExamPlugin(MultiProcPlugin):
             return None
         error = future.exception()
         if error is None:
-            return future.result()
+            told = future.result()
+            self._peaks[self._steps[taskid][0].output_dir()] = told.pop('mem_peak_gb')
+            return told
         if isinstance(error, BrokenProcessPool):
             if taskid not in self._repeated:
                 self._repeated.add(taskid)
@@ -186,6 +211,13 @@ class ExamByExamPlugin(MultiProcPlugin):
                 return None
             error = MemoryError(KILLED)
         return {'taskid': taskid, 'result': None, 'traceback': format_exception(error)}
+
+    def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
+        """Tell the step log what memory a step took, or the largest of its parts."""
+        peak = self._peaks.pop(self.procs[jobid].output_dir(), 0.0)
+        whole = self.procs[self.mapnodesubids.get(jobid, jobid)]
+        whole.mem_peak_gb = max(getattr(whole, 'mem_peak_gb', 0.0), peak)
+        super()._task_finished_cb(jobid, cached=cached)
 
     def _clear_task(self, taskid: int) -> None:
         """Forget a step that is done; called by MultiProc."""

@@ -71,10 +71,10 @@ class StepLog:
 
     @staticmethod
     def _cost(node: Any) -> dict[str, float]:
-        """Seconds, and memory where nipype's resource monitor runs, of a finished node."""
+        """Seconds, and memory where it was measured, of a finished node."""
         runtime = getattr(node.result, 'runtime', None)
         parts: list[Any] = runtime if isinstance(runtime, list) else [runtime]
         seconds = [part.duration for part in parts if hasattr(part, 'duration')]
-        peaks = [part.mem_peak_gb for part in parts if hasattr(part, 'mem_peak_gb')]
+        peak = getattr(node, 'mem_peak_gb', 0)  # by the engine
         cost = {'seconds': sum(seconds)} if seconds else {}
-        return cost | ({'mem_peak_gb': max(peaks)} if peaks else {})
+        return cost | ({'mem_peak_gb': peak} if peak else {})
