@@ -333,8 +333,10 @@ def test_two_processes_train_one_network(data, tmp_path):
 
 
 def test_export_writes_weights_and_their_card(uninterrupted, tmp_path, capsys):
-    path = tmp_path / 'small.safetensors'
-    assert main(['export', str(uninterrupted), '--out', str(path), '--licence', 'CC0-1.0']) == 0
+    path, notes = tmp_path / 'small.safetensors', tmp_path / 'notes.md'
+    notes.write_text('## Known failures\n')
+    arguments = ['--out', str(path), '--licence', 'CC0-1.0', '--notes', str(notes)]
+    assert main(['export', str(uninterrupted), *arguments]) == 0
     exported = load_weights(path)
     source = load_weights(uninterrupted / 'checkpoint.safetensors')
     assert exported.tensors['head.weight'].dtype == torch.float16
@@ -342,7 +344,14 @@ def test_export_writes_weights_and_their_card(uninterrupted, tmp_path, capsys):
     assert torch.equal(exported.tensors['head.weight'], expected)
     assert exported.description['licence'] == 'CC0-1.0'
     card = path.with_suffix('.md').read_text()
-    for part in ('A small exam network.', 'sub-2_dseg', 'psnr_db', 'learning_rate', 'CC0-1.0'):
+    for part in (
+        'A small exam network.',
+        'sub-2_dseg',
+        'psnr_db',
+        'learning_rate',
+        'CC0-1.0',
+        'Known',
+    ):
         assert part in card
     assert main(['export', str(path), '--out', str(tmp_path / 'b.safetensors')]) == 0
     assert main(['export', str(tmp_path / 'no'), '--out', str(tmp_path / 'c')]) == 2

@@ -113,6 +113,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', type=Path, help='checkpoint, or the folder of a training')
     parser.add_argument('--out', type=Path, required=True, help='file.safetensors to write')
     parser.add_argument('--licence', default='Apache-2.0', help='SPDX identifier')
+    parser.add_argument(
+        '--notes', type=Path, metavar='FILE', help='Markdown to end the model card with'
+    )
     parser.add_argument('--full-precision', action='store_true', help='32 instead of 16 bits')
 
 
@@ -246,7 +249,10 @@ def export(options: argparse.Namespace) -> None:
     checkpoint = options.checkpoint
     if checkpoint.is_dir():
         checkpoint /= NAME
-    card = export_weights(checkpoint, options.out, options.licence, not options.full_precision)
+    notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
+    card = export_weights(
+        checkpoint, options.out, options.licence, notes, not options.full_precision
+    )
     logger.info('%s and %s', options.out, card)
 
 

@@ -14,13 +14,17 @@ from bids_synthsr.dataset.weights import load_weights, save_weights, sha256
 from bids_synthsr.training.checkpoints import best_of, flat
 
 
-def export_weights(checkpoint: Path, path: Path, licence: str, is_half: bool = True) -> Path:
+def export_weights(
+    checkpoint: Path, path: Path, licence: str, notes: str = '', is_half: bool = True
+) -> Path:
     """Write the weights of a checkpoint, and their model card beside them.
 
     Parameters
     ----------
     licence
         SPDX identifier under which the weights may be used.
+    notes
+        Markdown to end the card with: figures on people held out, known failures.
     is_half
         Whether to store them in 16 bits, which takes half the space.
 
@@ -47,7 +51,7 @@ def export_weights(checkpoint: Path, path: Path, licence: str, is_half: bool = T
     size = sum(value.numel() for value in tensors.values())
     card = path.with_suffix('.md')
     with written_atomically(card) as temporary:
-        temporary.write_text(model_card(path, description, size), encoding='utf-8')
+        temporary.write_text(model_card(path, description, size) + notes, encoding='utf-8')
     return card
 
 
