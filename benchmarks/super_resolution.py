@@ -41,6 +41,7 @@ from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
 from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.dataset.weights import load_slice_unet
 from bids_synthsr.imaging.acquisition import acquire
 from bids_synthsr.imaging.geometry import (
     apply_affine,
@@ -50,7 +51,7 @@ from bids_synthsr.imaging.geometry import (
 )
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.interfaces.evaluation import find_brain
-from bids_synthsr.methods import total_variation
+from bids_synthsr.methods import super_resolution, total_variation
 
 HEADS = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 't1w-whole-head'
 PLANS = {
@@ -86,6 +87,7 @@ class Case:
     spacing: float
     strengths: tuple[float, ...]
     pictures: Path | None
+    weights: Path | None
 
 
 def load_head(path: Path) -> Head:
@@ -141,6 +143,17 @@ def super_resolve(
     return {made.suffix: made.voxels for made in synthesis.products}, cost
 
 
+def sharpen(
+    scans: list[Observation], grid: Grid, weights: Path
+) -> tuple[dict[str, np.ndarray], str]:
+    """Run the network on the T1w: its volume, seconds and CPU-seconds."""
+    network, _ = load_slice_unet(weights)
+    wall, busy = time.perf_counter(), time.process_time()
+    synthesis = super_resolution.synthesize(scans, grid, network=network)
+    wall, busy = time.perf_counter() - wall, time.process_time() - busy
+    return {'T1w': synthesis.products[0].voxels}, f' | {wall:.0f} | {busy:.0f} | '
+
+
 def run(case: Case) -> list[str]:
     """Simulate the exam of a case, run all methods, and give its rows of the table."""
     torch.set_num_threads(2)
@@ -163,10 +176,13 @@ def run(case: Case) -> list[str]:
     for strength in case.strengths:
         method = f'tv {strength:g}'
         volumes[method], costs[method] = super_resolve(scans, grid, strength)
+    if case.weights:
+        volumes['sr-t1'], costs['sr-t1'] = sharpen(scans, grid, case.weights)
     label = f'{head.name} | {case.plan} | {case.spacing:g}'
     if case.pictures:
         for name in names:
-            figure = draw({method: each[name] for method, each in volumes.items()}, brain)
+            shown = {method: each[name] for method, each in volumes.items() if name in each}
+            figure = draw(shown, brain)
             figure.savefig(case.pictures / f'{label.replace(" | ", "_")}_{name}.png')
     truth = volumes.pop('truth')
     return [
@@ -178,7 +194,7 @@ def run(case: Case) -> list[str]:
 def scores(volumes: dict[str, np.ndarray], truth: dict[str, np.ndarray], brain: np.ndarray) -> str:
     """PSNR in the brain of every contrast, dB, as cells of the table."""
     return ' | '.join(
-        f'{psnr(volumes[name][brain], truth[name][brain]):.2f}' if name in truth else ''
+        f'{psnr(volumes[name][brain], truth[name][brain]):.2f}' if name in volumes else ''
         for name in CONTRASTS
     )
 
@@ -209,6 +225,7 @@ def main() -> None:
     parser.add_argument('--plans', nargs='+', default=list(PLANS), choices=PLANS)
     parser.add_argument('--spacings', nargs='+', type=float, default=[3, 5, 7], help='mm')
     parser.add_argument('--strengths', nargs='+', type=float, default=[total_variation.STRENGTH])
+    parser.add_argument('--weights', type=Path, metavar='FILE', help='also run sr-t1 with these')
     parser.add_argument('--pictures', type=Path, help='folder for PNG files')
     arguments = parser.parse_args()
     print('| head | exam | mm | method | T1w | T2w | FLAIR | iterations | s | CPU-s | GB |')
@@ -220,7 +237,8 @@ def main() -> None:
             for name in arguments.heads
         ]
         for head, plan, spacing in product(heads, arguments.plans, arguments.spacings):
-            case = Case(head, plan, spacing, tuple(arguments.strengths), arguments.pictures)
+            case = Case(head, plan, spacing, tuple(arguments.strengths), arguments.pictures,
+                        arguments.weights)  # fmt: skip
             print('\n'.join(pool.submit(run, case).result()), flush=True)
 
 
