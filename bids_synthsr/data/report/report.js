@@ -111,6 +111,48 @@ function startCopying(button) {
   });
 }
 
+// Rows sort by the header that is clicked, once more the other way round, and by content as people count.
+function startSorting(table) {
+  const body = table.tBodies[0];
+  const headers = [...table.tHead.rows[0].cells];
+  const valueOf = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+  headers.forEach((header, column) => {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = header.textContent;
+    header.replaceChildren(button);
+    button.addEventListener('click', () => {
+      const rises = header.getAttribute('aria-sort') !== 'ascending';
+      for (const other of headers) other.removeAttribute('aria-sort');
+      header.setAttribute('aria-sort', rises ? 'ascending' : 'descending');
+      const rows = [...body.rows].sort((one, other) =>
+        valueOf(one, column).localeCompare(valueOf(other, column), 'en', { numeric: true }));
+      body.append(...(rises ? rows : rows.reverse()));
+    });
+  });
+}
+
+function startFiltering(form) {
+  const rows = [...document.querySelector('table.sortable').tBodies[0].rows];
+  const words = form.querySelector('input');
+  const state = form.querySelector('select');
+  const shown = form.querySelector('output');
+  const filter = () => {
+    const wanted = words.value.trim().toLowerCase();
+    for (const row of rows) {
+      const fits = row.textContent.toLowerCase().includes(wanted);
+      row.hidden = !fits || (state.value !== '' && row.dataset.state !== state.value);
+    }
+    shown.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
+  };
+  form.addEventListener('input', filter);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  form.hidden = false;
+  filter();
+}
+
+document.querySelectorAll('table.sortable').forEach(startSorting);
+document.querySelectorAll('form.filters').forEach(startFiltering);
 document.querySelectorAll('.viewer').forEach(startViewer);
 document.querySelectorAll('.copy').forEach(startCopying);
 addEventListener('beforeprint', () => {
