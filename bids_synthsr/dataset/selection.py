@@ -102,7 +102,7 @@ def select_scans(
     usable = [verdict.scan for verdict in verdicts if verdict.role == 'used']
     rows = [verdict.row for verdict in verdicts]
     if not usable:
-        reasons = '; '.join(f'{row["file"]}: {row["reason"]}' for row in rows)
+        reasons = ' '.join(f'{row["file"]}: {row["reason"]}' for row in rows)
         raise SelectionError(f'No usable anatomical scan in {exam}: {reasons}', rows)
     try:
         chosen, reason = choose_reference(usable, reference)
