@@ -133,7 +133,7 @@ def test_copies_are_used_once():
 
 def test_exam_without_usable_scan_says_why_of_each():
     scans = [replace(scan(name), problems=(f'{name} is bad.',)) for name in ('T1w', 'T2w')]
-    message = 'No usable anatomical scan in sub-01_ses-2: T1w: T1w is bad.; T2w: T2w is bad.'
+    message = 'No usable anatomical scan in sub-01_ses-2: T1w: T1w is bad. T2w: T2w is bad.'
     with pytest.raises(SelectionError, match=message) as caught:
         select_scans(exam(*scans))
     assert [row['role'] for row in caught.value.rows] == ['left out', 'left out']
