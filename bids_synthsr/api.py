@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import nibabel as nb
 from nibabel.spatialimages import SpatialImage
 
 from bids_synthsr.cli.crashes import last_error
+from bids_synthsr.cli.resolve import environ, find_weights
 from bids_synthsr.data.exam import SUFFIXES, Exam
 from bids_synthsr.dataset.images import image_of, load_volume
 from bids_synthsr.dataset.scans import read_scan
@@ -63,7 +65,7 @@ def synthesize(
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
         named = list(contrasts) or [guess_contrast(file.name) for file in files]
-        settings = settings or MethodSettings()
+        settings = with_weights(settings or MethodSettings())
         exam = exam_of_files(files, named)
         select_scans(exam, settings.reference, settings.contrasts)  # tells faults of headers early
         volumes = run_exam(
@@ -74,6 +76,13 @@ def synthesize(
             device=device,
         )
         return {suffix: image_of(*load_volume(file)) for suffix, file in volumes.items()}
+
+
+def with_weights(settings: MethodSettings) -> MethodSettings:
+    """Fill in the file of weights where the method needs one and none is given."""
+    if settings.weights is not None:
+        return settings
+    return replace(settings, weights=find_weights(settings.method, None, environ()))
 
 
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:

@@ -58,7 +58,7 @@ class MethodSettings:
         Field of view of the output: of the reference, or of all scans together.
     """
 
-    method: str = 'tv'
+    method: str = 'auto'
     weights: Path | None = None
     ct: bool = False
     reference: str | None = None

@@ -64,7 +64,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that both evaluations have."""
     parser.add_argument('out', type=Path, metavar='OUT', help='folder for table and page')
     parser.add_argument(
-        '--methods', type=_methods, default=('tv', 'cubic'), metavar='A,B', help=', '.join(METHODS)
+        '--methods',
+        type=_methods,
+        default=('sr-t1', 'tv', 'cubic'),
+        metavar='A,B',
+        help=', '.join(METHODS),
     )
     parser.add_argument(
         '--weights',

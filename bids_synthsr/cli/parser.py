@@ -88,9 +88,10 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--method',
         choices=METHODS,
-        default='tv',
-        help='auto: sr-t1 where the reference is a T1w of thick slices, else tv; tv: '
-        'multi-channel total variation super-resolution of all scans, a volume for each contrast; '
+        default='auto',
+        help='auto: sr-t1 where the reference is a T1w of thick slices and all scans have slices '
+        'in one direction, else tv; tv: multi-channel total variation super-resolution of all '
+        'scans, a volume for each contrast; '
         'sr-t1: super-resolution of a T1w reference by a network; cubic: interpolation of the '
         'reference; published: the published SynthSR networks (needs their weight file)',
     )

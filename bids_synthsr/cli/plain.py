@@ -39,7 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='SUFFIX',
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
     )
-    parser.add_argument('--method', choices=METHODS, default='tv', help='see bids_synthsr --help')
+    parser.add_argument(
+        '--method', choices=METHODS, default='auto', help='see bids_synthsr --help'
+    )
     parser.add_argument(
         '--weights', type=Path, metavar='FILE', help='of the network (auto, sr-t1, published)'
     )
