@@ -113,7 +113,7 @@ def test_closeness_is_measured_in_the_mask():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['--weights', 'sr-t1=x'], 'with a method of --methods'),
+        (['--weights', 'published=x'], 'with a method of --methods'),
         (['--methods', 'sr-t1', '--weights', 'sr-t1=no.safetensors'], 'there is no such file'),
         (['--participant-label', '07'], 'holds no T1w images of 07'),
         (['--spacing', '3', '--thickness', '5'], 'give a --thickness of at most the --spacing'),
