@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import nibabel as nb
 from nibabel.spatialimages import SpatialImage
 
 from bids_synthsr.cli.crashes import last_error
+from bids_synthsr.cli.plan import forecast_scans
 from bids_synthsr.cli.resolve import environ, find_weights
 from bids_synthsr.data.exam import SUFFIXES, Exam
 from bids_synthsr.dataset.images import image_of, load_volume
@@ -67,9 +67,8 @@ def synthesize(
         named = list(contrasts) or [guess_contrast(file.name) for file in files]
         settings = with_weights(settings or MethodSettings())
         exam = exam_of_files(files, named)
-        select_scans(exam, settings.reference, settings.contrasts)  # tells faults of headers early
         volumes = run_exam(
-            describe_exam(exam, ''),
+            exam,
             settings,
             Path(folder) / 'work',
             num_threads=num_threads,
@@ -133,7 +132,7 @@ def exam_of_files(files: Sequence[Path], contrasts: Sequence[str]) -> Exam:
 
 
 def run_exam(
-    exam: dict[str, Any],
+    exam: Exam,
     settings: MethodSettings,
     work_dir: Path,
     *,
@@ -145,12 +144,18 @@ def run_exam(
     Raises
     ------
     ValueError
-        With the message of the step that failed.
+        With the fault of the headers, or the message of the step that failed.
     """
     from bids_synthsr.workflows.base import init_configured_exam_wf
 
+    selection = select_scans(exam, settings.reference, settings.contrasts)
     workflow = init_configured_exam_wf(
-        exam=exam, method=settings, num_threads=num_threads, device=device, low_mem=False
+        exam=describe_exam(exam, ''),
+        method=settings,
+        forecast=forecast_scans(selection.scans, settings, num_threads),
+        num_threads=num_threads,
+        device=device,
+        low_mem=False,
     )
     workflow.base_dir = str(work_dir)
     workflow.config['execution'] = {

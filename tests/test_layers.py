@@ -28,7 +28,7 @@ LAYERS = {
     'bids_synthsr/interfaces': FILES | {'nipype', 'picsl_greedy', 'bids_synthsr.interfaces'},
     'workflows': {
         'nipype', 'niflow', 'bids_synthsr.interfaces', 'bids_synthsr.workflows',
-        'bids_synthsr.settings', 'bids_synthsr.data.exam',
+        'bids_synthsr.settings', 'bids_synthsr.data.exam', 'bids_synthsr.data.forecast',
     },
 }  # fmt: skip
 STDLIB = __import__('sys').stdlib_module_names

@@ -75,7 +75,7 @@ def test_output_equals_the_reference_command(case):
 @CASES
 def test_raw_output_equals_the_reference_network(case):
     stored, volume = intermediate(case)
-    raw = predict(network_of(case), volume, precision='float32')[0, 0]
+    raw = predict(network_of(case), volume, precision='float32').output[0, 0]
     np.testing.assert_allclose(raw, stored['pred_plain'], atol=1e-4)  # fixtures/README.md
 
 
@@ -99,7 +99,7 @@ def test_16_bits_stay_close(case, precision):
     if fastest == 'float32' or (fastest, precision) == ('bfloat16', 'float16'):
         pytest.skip(f'this processor is not made for {precision}')
     stored, volume = intermediate(case)
-    raw = predict(network_of(case), volume, precision=precision)[0, 0].numpy()
+    raw = predict(network_of(case), volume, precision=precision).output[0, 0].numpy()
     error = np.abs(raw - stored['pred_plain']) * stored.get('spread', UNIT)
     largest, mean = HALF_LIMITS[precision]
     assert error.max() < largest

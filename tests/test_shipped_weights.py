@@ -51,7 +51,7 @@ def test_network_beats_interpolation_on_a_head_it_never_saw(slice_axis):
     own = with_slices(grid, slice_axis, 5.0)
     scan = Observation('T1w', acquire(voxels, grid, own, slices), own, slices, np.eye(4))
     network, _ = load_slice_unet(find_own('auto', None))
-    made = super_resolve(scan, grid, network, flip=False, precision='float32')
+    made, _ = super_resolve(scan, grid, network, flip=False, precision='float32')
     cubic = resample(scan.voxels, own, grid, order=3)
     inside = np.zeros(voxels.shape, bool)
     inside[8:-8, 8:-8, 8:-8] = True

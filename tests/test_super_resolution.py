@@ -50,7 +50,7 @@ TURNS = {
 def test_network_that_adds_nothing_gives_cubic_interpolation(slice_axis, turned):
     observation = scan(slice_axis, turned=turned)
     grid = output_grid(observation.grid)
-    made = super_resolve(observation, grid, network(), precision='float32')
+    made, _ = super_resolve(observation, grid, network(), precision='float32')
     expected = resample(observation.voxels, observation.grid, grid, order=3).clip(0)
     np.testing.assert_allclose(made, expected, atol=2e-3)  # of 150, in float32
 
@@ -58,7 +58,7 @@ def test_network_that_adds_nothing_gives_cubic_interpolation(slice_axis, turned)
 def test_finer_planes_are_smoothed_like_everywhere_else():
     observation = scan(in_plane=0.6)
     grid = output_grid(observation.grid)
-    made = super_resolve(observation, grid, network(), precision='float32')
+    made, _ = super_resolve(observation, grid, network(), precision='float32')
     # `resample` would smooth nothing across the slices either: they are coarser than the grid
     expected = resample(observation.voxels, observation.grid, grid, order=3).clip(0)
     np.testing.assert_allclose(made, expected, atol=2e-3)
@@ -70,7 +70,7 @@ def test_larger_field_of_view_is_empty_around_the_scan():
     vox2ras = grid.vox2ras.copy()
     vox2ras[:3, 3] -= 5
     wide = Grid(tuple(size + 10 for size in grid.shape), vox2ras)
-    made = super_resolve(observation, wide, network(is_silent=False), precision='float32')
+    made, _ = super_resolve(observation, wide, network(is_silent=False), precision='float32')
     assert (made[:5] == 0).all() and (made[..., -5:] == 0).all()
     assert (made[5:-5, 5:-5, 5:-5] > 0).mean() > 0.99
 
@@ -79,8 +79,8 @@ def test_unit_of_the_intensities_does_not_matter():
     observation = scan()
     louder = Observation('T1w', 1000 * observation.voxels, *list(vars(observation).values())[2:])
     grid, made = output_grid(observation.grid), network(is_silent=False)
-    quiet = super_resolve(observation, grid, made, precision='float32')
-    loud = super_resolve(louder, grid, made, precision='float32')
+    quiet, _ = super_resolve(observation, grid, made, precision='float32')
+    loud, _ = super_resolve(louder, grid, made, precision='float32')
     np.testing.assert_allclose(loud, 1000 * quiet, rtol=1e-3)
 
 
@@ -91,8 +91,8 @@ def test_flipped_scan_gives_the_flipped_volume():
     mirrored = Observation(
         'T1w', observation.voxels[::-1].copy(), *list(vars(observation).values())[2:]
     )
-    one = super_resolve(observation, grid, made, precision='float32')
-    other = super_resolve(mirrored, grid, made, precision='float32')
+    one, _ = super_resolve(observation, grid, made, precision='float32')
+    other, _ = super_resolve(mirrored, grid, made, precision='float32')
     np.testing.assert_allclose(other[::-1], one, atol=1e-3)
 
 

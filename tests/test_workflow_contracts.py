@@ -57,7 +57,7 @@ def build(name):
     if name == 'init_outputs_wf':
         exam = {'subject': '01', 'session': None}
         return init_outputs_wf(
-            exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}
+            exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}, mem_gb=1
         )
     if name == 'init_case_wf':
         return init_case_wf(

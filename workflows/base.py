@@ -12,6 +12,7 @@ from bids_synthsr.workflows.outputs import INPUTS, init_outputs_wf
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
+from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.interfaces.methods import (
     Automatic,
     Cubic,
@@ -21,20 +22,12 @@ from bids_synthsr.interfaces.methods import (
 )
 from bids_synthsr.settings import MethodSettings, Settings
 
-SCAN_MEM_GB = 1.0  # a 512 x 512 x 200 scan in float32, twice, and its resampling
-METHOD_MEM_GB = {
-    'auto': 5.0,
-    'tv': 5.0,
-    'sr-t1': 5.0,
-    'cubic': 1.0,
-    'published': 4.0,
-}  # fmt: skip; see benchmarks/
-
 
 def init_base_wf(
     *,
     exams: Sequence[Mapping[str, Any]],
     fingerprints: Sequence[Mapping[str, Any]],
+    forecasts: Sequence[Forecast],
     settings: Settings,
     num_threads: int,
     name: str = 'bids_synthsr_wf',
@@ -47,6 +40,8 @@ def init_base_wf(
         Exams in plain values, as `describe_exam` writes them.
     fingerprints
         Of each exam's scans, the settings and the version.
+    forecasts
+        What each exam will take.
     settings
         Of the run.
     num_threads
@@ -55,8 +50,8 @@ def init_base_wf(
         Of the workflow, and of its folder in the work folder.
     """
     workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
-    for exam, fingerprint in zip(exams, fingerprints, strict=True):
-        workflow.add_nodes([_init_single_wf(exam, fingerprint, settings, num_threads)])
+    for exam, fingerprint, forecast in zip(exams, fingerprints, forecasts, strict=True):
+        workflow.add_nodes([_init_single_wf(exam, fingerprint, forecast, settings, num_threads)])
     return workflow
 
 
@@ -66,16 +61,21 @@ def exam_name(subject: str, session: str | None) -> str:
 
 
 def _init_single_wf(
-    exam: Mapping[str, Any], fingerprint: Mapping[str, Any], settings: Settings, num_threads: int
+    exam: Mapping[str, Any],
+    fingerprint: Mapping[str, Any],
+    forecast: Forecast,
+    settings: Settings,
+    num_threads: int,
 ) -> pe.Workflow:
     """Join what is made of an exam to what is written of it."""
     workflow = pe.Workflow(name=exam_name(exam['subject'], exam['session']))
     exam_wf = init_configured_exam_wf(
         exam=exam,
         method=settings.method,
+        forecast=forecast,
         num_threads=num_threads,
         device=settings.run.device,
-        low_mem=settings.run.low_mem,
+        low_mem=settings.run.low_mem or forecast.memory_gb > settings.run.mem_gb,
     )
     outputs_wf = init_outputs_wf(
         exam=exam,
@@ -83,6 +83,7 @@ def _init_single_wf(
         output_dir=str(settings.output_dir),
         run_uuid=settings.run_uuid,
         fingerprint=fingerprint,
+        mem_gb=forecast.outputs_gb,
     )
     outputs = [(f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS]
     workflow.connect([(exam_wf, outputs_wf, outputs)])
@@ -93,6 +94,7 @@ def init_configured_exam_wf(
     *,
     exam: Mapping[str, Any],
     method: MethodSettings,
+    forecast: Forecast,
     num_threads: int,
     device: str,
     low_mem: bool,
@@ -106,6 +108,8 @@ def init_configured_exam_wf(
         The exam in plain values.
     method
         What is made of it.
+    forecast
+        What it will take.
     num_threads
         Threads of one process.
     device
@@ -116,13 +120,13 @@ def init_configured_exam_wf(
         Of the workflow.
     """
     workflow = init_exam_wf(
-        align_wf=init_align_wf(mem_gb=SCAN_MEM_GB),
+        align_wf=init_align_wf(mem_gb=forecast.align_gb),
         method_wf=init_method_wf(
             method=choose_method(method, num_threads, device, low_mem),
-            n_procs=num_threads,
-            mem_gb=METHOD_MEM_GB[method.method],
+            n_procs=num_threads if device == 'cpu' else 1,  # those on a GPU are counted apart
+            mem_gb=forecast.synthesize_gb,
         ),
-        mem_gb=SCAN_MEM_GB,
+        mem_gb=forecast.resample_gb,
         name=name,
     )
     inputs = workflow.inputs.inputnode
@@ -142,13 +146,13 @@ def choose_method(
         return Cubic(num_threads=num_threads)
     if method.method == 'tv':
         return TotalVariation(num_threads=num_threads)
-    if method.method in ('auto', 'sr-t1'):
-        interface = Automatic if method.method == 'auto' else SuperResolution
-        return interface(num_threads=num_threads, device=device, weights=str(method.weights))
-    return Published(
-        num_threads=num_threads,
-        device=device,
-        low_mem=low_mem,
-        weights=str(method.weights),
-        ct=method.ct,
-    )
+    on_device = {
+        'num_threads': num_threads,
+        'device': device,
+        'use_gpu': device != 'cpu',
+        'low_mem': low_mem,
+        'weights': str(method.weights),
+    }
+    if method.method == 'published':
+        return Published(**on_device, ct=method.ct)
+    return Automatic(**on_device) if method.method == 'auto' else SuperResolution(**on_device)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from bids_synthsr.workflows.align import init_align_wf
-from bids_synthsr.workflows.base import SCAN_MEM_GB
 from bids_synthsr.workflows.method import INPUTS, init_method_wf
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
@@ -19,6 +18,7 @@ from bids_synthsr.interfaces.left_out import CompareLeftOut
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.interfaces.selection import SelectScans
 
+SCAN_MEM_GB = 1.0  # a scan of 15 million voxels
 Methods = Mapping[str, tuple[BaseInterface, float]]
 
 

@@ -23,6 +23,7 @@ def init_outputs_wf(
     output_dir: str,
     run_uuid: str,
     fingerprint: Mapping[str, Any],
+    mem_gb: float,
     name: str = 'outputs_wf',
 ) -> pe.Workflow:
     """Write the derivatives of an exam, its report, and last the record that it is finished.
@@ -40,6 +41,8 @@ def init_outputs_wf(
         Name of the run.
     fingerprint
         Of the exam's scans, the settings and the version.
+    mem_gb
+        Memory that saving or drawing takes.
     name
         Of the workflow.
 
@@ -65,9 +68,10 @@ def init_outputs_wf(
     save = pe.Node(
         SaveOutputs(bids_dir=bids_dir, fingerprint=dict(fingerprint), **place),
         name='save',
+        mem_gb=mem_gb,
         overwrite=True,
     )
-    report = pe.Node(WriteReport(**place), name='report', overwrite=True)
+    report = pe.Node(WriteReport(**place), name='report', mem_gb=mem_gb, overwrite=True)
     record = pe.Node(RecordExam(**place), name='record', overwrite=True)
     outputnode = pe.Node(niu.IdentityInterface(['record']), name='outputnode')
     workflow.connect([

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
 LOG = 'evaluate.log'
+METHOD_MEM_GB = {'auto': 5.0, 'tv': 5.0, 'sr-t1': 5.0, 'cubic': 1.0, 'published': 4.0}  # of a head
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def choose_methods(
     options: argparse.Namespace,
 ) -> dict[str, tuple[BaseInterface, float]]:
     """Make the interface of every method, and say how much memory it takes, GB."""
-    from bids_synthsr.workflows.base import METHOD_MEM_GB, choose_method
+    from bids_synthsr.workflows.base import choose_method
 
     device, threads = choose_device(options.device), max(options.omp_nthreads, 1)
     return {

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.data.exam import Exam
+from bids_synthsr.data.exam import Exam, Scan
+from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.dataset.derivatives import Derivatives
 from bids_synthsr.dataset.records import Record, read_record, reason_to_redo, take_fingerprint
 from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
-from bids_synthsr.settings import InputSettings, MethodSettings
+from bids_synthsr.methods.forecast import forecast
+from bids_synthsr.reports.pages import duration
+from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Plan:
         Why it must be processed; empty if it is finished.
     fault
         Why it cannot be; empty if it can.
+    scans
+        Those that are to be used, the reference first; none where there is a fault.
     """
 
     exam: Exam
@@ -39,6 +44,7 @@ class Plan:
     fingerprint: Mapping[str, Any]
     to_do: str = ''
     fault: str = ''
+    scans: Sequence[Scan] = ()
 
 
 def plan_exams(
@@ -63,7 +69,24 @@ def _plan_exam(
         selection = select_scans(exam, method.reference, method.contrasts)
     except SelectionError as error:
         return Plan(exam, error.rows, fingerprint, to_do or 'not done yet', str(error))
-    return Plan(exam, selection.rows, fingerprint, to_do)
+    return Plan(exam, selection.rows, fingerprint, to_do, scans=selection.scans)
+
+
+def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:
+    """Tell what an exam will take, of which these scans are to be used, the reference first."""
+    return forecast(
+        [scan.suffix for scan in scans],
+        [scan.geometry for scan in scans],
+        method=method.method,
+        mm=method.output_resolution,
+        fov=method.fov,
+        num_threads=num_threads,
+    )
+
+
+def threads_of(run: RunSettings, exams: int) -> int:
+    """Threads of one process: what the user said, else a share of the cores."""
+    return run.omp_nthreads or max(1, run.nprocs // max(exams, 1))
 
 
 def describe_method(method: MethodSettings) -> dict[str, Any]:
@@ -75,22 +98,46 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     return facts
 
 
-def describe_plans(plans: Sequence[Plan]) -> str:
-    """Tell what would be done, a block per exam with a line per scan."""
+def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
+    """Tell what would be done, a block per exam with a line per scan, and what it would take."""
+    work = [plan for plan in plans if plan.to_do and not plan.fault]
+    threads = threads_of(settings.run, len(work))
+    needs = {
+        plan.exam.label: forecast_scans(plan.scans, settings.method, threads) for plan in work
+    }
     blocks = []
     for plan in plans:
         verdict = plan.fault and 'cannot be processed'
         lines = [f'{plan.exam}: {verdict or plan.to_do or "finished, nothing to do"}']
+        if plan.exam.label in needs:
+            need = needs[plan.exam.label]
+            lines.append(
+                f'  forecast   {need.memory_gb:.1f} GB, {duration(need.cpu_s)} of one core'
+            )
         lines += [f'  {_line(row)}' for row in plan.rows]
         blocks.append('\n'.join(lines))
-    work = sum(bool(plan.to_do) and not plan.fault for plan in plans)
     finished = sum(not plan.to_do for plan in plans)
     refused = sum(bool(plan.fault) for plan in plans)
-    blocks.append(
-        f'{len(plans)} exams: {work} to process, {finished} finished, {refused} that cannot be '
-        'processed. Voxels are judged when an exam is processed.'
+    total = (
+        f'{len(plans)} exams: {len(work)} to process, {finished} finished, {refused} that cannot '
+        'be processed. Voxels are judged when an exam is processed.'
     )
-    return '\n\n'.join(blocks)
+    if needs:
+        most = max(need.memory_gb for need in needs.values())
+        seconds = sum(need.cpu_s for need in needs.values())
+        total += f' In all about {duration(seconds)} of one core; the largest takes {most:.1f} GB.'
+    return '\n\n'.join([*blocks, total])
+
+
+def tell_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:
+    """Say which exams are forecast to take more than there is, and what helps; by exam."""
+    return [
+        f'{label}: forecast to take {need.memory_gb:.1f} GB, and there are {mem_gb:.1f}. It is '
+        'tried alone, in smaller parts where the method can; should it be killed, allow more '
+        'memory, or leave scans out (--contrasts), or choose --method cubic.'
+        for label, need in needs.items()
+        if need.memory_gb > mem_gb
+    ]
 
 
 def _line(row: Row) -> str:

@@ -26,7 +26,15 @@ from bids_synthsr.cli.engine import STOPPED, ExamByExamPlugin, configure_engine,
 from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
-from bids_synthsr.cli.plan import Plan, describe_method, describe_plans, plan_exams
+from bids_synthsr.cli.plan import (
+    Plan,
+    describe_method,
+    describe_plans,
+    forecast_scans,
+    plan_exams,
+    tell_small_memory,
+    threads_of,
+)
 from bids_synthsr.cli.resolve import environ, settings_of
 from bids_synthsr.cli.steps import StepLog
 from bids_synthsr.data.exam import Exam
@@ -50,6 +58,7 @@ from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+EXAMS_PER_GPU = 2  # at once
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
@@ -69,7 +78,7 @@ def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         tell('%s', error)
         return WRONG_USE
     if options.dry_run:
-        tell('%s', describe_plans(plans))
+        tell('%s', describe_plans(plans, settings))
         return SUCCESS
     if options.reports_only:
         return _rewrite_reports(plans, derivatives)
@@ -184,11 +193,15 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         LOGGER.info('%s: %s', plan.exam, plan.to_do)
         remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
     run = settings.run
-    num_threads = run.omp_nthreads or max(1, run.nprocs // len(plans))
+    num_threads = threads_of(run, len(plans))
     prepare_workers(num_threads)
+    needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
+    for line in tell_small_memory(needs, run.mem_gb):
+        tell('%s', line)
     workflow = init_base_wf(
         exams=[describe_exam(p.exam, fingerprint_digest(p.fingerprint)) for p in plans],
         fingerprints=[plan.fingerprint for plan in plans],
+        forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,
         num_threads=num_threads,
     )
@@ -212,7 +225,12 @@ def _choose_engine(
     """Give nipype's plugin and its arguments: ours unless the user names another one."""
     from bids_synthsr.workflows.base import exam_name
 
-    own = {'n_procs': run.nprocs, 'memory_gb': run.mem_gb, 'raise_insufficient': False}
+    own = {
+        'n_procs': run.nprocs,
+        'n_gpu_procs': EXAMS_PER_GPU,
+        'memory_gb': run.mem_gb,
+        'raise_insufficient': False,
+    }
     arguments = {**own, **run.plugin.get('plugin_args', {}), 'status_callback': steps}
     name = run.plugin.get('plugin', 'MultiProc')
     if name != 'MultiProc':

@@ -77,4 +77,4 @@ class StepLog:
         seconds = [part.duration for part in parts if hasattr(part, 'duration')]
         peak = getattr(node, 'mem_peak_gb', 0)  # by the engine
         cost = {'seconds': sum(seconds)} if seconds else {}
-        return cost | ({'mem_peak_gb': peak} if peak else {})
+        return cost | ({'mem_peak_gb': peak, 'mem_forecast_gb': node.mem_gb} if peak else {})

@@ -1,11 +1,11 @@
-"""Run a network over a whole volume: padding, tiles, flips, precision."""
+"""Run a network over a whole volume: padding, tiles, flips, precision, and too little memory."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import chain, product
 from math import ceil, prod
 from types import EllipsisType
@@ -15,6 +15,8 @@ from torch import nn
 
 LOGGER = logging.getLogger(__name__)
 PRECISIONS = ('auto', 'float32', 'float16', 'bfloat16')
+SHARES = (2, 4, 8)  # parts of a volume that are tried one after the other where memory runs out
+OUT_OF_MEMORY = "can't allocate memory"  # as PyTorch's CPU allocator says it
 Region = tuple[EllipsisType | slice, ...]
 
 
@@ -55,6 +57,32 @@ class Tile:
     target: Region
 
 
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What a network made of a volume, and how.
+
+    Parameters
+    ----------
+    output
+        ``(B, D, I, J, K)`` float32 on the CPU.
+    precision, device, tiles
+        In which, where, and in how many parts it ran in the end.
+    doubts
+        What went otherwise than was asked for, a sentence each.
+    """
+
+    output: torch.Tensor
+    precision: str
+    device: str
+    tiles: int
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What provenance should tell."""
+        return {'precision': self.precision, 'device': self.device, 'tiles': self.tiles}
+
+
 def predict(
     network: nn.Module,
     volume: torch.Tensor,
@@ -63,8 +91,11 @@ def predict(
     flip: bool = False,
     precision: str = 'auto',
     tiling: Tiling | None = None,
-) -> torch.Tensor:
+) -> Inference:
     """Apply a network in evaluation mode, without gradients, on the device where it lies.
+
+    Where memory runs out, the network runs again in smaller and smaller tiles, if ``tiling`` says
+    how, and at last on the CPU; where 16 bits overflow, in float32.
 
     Parameters
     ----------
@@ -77,26 +108,81 @@ def predict(
     flip
         Average with the prediction of the volume flipped along R/L, flipped back.
     precision
-        One of `PRECISIONS`; ``auto`` is `fastest_precision`. Where 16 bits overflow, the network
-        is run again in float32.
+        One of `PRECISIONS`; ``auto`` is `fastest_precision`.
     tiling
         None gives the network the whole volume at once.
 
-    Returns
-    -------
-    output
-        ``(B, D, I, J, K)`` float32 on the CPU.
+    Raises
+    ------
+    MemoryError
+        Where even the smallest tiles take too much.
     """
     padded, inside = pad(volume, multiple)
-    tiles = plan_tiles(padded.shape[2:], tiling, multiple)
+    own, doubts = next(network.parameters()).device, []
+    try:
+        for device, tiles in _attempts(padded.shape[2:], tiling, multiple, own):
+            try:
+                made = _attempt(network.to(device), padded, tiles, flip, precision)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                doubts.append(_told(device, tiles))
+                LOGGER.warning('%s (%s)', doubts[-1], str(error).splitlines()[0])
+            else:
+                return replace(made, output=made.output[inside], doubts=(*doubts, *made.doubts))
+    finally:
+        network.to(own)
+    raise MemoryError(
+        f'A volume of {prod(volume.shape[2:]) / 1e6:.1f} million voxels does not fit into memory, '
+        'not even in tiles: allow more memory'
+    )
+
+
+def _attempts(
+    shape: Sequence[int], tiling: Tiling | None, multiple: int, device: torch.device
+) -> Iterator[tuple[torch.device, list[Tile]]]:
+    """List devices and tiles in the order in which they are tried."""
+    devices = [device] if device.type == 'cpu' else [device, torch.device('cpu')]
+    for place in devices:
+        whole = plan_tiles(shape, tiling, multiple)
+        yield place, whole
+        if tiling is None:
+            continue
+        for share in SHARES:
+            smaller = Tiling(prod(shape) // share, tiling.margin)
+            with suppress(ValueError):  # too small for the margin
+                tiles = plan_tiles(shape, smaller, multiple)
+                if len(tiles) > len(whole):
+                    yield place, tiles
+
+
+def _told(device: torch.device, tiles: Sequence[Tile]) -> str:
+    """Tell that memory was too small."""
+    parts = 'the whole volume' if len(tiles) == 1 else f'{len(tiles)} tiles'
+    return f'Memory of the {device.type} was too small for the network on {parts}.'
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether PyTorch, or Python, ran out of memory."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or OUT_OF_MEMORY in str(error)
+
+
+def _attempt(
+    network: nn.Module, padded: torch.Tensor, tiles: Sequence[Tile], flip: bool, precision: str
+) -> Inference:
+    """Run the network where it lies; again in float32, where 16 bits overflow."""
     device = next(network.parameters()).device
+    chosen = fastest_precision(device) if precision == 'auto' else precision
+    doubts: tuple[str, ...] = ()
     with evaluation(network), torch.inference_mode():
-        with autocast(device, precision):
+        with autocast(device, chosen):
             output = _average(network, padded, tiles, flip)
-        if not output.isfinite().all():
-            LOGGER.warning('The network overflowed in 16 bits; it runs again in float32')
-            output = _average(network, padded, tiles, flip)
-    return output[inside]
+        if chosen != 'float32' and not output.isfinite().all():
+            doubts = ('The network overflowed in 16 bits and ran again in float32.',)
+            LOGGER.warning('%s', *doubts)
+            chosen, output = 'float32', _average(network, padded, tiles, flip)
+    return Inference(output, chosen, device.type, len(tiles), doubts)
 
 
 def _average(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bids_synthsr.data.observation import Observation
     from bids_synthsr.data.synthesis import Synthesis
 
-LOW_MEM_VOXELS = 224**3  # of a tile: about 2.6 GB with the published networks
+LOW_MEM_VOXELS = 160**3  # of a tile: 1 to 2 GB, by the network
 
 
 class _MethodInputSpec(BaseInterfaceInputSpec):
@@ -90,6 +90,11 @@ class _Method(SimpleInterface):
         ]
 
 
+def _tiles(low_mem: bool) -> dict[str, int]:
+    """Limit what a network gets at once, where memory is short."""
+    return {'max_voxels': LOW_MEM_VOXELS} if low_mem else {}
+
+
 class Cubic(_Method):
     """Cubic interpolation of the reference."""
 
@@ -105,6 +110,8 @@ class TotalVariation(_Method):
 class _SuperResolutionInputSpec(_MethodInputSpec):
     weights = File(exists=True, mandatory=True, desc='safetensors of a super-resolution network')
     device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='for nipype: takes its turn')
+    low_mem = traits.Bool(False, usedefault=True, nohash=True, desc='work in tiles')
 
 
 class SuperResolution(_Method):
@@ -117,7 +124,8 @@ class SuperResolution(_Method):
         from bids_synthsr.dataset.weights import load_slice_unet
 
         network, weights = load_slice_unet(Path(self.inputs.weights))
-        return {'network': network.to(self.inputs.device), 'weights': weights}
+        options = {'network': network.to(self.inputs.device), 'weights': weights}
+        return {**options, **_tiles(self.inputs.low_mem)}
 
 
 class Automatic(SuperResolution):
@@ -130,6 +138,7 @@ class _PublishedInputSpec(_MethodInputSpec):
     weights = File(exists=True, mandatory=True, desc='Keras file of a published network')
     ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')
     device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
+    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='for nipype: takes its turn')
     low_mem = traits.Bool(False, usedefault=True, nohash=True, desc='work in tiles')
 
 
@@ -144,5 +153,4 @@ class Published(_Method):
 
         network, weights = load_published(Path(self.inputs.weights))
         options = {'network': network.to(self.inputs.device), 'weights': weights}
-        tiles = {'max_voxels': LOW_MEM_VOXELS} if self.inputs.low_mem else {}
-        return {**options, **tiles, 'ct': self.inputs.ct}
+        return {**options, **_tiles(self.inputs.low_mem), 'ct': self.inputs.ct}

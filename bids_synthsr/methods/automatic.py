@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.synthesis import Synthesis
 from bids_synthsr.methods import super_resolution, total_variation
+from bids_synthsr.methods.choice import find_obstacle
 from bids_synthsr.networks.slice_unet import SliceUNet
-
-NETWORK_MM = 1.0  # voxels of the output that the network makes
-SAME_DIRECTION = 0.7  # least cosine between the normals of slices that show the same: 45 degrees
 
 
 def synthesize(
@@ -23,6 +19,7 @@ def synthesize(
     *,
     network: SliceUNet,
     weights: Mapping[str, str] | None = None,
+    max_voxels: int = super_resolution.MAX_VOXELS,
 ) -> Synthesis:
     """Sharpen a T1w of thick slices by the network, and all other exams by total variation.
 
@@ -35,42 +32,20 @@ def synthesize(
         The exam, reference first.
     grid
         In the frame of the reference.
-    network, weights
+    network, weights, max_voxels
         See `super_resolution.synthesize`.
     """
-    obstacle = find_obstacle(observations, grid)
+    obstacle = find_obstacle(
+        [scan.contrast for scan in observations],
+        [(scan.grid, scan.acquisition) for scan in observations],
+        float(grid.spacing.mean()),
+    )
     if obstacle:
         made = total_variation.synthesize(observations, grid)
         facts = {'method': 'tv', 'method_reason': obstacle}
     else:
-        made = super_resolution.synthesize(observations, grid, network=network, weights=weights)
+        made = super_resolution.synthesize(
+            observations, grid, network=network, weights=weights, max_voxels=max_voxels
+        )
         facts = {'method': 'sr-t1', 'method_reason': 'The reference is a T1w of thick slices.'}
     return replace(made, facts={**made.facts, **facts})
-
-
-def find_obstacle(observations: Sequence[Observation], grid: Grid) -> str:
-    """Tell why the network is not for an exam, a sentence; empty where it is."""
-    reference, *others = observations
-    spacing = reference.acquisition.slice_spacing
-    low, high = super_resolution.TRAINED_MM
-    if reference.contrast != super_resolution.CONTRAST:
-        return f'The network sharpens a T1w, and the reference is a {reference.contrast}.'
-    if not low <= spacing <= high:
-        return (
-            f'The slices of the reference lie {spacing:.3g} mm apart, and the network learned '
-            f'from {low:g} to {high:g} mm.'
-        )
-    if abs(float(grid.spacing.mean()) - NETWORK_MM) > 0.01:
-        return f'The network makes voxels of {NETWORK_MM:g} mm only.'
-    for scan in others:
-        if abs(normal_of(scan) @ normal_of(reference)) < SAME_DIRECTION:
-            return (
-                f'The slices of the {scan.contrast} run in another direction than those of the '
-                'reference, from which total variation takes detail.'
-            )
-    return ''
-
-
-def normal_of(scan: Observation) -> np.ndarray:
-    """Give the direction across the slices of a scan, ``(3,)``, of length 1."""
-    return scan.grid.directions[:, scan.acquisition.slice_axis]

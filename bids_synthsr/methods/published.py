@@ -19,7 +19,7 @@ from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.geometry import axis_order, in_ras_order, vox2vox
-from bids_synthsr.imaging.inference import Tiling, fastest_precision, predict
+from bids_synthsr.imaging.inference import Inference, Tiling, predict
 from bids_synthsr.imaging.intensity import intensity_range, rescale
 from bids_synthsr.networks.unet import UNet
 
@@ -30,7 +30,7 @@ BRIGHTEST = 128  # intensity at which its volumes are cut
 SWOOP_MM = np.array((1.5, 1.5, 5))  # voxels that the two-channel network was trained for
 MAX_VOXELS = 256**3  # at once: they take 4 GB in 16 bits, 6 GB in float32 (benchmarks/unet.py)
 
-Run = Callable[..., np.ndarray]
+Run = Callable[..., Inference]
 
 
 def synthesize(
@@ -71,27 +71,27 @@ def synthesize(
     run = partial(_run, network, precision=precision, max_voxels=max_voxels)
     if network.in_channels == 1:
         used, reason = [observations[0]], 'the general network takes one scan: the reference'
-        voxels, own = run_general(used[0], run, ct=ct, flip=flip)
+        voxels, own, done = run_general(used[0], run, ct=ct, flip=flip)
     else:
         used, reason = find_pair(observations, ct), 'the network takes a T1w and a T2w'
-        voxels, own = run_pair(used[0], used[1], run)
-    device = next(network.parameters()).device
+        voxels, own, done = run_pair(used[0], used[1], run)
     facts = {
         'scans': [observation.contrast for observation in used],
         'scans_reason': reason,
         'ct': ct,
         'flip_averaging': flip and len(used) == 1,
-        'precision': fastest_precision(device) if precision == 'auto' else precision,
+        **done.facts,
         **(weights or {}),
     }
-    return Synthesis((Product('T1w', 'published', voxels, own),), facts, _doubts(used, own, grid))
+    doubts = (*_doubts(used, own, grid), *done.doubts)
+    return Synthesis((Product('T1w', 'published', voxels, own),), facts, doubts)
 
 
 def _run(
     network: UNet, channels: np.ndarray, *, flip: bool, precision: str, max_voxels: int
-) -> np.ndarray:
-    """Predict ``(I, J, K)`` from channels ``(C, I, J, K)``."""
-    output = predict(
+) -> Inference:
+    """Predict ``(1, 1, I, J, K)`` from channels ``(C, I, J, K)``."""
+    return predict(
         network,
         torch.from_numpy(channels)[None],
         multiple=MULTIPLE,
@@ -99,18 +99,20 @@ def _run(
         precision=precision,
         tiling=Tiling(max_voxels, network.margin),
     )
-    return output[0, 0].numpy()
 
 
-def run_general(scan: Observation, run: Run, *, ct: bool, flip: bool) -> tuple[np.ndarray, Grid]:
+def run_general(
+    scan: Observation, run: Run, *, ct: bool, flip: bool
+) -> tuple[np.ndarray, Grid, Inference]:
     """Apply the general network: intensities from 0 to 128."""
     voxels = scan.voxels.clip(*BRAIN_HU) if ct else scan.voxels
     image, own = resample_1mm(voxels, scan.grid)
-    raw = run(rescale(image)[None], flip=flip)
-    return (UNIT * raw).clip(0, BRIGHTEST), moved(own, scan.scan2ref)
+    done = run(rescale(image)[None], flip=flip)
+    voxels = (UNIT * done.output[0, 0].numpy()).clip(0, BRIGHTEST)
+    return voxels, moved(own, scan.scan2ref), done
 
 
-def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, Grid]:
+def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, Grid, Inference]:
     """Apply the two-channel network, which adds to the T1w: intensities in units of the T1w."""
     image, own = resample_1mm(t1w.voxels, t1w.grid)
     t1w2t2w = np.linalg.inv(t2w.scan2ref) @ t1w.scan2ref
@@ -119,9 +121,9 @@ def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, 
     )
     low, high = intensity_range(image)
     first, second = rescale(image, 3), rescale(other, 2)  # the factors are those of its training
-    residual = run(np.stack([first, second]), flip=False)
-    voxels = low + (high - low) / 3 * (residual + first)
-    return voxels.clip(min=0).astype(np.float32), moved(own, t1w.scan2ref)
+    done = run(np.stack([first, second]), flip=False)
+    voxels = low + (high - low) / 3 * (done.output[0, 0].numpy() + first)
+    return voxels.clip(min=0).astype(np.float32), moved(own, t1w.scan2ref), done
 
 
 def find_pair(observations: Sequence[Observation], ct: bool) -> list[Observation]:

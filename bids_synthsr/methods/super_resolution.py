@@ -17,15 +17,16 @@ from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.geometry import vox2vox
-from bids_synthsr.imaging.inference import fastest_precision, predict
+from bids_synthsr.imaging.inference import Inference, Tiling, fastest_precision, predict
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import ALIGNED, anti_alias, spline_matrix, within
 from bids_synthsr.imaging.slices import encode_slices
+from bids_synthsr.methods.choice import CONTRAST, TRAINED_MM
 from bids_synthsr.networks.slice_unet import SliceUNet
 
-CONTRAST = 'T1w'  # that the network was trained on
-TRAINED_MM = (2.0, 9.0)  # slice spacings in training
 MARGIN = 8  # voxels of continued image around the volume: convolutions see no sudden zeros
+MAX_VOXELS = 256**3  # at once, unless memory is short: they take about 7 GB
+TILE_MARGIN = 16  # voxels; the network is normalised over its tile, so no margin is exact
 
 
 def synthesize(
@@ -36,6 +37,7 @@ def synthesize(
     flip: bool = True,
     precision: str = 'auto',
     weights: Mapping[str, str] | None = None,
+    max_voxels: int = MAX_VOXELS,
 ) -> Synthesis:
     """Make a 1 mm T1w of the reference, which must be one.
 
@@ -53,6 +55,8 @@ def synthesize(
         See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
     weights
         What provenance should tell of the weights.
+    max_voxels
+        Larger volumes go through the network in tiles, and come out nearly the same.
 
     Raises
     ------
@@ -69,16 +73,19 @@ def synthesize(
     if precision == 'auto':
         # float16, which may be faster, overflows in networks that were trained in bfloat16
         precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
-    voxels = super_resolve(scan, grid, network, flip=flip, precision=precision)
+    voxels, run = super_resolve(
+        scan, grid, network, flip=flip, precision=precision, max_voxels=max_voxels
+    )
     facts = {
         'method': 'sr-t1',
         'scans': [scan.contrast],
         'scans_reason': 'the network takes one T1w: the reference',
         'flip_averaging': flip,
-        'precision': precision,
+        **run.facts,
         **(weights or {}),
     }
-    return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, _doubts(scan))
+    doubts = (*_doubts(scan), *run.doubts)
+    return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, doubts)
 
 
 def super_resolve(
@@ -88,8 +95,15 @@ def super_resolve(
     *,
     flip: bool = True,
     precision: str,
-) -> np.ndarray:
-    """Sharpen a scan on a grid parallel to it: ``(I, J, K)`` float32, 0 outside the scan."""
+    max_voxels: int = MAX_VOXELS,
+) -> tuple[np.ndarray, Inference]:
+    """Sharpen a scan on a grid parallel to it.
+
+    Returns
+    -------
+    volume, run
+        ``(I, J, K)`` float32, 0 outside the scan, and how the network ran.
+    """
     unit = bright_intensity(scan.voxels)
     if unit <= 0:
         raise ValueError('The T1w holds no positive intensities: leave it out')
@@ -102,14 +116,19 @@ def super_resolve(
         _continued(slices / unit, whole), index, acquisition.slice_spacing,
         acquisition.slice_thickness,
     )  # fmt: skip
-    output = predict(
-        network, channels[None], multiple=network.multiple, flip=flip, precision=precision
-    )[0, 0]
+    run = predict(
+        network,
+        channels[None],
+        multiple=network.multiple,
+        flip=flip,
+        precision=precision,
+        tiling=Tiling(max_voxels, TILE_MARGIN),
+    )
     own = tuple(slice(MARGIN, MARGIN + size) for size in shape)
-    volume = np.moveaxis(output[own].numpy(), 2, across) * unit
+    volume = np.moveaxis(run.output[0, 0][own].numpy(), 2, across) * unit
     seen = within(vox2vox(grid, scan.grid), scan.grid.shape, grid.shape)
     lowest = min(float(scan.voxels.min()), 0)
-    return np.where(seen, volume.clip(lowest), 0).astype(np.float32)
+    return np.where(seen, volume.clip(lowest), 0).astype(np.float32), run
 
 
 def slices_on_grid(scan: Observation, grid: Grid) -> tuple[Tensor, tuple[float, float], int]:

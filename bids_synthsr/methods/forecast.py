@@ -1,0 +1,108 @@
+"""What an exam will take, told from the headers of its scans.
+
+Each formula is what the arrays of a step are known to take, with a constant for what the process
+holds anyway; the constants are fitted to measured runs (benchmarks/forecast.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bids_synthsr.data.forecast import Forecast
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.imaging.geometry import output_grid, union_grid
+from bids_synthsr.methods.choice import Geometry, find_obstacle
+
+IDLE_GB = 0.35  # a process with its libraries
+TORCH_GB = 0.5  # one in which PyTorch has run
+REACH_FWHM = 3.0  # how far the profile of a slice reaches, both sides together
+
+
+def forecast(
+    contrasts: Sequence[str],
+    geometries: Sequence[Geometry],
+    *,
+    method: str,
+    mm: float = 1.0,
+    fov: str = 'reference',
+    num_threads: int = 1,
+) -> Forecast:
+    """Tell what an exam will take on a CPU.
+
+    Parameters
+    ----------
+    contrasts, geometries
+        Of the scans that are to be used, the reference's first.
+    method
+        One of `bids_synthsr.settings.METHODS`.
+    mm, fov
+        Voxels and field of view of the output.
+    num_threads
+        Of the method.
+    """
+    out = millions(_grid_of(geometries, mm, fov))
+    own = [millions(grid) for grid, _ in geometries]
+    largest, others = max(own), own[1:]
+    if method == 'auto':
+        method = 'tv' if find_obstacle(contrasts, geometries, mm) else 'sr-t1'
+    memory = {
+        'tv': lambda: _variation_gb(contrasts, geometries, mm, out, num_threads),
+        'sr-t1': lambda: TORCH_GB + 0.41 * out,
+        'published': lambda: TORCH_GB + 0.26 * out,
+        'cubic': lambda: IDLE_GB + 0.05 * out + 0.012 * own[0],
+    }
+    seconds = {
+        'tv': 7.0 * out * len(set(contrasts)),
+        'sr-t1': 4.0 * out,
+        'published': 2.5 * out,
+        'cubic': 0.5 * out,
+    }
+    aligning = [7.0 + 0.6 * scan for scan in others]
+    return Forecast(
+        select_gb=IDLE_GB + 0.012 * largest,
+        align_gb=IDLE_GB + 0.027 * (own[0] + max(others, default=0.0)),
+        resample_gb=IDLE_GB + 0.045 * out + 0.012 * largest,
+        synthesize_gb=memory[method](),
+        outputs_gb=IDLE_GB + 0.2 + 0.062 * out,
+        cpu_s=seconds[method] + sum(aligning) + 8 + 0.4 * out * len(own),
+    )
+
+
+def _grid_of(geometries: Sequence[Geometry], mm: float, fov: str) -> Grid:
+    """Give the output grid, the scans lying as their headers say."""
+    grids = [grid for grid, _ in geometries]
+    grid = output_grid(grids[0], mm)
+    return union_grid(grid, [(own, np.eye(4)) for own in grids]) if fov == 'union' else grid
+
+
+def _variation_gb(
+    contrasts: Sequence[str],
+    geometries: Sequence[Geometry],
+    mm: float,
+    out: float,
+    num_threads: int,
+) -> float:
+    """Memory of total variation: arrays of the output's size, and a sampler for every scan."""
+    counts: Mapping[str, int] = {name: contrasts.count(name) for name in contrasts}
+    at_work = min(num_threads, len(counts))
+    arrays = 9 * len(counts) + 1.25 * len(contrasts) + 12 * at_work
+    points = [
+        sampling_points(geometry, mm) for geometry in geometries[1:]
+    ]  # none for the reference
+    sampler = 64e-3 * (sum(points) + (points[-1] if points else 0.0))
+    return TORCH_GB + 4e-3 * arrays * out + sampler
+
+
+def sampling_points(geometry: Geometry, mm: float) -> float:
+    """Millions of points at which the output is looked up to simulate a scan."""
+    grid, acquisition = geometry
+    extent = np.asarray(grid.shape) * grid.spacing
+    extent[acquisition.slice_axis] += REACH_FWHM * acquisition.slice_thickness
+    return float(np.prod(extent / mm) / 1e6)
+
+
+def millions(grid: Grid) -> float:
+    """Count the voxels of a grid, in millions."""
+    return float(np.prod(grid.shape, dtype=float)) / 1e6
