@@ -92,6 +92,19 @@ def test_whole_run_then_nothing_then_only_what_changed(bids_dir, out, capsys):
     }
 
 
+def test_another_method_takes_nothing_of_the_first_from_the_work_folder(bids_dir, out):
+    only = ('--participant-label', '01')
+    assert run(bids_dir, out, *only) == 0
+    assert run(bids_dir, out, *only, '--method', 'tv') == 0
+    cubic, tv = (
+        nb.load(out / f'sub-01/anat/sub-01_desc-{method}_T1w.nii.gz').get_fdata()
+        for method in ('cubic', 'tv')
+    )
+    assert np.abs(cubic - tv).max() > 1
+    report = (out / 'sub-01.html').read_text()
+    assert 'otal variation' in report
+
+
 def test_output_is_valid_bids(bids_dir, out):
     assert run(bids_dir, out, '--participant-label', '01') == 0
     done = subprocess.run(

@@ -36,6 +36,7 @@ def node():
         fullname='bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align',
         result=SimpleNamespace(runtime=runtime),
         mem_peak_gb=1.5,
+        mem_gb=2.0,
     )
 
 

@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from bids_synthsr.workflows.base import init_configured_exam_wf
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.cli.crashes import read_crashes
-from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine
+from bids_synthsr.cli.engine import ExamByExamPlugin, configure_engine, save_memory
+from bids_synthsr.cli.run import EXAMS_PER_GPU
 from bids_synthsr.cli.steps import StepLog
+from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.dataset.records import read_steps
+from bids_synthsr.settings import MethodSettings
 
 EXAMS = ['sub_01', 'sub_02']
 
@@ -143,3 +147,53 @@ def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
             plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
         )
     assert Path(tmp_path / 'crash').is_dir()
+
+
+def take_turn(path, low_mem, use_gpu):
+    """Write when this began and ended."""
+    import time
+    from pathlib import Path
+
+    begun = time.time()
+    time.sleep(0.5)
+    Path(path).write_text(f'{begun} {time.time()}')
+    return path
+
+
+def test_two_exams_share_a_gpu_and_a_third_waits(tmp_path):
+    configure_engine(tmp_path / 'crash')
+    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    exams = [f'sub_{number}' for number in range(4)]
+    for exam in exams:
+        node = pe.Node(niu.Function(['path', 'low_mem', 'use_gpu'], ['path'], take_turn), 'step')
+        node.inputs.trait_set(path=str(tmp_path / exam), low_mem=False, use_gpu=True)
+        inner = pe.Workflow(name=exam)
+        inner.add_nodes([node])
+        workflow.add_nodes([inner])
+    arguments = {'n_procs': 4, 'n_gpu_procs': EXAMS_PER_GPU, 'memory_gb': 4}
+    workflow.run(plugin=ExamByExamPlugin(exams, arguments, tmp_path / 'log'))
+    spans = [tuple(map(float, (tmp_path / exam).read_text().split())) for exam in exams]
+    at_once = [sum(begun <= time < ended for begun, ended in spans) for time, _ in spans]
+    assert max(at_once) == EXAMS_PER_GPU
+
+
+def test_networks_on_a_gpu_are_counted_as_such(tmp_path):
+    for device, use_gpu, n_procs in (('cpu', False, 4), ('cuda:0', True, 1)):
+        weights = tmp_path / 'w.safetensors'
+        weights.touch()
+        method = MethodSettings(method='sr-t1', weights=weights)
+        need = Forecast(1, 1, 1, 1, 1, 1)
+        workflow = init_configured_exam_wf(
+            exam={}, method=method, forecast=need, num_threads=4, device=device, low_mem=False
+        )
+        step = workflow.get_node('sr_t1_wf.synthesize')
+        assert (step.is_gpu_node(), step.n_procs) == (use_gpu, n_procs)
+
+
+def test_a_killed_step_is_tried_again_with_less_memory():
+    node = pe.Node(niu.Function(['path', 'low_mem'], ['path'], take_turn), 'step')
+    save_memory(node)
+    assert node.inputs.low_mem is True
+    other = pe.Node(niu.Function(['path'], ['path'], touch), 'step')
+    save_memory(other)
+    assert not hasattr(other.inputs, 'low_mem')

@@ -152,3 +152,20 @@ def test_wrong_weights_are_told(tmp_path, weights):
     with pytest.raises(FileNotFoundError, match='nowhere: there is no such file'):
         find_own('sr-t1', tmp_path / 'nowhere')
     assert find_own('sr-t1', weights) == weights
+
+
+def test_stripes_of_interleaved_slices_are_not_sharpened():
+    even = np.arange(20) % 2 == 0
+    i, j, k = np.ogrid[:40, :40, :20]
+    head = (100 + i + j + 10 * np.sin(k / 3)).astype(np.float32)
+    head += np.random.default_rng(0).standard_normal(head.shape).astype(np.float32)
+    head[:5], head[:, :5] = 0, 0  # air
+    grid = Grid(head.shape, np.diag([1.0, 1, 4, 1]))
+    volumes = []
+    for gain in (0.0, 0.05):
+        striped = head * np.where(even, 1 + gain / 2, 1 - gain / 2).astype(np.float32)
+        observation = Observation('T1w', striped, grid, Acquisition(2, 4.0, 4.0), np.eye(4))
+        made = synthesize([observation], output_grid(grid), network=network())
+        assert made.facts['interleaving'] == pytest.approx(gain, abs=5e-3)
+        volumes.append(made.products[0].voxels)
+    np.testing.assert_allclose(volumes[1], volumes[0], atol=0.02 * head.max())

@@ -125,6 +125,8 @@ def init_configured_exam_wf(
             method=choose_method(method, num_threads, device, low_mem),
             n_procs=num_threads if device == 'cpu' else 1,  # those on a GPU are counted apart
             mem_gb=forecast.synthesize_gb,
+            # nipype's cache knows a step by its folder and its inputs, not by what it does
+            name=f'{method.method.replace("-", "_")}_wf',
         ),
         mem_gb=forecast.resample_gb,
         name=name,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bids_synthsr import __version__
 from bids_synthsr.cli.environment import available_memory_gb, choose_device, prepare_workers
 from bids_synthsr.cli.resolve import check_folders, environ, find_weights
 from bids_synthsr.settings import MethodSettings
@@ -59,7 +60,8 @@ class Place:
 
 def place_of(options: argparse.Namespace, source: Path) -> Place:
     """Give the folders, none of which may lie in the input."""
-    place = Place(options.out.resolve(), (options.work_dir or options.out / 'work').resolve())
+    work = (options.work_dir or options.out / 'work') / __version__  # another one starts anew
+    place = Place(options.out.resolve(), work.resolve())
     check_folders(source.resolve(), place.out, place.work)
     return place
 

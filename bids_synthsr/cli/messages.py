@@ -21,12 +21,21 @@ LIBRARIES = (
 def configure_console(verbose: int) -> None:
     """Send messages to the terminal: the run's own always, steps with -v, everything with -vv."""
     logging.addLevelName(TOLD, 'NOTE')
-    console = logging.StreamHandler(sys.stderr)
+    console = Console()
     console.setFormatter(logging.Formatter('%(message)s'))
     console.setLevel(CONSOLE_LEVELS[min(verbose, len(CONSOLE_LEVELS) - 1)])
     LOGGER.handlers = [console]
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
+
+
+class Console(logging.StreamHandler):
+    """Messages to what is standard error at the time: above a live view, while there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a message."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 class LogFile(logging.FileHandler):

@@ -15,6 +15,7 @@ from typing import Any
 
 import tomli_w
 
+from bids_synthsr import __version__
 from bids_synthsr.cli.closing import (
     close_exam,
     describe_outcomes,
@@ -24,6 +25,7 @@ from bids_synthsr.cli.closing import (
 from bids_synthsr.cli.crashes import read_crashes
 from bids_synthsr.cli.engine import STOPPED, ExamByExamPlugin, configure_engine, exit_code_of
 from bids_synthsr.cli.environment import prepare_workers
+from bids_synthsr.cli.live import live_view
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
 from bids_synthsr.cli.parser import config_of
 from bids_synthsr.cli.plan import (
@@ -204,6 +206,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,
         num_threads=num_threads,
+        name=f'bids_synthsr_{__version__.replace(".", "_")}_wf',  # another version starts anew
     )
     steps = StepLog(derivatives.steps(settings.run_uuid), len(plans))
     tell(
@@ -214,7 +217,8 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     )
     engine, arguments = _choose_engine(plans, run, steps)
     try:
-        workflow.run(plugin=engine, plugin_args=arguments)
+        with live_view(steps.progress, run.mem_gb, run.device):
+            workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,47 @@ from bids_synthsr.reports.pages import duration
 
 LOGGER = logging.getLogger('bids_synthsr')
 LAST_STEP = 'record'  # of an exam
+
+
+@dataclass(eq=False)
+class Progress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    exams
+        How many it is to do.
+    begun
+        When it began, on the clock of `time.monotonic`.
+    done, failed
+        Exams that have ended.
+    running
+        Since when each step is at work, by exam and step.
+    """
+
+    exams: int
+    begun: float = field(default_factory=time.monotonic)
+    done: set[str] = field(default_factory=set)
+    failed: set[str] = field(default_factory=set)
+    running: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> int:
+        """How many exams have ended, well or not."""
+        return len(self.done | self.failed)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time for the other exams by what these took; None before the first has ended."""
+        if not self.ended:
+            return None
+        return (time.monotonic() - self.begun) / self.ended * (self.exams - self.ended)
+
+    def __str__(self) -> str:
+        left = self.seconds_left
+        if self.ended == self.exams or left is None:
+            return f'all {self.exams} done'
+        return f'{self.ended} of {self.exams} done, about {duration(left)} left'
 
 
 class StepLog:
@@ -32,10 +74,7 @@ class StepLog:
     """
 
     def __init__(self, path: Path, exams: int) -> None:
-        self.path, self._exams = path, exams
-        self._begun = time.monotonic()
-        self._done: set[str] = set()
-        self._failed: set[str] = set()
+        self.path, self.progress = path, Progress(exams)
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, node: Any, status: str) -> None:
@@ -53,21 +92,21 @@ class StepLog:
         except OSError as error:  # the step itself will tell, if it matters
             LOGGER.warning('%s: %s', self.path, error.strerror)
         LOGGER.info('%s: %s %s', exam, step, status)
-        if status == 'exception' and exam not in self._failed:
-            self._failed.add(exam)
-            tell('%s failed at %s; %s', exam, step, self._progress())
-        elif status == 'end' and step == LAST_STEP:
-            self._done.add(exam)
-            tell('%s finished; %s', exam, self._progress())
+        self._follow(exam, step, status)
 
-    def _progress(self) -> str:
-        """Tell how much is left, and for how long by what it took until now."""
-        ended = len(self._done) + len(self._failed)
-        left = self._exams - ended
-        if not left:
-            return f'all {self._exams} done'
-        seconds = (time.monotonic() - self._begun) / ended * left
-        return f'{ended} of {self._exams} done, about {duration(seconds)} left'
+    def _follow(self, exam: str, step: str, status: str) -> None:
+        """Keep the progress, and tell of every exam that ends."""
+        progress = self.progress
+        if status == 'start':
+            progress.running[exam, step] = time.monotonic()
+            return
+        progress.running.pop((exam, step), None)
+        if status == 'exception' and exam not in progress.failed:
+            progress.failed.add(exam)
+            tell('%s failed at %s; %s', exam, step, str(progress))
+        elif status == 'end' and step == LAST_STEP:
+            progress.done.add(exam)
+            tell('%s finished; %s', exam, str(progress))
 
     @staticmethod
     def _cost(node: Any) -> dict[str, float]:

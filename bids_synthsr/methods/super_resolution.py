@@ -1,12 +1,13 @@
 """Super-resolution of the reference across its slices, by a network that learned it on real T1w.
 
-The network predicts what cubic interpolation between the slices misses; other scans are not
-looked at.
+The network predicts what cubic interpolation between the slices misses, once even and odd slices
+are equally bright: it would sharpen their stripes. Other scans are not looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.geometry import vox2vox
 from bids_synthsr.imaging.inference import Inference, Tiling, fastest_precision, predict
 from bids_synthsr.imaging.intensity import bright_intensity
+from bids_synthsr.imaging.interleaving import balance_slices
+from bids_synthsr.imaging.noise import tissue_mask
 from bids_synthsr.imaging.resampling import ALIGNED, anti_alias, spline_matrix, within
 from bids_synthsr.imaging.slices import encode_slices
 from bids_synthsr.methods.choice import CONTRAST, TRAINED_MM
@@ -73,13 +76,21 @@ def synthesize(
     if precision == 'auto':
         # float16, which may be faster, overflows in networks that were trained in bfloat16
         precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+    axis = scan.acquisition.slice_axis
+    balanced, interleaving = balance_slices(scan.voxels, tissue_mask(scan.voxels), axis)
     voxels, run = super_resolve(
-        scan, grid, network, flip=flip, precision=precision, max_voxels=max_voxels
+        replace(scan, voxels=balanced),
+        grid,
+        network,
+        flip=flip,
+        precision=precision,
+        max_voxels=max_voxels,
     )
     facts = {
         'method': 'sr-t1',
         'scans': [scan.contrast],
         'scans_reason': 'the network takes one T1w: the reference',
+        'interleaving': interleaving,
         'flip_averaging': flip,
         **run.facts,
         **(weights or {}),
