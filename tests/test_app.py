@@ -13,6 +13,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 from phantoms import centred, head, write_scan
+from PIL import Image
 from scipy import ndimage
 
 from bids_synthsr.cli.app import main
@@ -65,7 +66,13 @@ def test_whole_run_then_nothing_then_only_what_changed(bids_dir, out, capsys):
     assert (
         sidecar['Synthetic'] and sidecar['Sources'][0] == 'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
     )
-    assert 'sub-01' in (out / 'index.html').read_text()
+    index = (out / 'index.html').read_text()
+    for exam in ('sub-01', 'sub-02'):
+        thumbnail = out / exam / f'figures/{exam}_thumbnail.jpg'
+        assert f'src="{thumbnail.relative_to(out)}"' in index
+        with Image.open(thumbnail) as picture:
+            assert picture.height == 96 and 96 < picture.width < 500
+        assert thumbnail.stat().st_size < 20_000
     assert '<html' in (out / 'sub-01.html').read_text()
     assert 'greedy' in (out / 'logs/CITATION.md').read_text()
     assert not list(out.rglob('.tmp-*'))

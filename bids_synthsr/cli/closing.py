@@ -80,18 +80,21 @@ def _record_failure(
 
 def write_data_set_index(derivatives: Derivatives) -> None:
     """Write the page of all exams that the output folder knows."""
-    write_index([_index_row(record) for record in read_records(derivatives).values()],
-                derivatives.index)  # fmt: skip
+    rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
+    write_index(rows, derivatives.index)
 
 
-def _index_row(record: Record) -> IndexRow:
+def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
     """Show a record in the index."""
     is_finished = record.state == 'finished'
+    picture = derivatives.exam_of(record.exam).thumbnail
+    shown = is_finished and picture.is_file()
+    thumbnail = picture.relative_to(derivatives.root).as_posix() if shown else ''
     state: Literal['complete', 'warned', 'failed']
     state = ('warned' if record.warnings else 'complete') if is_finished else 'failed'
     note = record.reason or (record.warnings[0] if record.warnings else '')
     seconds = sum(record.durations_s.values()) or None
-    return IndexRow(record.exam, state, note, f'{record.exam}.html', seconds)
+    return IndexRow(record.exam, state, note, f'{record.exam}.html', seconds, thumbnail)
 
 
 def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:

@@ -55,7 +55,7 @@ from bids_synthsr.dataset.selection import describe_exam
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.reports.boilerplate import citation_markdown
 from bids_synthsr.reports.collect import collect_report, method_facts
-from bids_synthsr.reports.pages import write_report
+from bids_synthsr.reports.pages import write_report, write_thumbnail
 from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
@@ -264,7 +264,9 @@ def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
         if record is None or record.state != 'finished':
             tell('%s is not finished: no report', plan.exam)
             continue
-        write_report(collect_report(place, record, plan.exam.scans), place.report)
+        report = collect_report(place, record, plan.exam.scans)
+        write_report(report, place.report)
+        write_thumbnail(report, place.thumbnail)
         tell('%s', place.report)
     write_data_set_index(derivatives)
     return SUCCESS

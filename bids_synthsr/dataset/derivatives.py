@@ -111,6 +111,11 @@ class Derivatives:
         """Where the outputs of an exam lie."""
         return ExamDerivatives(self, subject, session)
 
+    def exam_of(self, label: str) -> ExamDerivatives:
+        """Where the outputs of an exam lie, by its label, such as ``sub-01_ses-2``."""
+        entities = dict(part.split('-', 1) for part in label.split('_'))
+        return self.exam(entities['sub'], entities.get('ses'))
+
 
 @dataclass(frozen=True)
 class ExamDerivatives:
@@ -149,6 +154,11 @@ class ExamDerivatives:
     def report(self) -> Path:
         """Page of the exam."""
         return self.dataset.root / f'{self.label}.html'
+
+    @property
+    def thumbnail(self) -> Path:
+        """Small picture of the exam, for the index."""
+        return self.figures / f'{self.label}_thumbnail.jpg'
 
     @property
     def record(self) -> Path:

@@ -109,10 +109,12 @@ class WriteReport(_Placed):
         from bids_synthsr.dataset.records import load_record
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.reports.collect import collect_report
-        from bids_synthsr.reports.pages import write_report
+        from bids_synthsr.reports.pages import write_report, write_thumbnail
 
         record, place = load_record(Path(self.inputs.draft)), self._place()
-        write_report(collect_report(place, record, scans_of(self.inputs.exam)), place.report)
+        report = collect_report(place, record, scans_of(self.inputs.exam))
+        write_report(report, place.report)
+        write_thumbnail(report, place.thumbnail)
         self._results['draft'] = self.inputs.draft
         return runtime
 

@@ -210,6 +210,8 @@ class IndexRow:
         Its report, relative to the index; empty if there is none.
     seconds
         How long it took.
+    thumbnail
+        Its picture, relative to the index; empty if there is none.
     """
 
     label: str
@@ -217,3 +219,4 @@ class IndexRow:
     reason: str = ''
     href: str = ''
     seconds: float | None = None
+    thumbnail: str = ''

@@ -14,10 +14,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from bids_synthsr.reports.content import Volume
 from bids_synthsr.reports.figures import INK
-from bids_synthsr.reports.screen import Screen, to_bytes, window_of
+from bids_synthsr.reports.screen import (
+    Screen,
+    cropped,
+    head_box,
+    slice_panel,
+    slice_positions,
+    to_bytes,
+    to_screen,
+    window_of,
+)
 
 JPEG_QUALITY, SPRITE_QUALITY = 82, 75  # the volumes of the viewer are most of a page
+THUMBNAIL_PX = 96  # high; shown at half of that, sharp on dense screens
 SPRITE_PIXELS = 16e6  # browsers of phones decode no larger image at full resolution
 
 
@@ -43,6 +54,27 @@ class Sprite:
 def jpeg(figure: Figure) -> str:
     """Draw a figure as JPEG; ``data:`` address."""
     return _data_uri(_drawn(figure).convert('RGB'), 'jpeg', quality=JPEG_QUALITY, subsampling=0)
+
+
+def thumbnail(volume: Volume) -> bytes:
+    """Show a sagittal, a coronal and an axial slice side by side in a small JPEG file."""
+    screen = to_screen(volume.voxels, volume.grid)
+    screen = cropped(screen, head_box(screen))
+    window, pictures = window_of(volume.voxels), []
+    for axis in range(3):
+        (index,) = slice_positions(screen, axis, 1)
+        panel = slice_panel(screen, axis, index, window)
+        width = max(round(THUMBNAIL_PX * panel.size[1] / panel.size[0]), 1)
+        picture = Image.fromarray(panel.pixels)
+        pictures.append(picture.resize((width, THUMBNAIL_PX), Image.Resampling.LANCZOS))
+    strip = Image.new('L', (sum(picture.width for picture in pictures), THUMBNAIL_PX))
+    left = 0
+    for picture in pictures:
+        strip.paste(picture, (left, 0))
+        left += picture.width
+    buffer = io.BytesIO()
+    strip.save(buffer, 'jpeg', quality=SPRITE_QUALITY)
+    return buffer.getvalue()
 
 
 def jpeg_of_file(path: Path) -> str:

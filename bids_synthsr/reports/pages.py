@@ -247,6 +247,13 @@ def write_report(report: ExamReport, path: Path) -> Path:
     return write_page('exam.html', path, report=report, sections=shown)
 
 
+def write_thumbnail(report: ExamReport, path: Path) -> Path:
+    """Write the small picture of an exam's main output, whole or not at all."""
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(embedding.thumbnail(report.outputs[0]))
+    return path
+
+
 def write_index(rows: Sequence[IndexRow], path: Path) -> Path:
     """Write the page that lists the exams of a data set, in the order of ``rows``."""
     counts = {state: sum(row.state == state for row in rows) for state in STATES}

@@ -117,6 +117,7 @@ function startSorting(table) {
   const headers = [...table.tHead.rows[0].cells];
   const valueOf = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
   headers.forEach((header, column) => {
+    if (header.tagName !== 'TH') return; // the pictures
     const button = document.createElement('button');
     button.type = 'button';
     button.textContent = header.textContent;
