@@ -181,10 +181,10 @@ class ExamByExamPlugin(MultiProcPlugin):
         try:
             with stoppable():
                 super().run(*arguments, **options)
-        except KeyboardInterrupt:
-            for process in list(self.pool._processes.values()):
+        except BaseException:  # a signal, or such as a full disk
+            for process in list((self.pool._processes or {}).values()):
                 process.kill()
-            self.pool.shutdown(wait=False, cancel_futures=True)
+            self.pool.shutdown(cancel_futures=True)  # else its thread may fall at the very end
             raise
 
     def _new_pool(self) -> ProcessPoolExecutor:

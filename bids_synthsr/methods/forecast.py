@@ -16,7 +16,7 @@ from bids_synthsr.imaging.geometry import output_grid, union_grid
 from bids_synthsr.methods.choice import Geometry, find_obstacle
 
 IDLE_GB = 0.35  # a process with its libraries
-TORCH_GB = 0.5  # one in which PyTorch has run
+TORCH_GB = 0.45  # one in which PyTorch has run
 REACH_FWHM = 3.0  # how far the profile of a slice reaches, both sides together
 
 
@@ -65,7 +65,7 @@ def forecast(
         align_gb=IDLE_GB + 0.027 * (own[0] + max(others, default=0.0)),
         resample_gb=IDLE_GB + 0.045 * out + 0.012 * largest,
         synthesize_gb=memory[method](),
-        outputs_gb=IDLE_GB + 0.2 + 0.062 * out,
+        outputs_gb=IDLE_GB + 0.15 + 0.055 * out,
         cpu_s=seconds[method] + sum(aligning) + 8 + 0.4 * out * len(own),
     )
 
@@ -91,8 +91,9 @@ def _variation_gb(
     points = [
         sampling_points(geometry, mm) for geometry in geometries[1:]
     ]  # none for the reference
-    sampler = 64e-3 * (sum(points) + (points[-1] if points else 0.0))
-    return TORCH_GB + 4e-3 * arrays * out + sampler
+    samplers = [64e-3 * count for count in points]  # eight voxels and weights a point
+    joining = samplers[-1] if samplers else 0.0  # of the last one's slabs, before there are arrays
+    return TORCH_GB + sum(samplers) + max(4e-3 * arrays * out, joining)
 
 
 def sampling_points(geometry: Geometry, mm: float) -> float:
