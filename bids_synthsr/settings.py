@@ -27,6 +27,8 @@ class InputSettings:
         BIDS filters: per suffix in lower case, or ``anat`` for all, the entities to match.
     database_dir
         Folder of a pybids index to use or to make.
+    derivatives
+        Outputs of earlier runs, whose transforms are used.
     """
 
     bids_dir: Path
@@ -34,6 +36,7 @@ class InputSettings:
     session_labels: tuple[str, ...] = ()
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     database_dir: Path | None = None
+    derivatives: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

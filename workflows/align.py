@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.interfaces.alignment import SCAN_FIELDS, AlignScan, KeepAligned
 
 
-def init_align_wf(*, mem_gb: float, name: str = 'align_wf') -> pe.Workflow:
+def init_align_wf(
+    *,
+    mem_gb: float,
+    given: Mapping[str, Mapping[str, str]] | None = None,
+    name: str = 'align_wf',
+) -> pe.Workflow:
     """Align the scans of an exam to its reference, and leave out those that cannot be.
 
     Parameters
     ----------
     mem_gb
         Memory that one alignment takes.
+    given
+        Transforms that are known already, as `find_transforms` finds them.
     name
         Of the workflow.
 
@@ -34,8 +43,12 @@ def init_align_wf(*, mem_gb: float, name: str = 'align_wf') -> pe.Workflow:
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(SCAN_FIELDS), name='inputnode')
-    first = pe.Node(niu.Select(index=[0]), name='first', run_without_submitting=True)
+    first, first_name = (
+        pe.Node(niu.Select(index=[0]), name=name, run_without_submitting=True)
+        for name in ('first', 'first_name')
+    )
     align = pe.MapNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
+    align.inputs.given = {scan: dict(found) for scan, found in (given or {}).items()}
     keep = pe.Node(KeepAligned(), name='keep', run_without_submitting=True)
     outputnode = pe.Node(
         niu.IdentityInterface([*SCAN_FIELDS, 'scan2ref', 'fits']), name='outputnode'
@@ -44,6 +57,8 @@ def init_align_wf(*, mem_gb: float, name: str = 'align_wf') -> pe.Workflow:
         (inputnode, first, [('scans', 'inlist')]),
         (inputnode, align, [('scans', 'scan'), ('names', 'name')]),
         (first, align, [('out', 'reference')]),
+        (inputnode, first_name, [('names', 'inlist')]),
+        (first_name, align, [('out', 'reference_name')]),
         (inputnode, keep, [(field, field) for field in SCAN_FIELDS]),
         (align, keep, [('scan2ref', 'scan2ref'), ('fit', 'fits')]),
         (keep, outputnode, [(field, field) for field in (*SCAN_FIELDS, 'scan2ref')]),

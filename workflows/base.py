@@ -120,7 +120,7 @@ def init_configured_exam_wf(
         Of the workflow.
     """
     workflow = init_exam_wf(
-        align_wf=init_align_wf(mem_gb=forecast.align_gb),
+        align_wf=init_align_wf(mem_gb=forecast.align_gb, given=exam.get('transforms', {})),
         method_wf=init_method_wf(
             method=choose_method(method, num_threads, device, low_mem),
             n_procs=num_threads if device == 'cpu' else 1,  # those on a GPU are counted apart

@@ -70,6 +70,16 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         '{"t1w": {"acquisition": "sag"}}; keys are suffixes in lower case, or "anat" for all',
     )
     group.add_argument(
+        '-d',
+        '--derivatives',
+        type=Path,
+        nargs='+',
+        default=[],
+        metavar='DIR',
+        help='outputs of earlier runs: a transform that is found there is checked and used, '
+        'instead of aligning its scan anew',
+    )
+    group.add_argument(
         '--bids-database-dir',
         type=Path,
         metavar='DIR',
@@ -283,7 +293,12 @@ def config_of(options: argparse.Namespace) -> dict[str, Any]:
     """Options of a run as TOML values, so that ``--config-file`` repeats it."""
     positional = ('bids_dir', 'output_dir', 'analysis_level')
     return {
-        key: os.fspath(value) if isinstance(value, Path) else value
+        key: [*map(_plain, value)] if isinstance(value, list) else _plain(value)
         for key, value in vars(options).items()
         if value is not None and key not in (*positional, *NOT_IN_CONFIG)
     }
+
+
+def _plain(value: Any) -> Any:
+    """Write a path as text."""
+    return os.fspath(value) if isinstance(value, Path) else value

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
-from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
 from bids_synthsr.data.exam import Exam, Scan
 from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.dataset.derivatives import Derivatives
+from bids_synthsr.dataset.precomputed import find_transforms
 from bids_synthsr.dataset.records import Record, read_record, reason_to_redo, take_fingerprint
 from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
 from bids_synthsr.methods.forecast import forecast
@@ -37,6 +37,8 @@ class Plan:
         Why it cannot be; empty if it can.
     scans
         Those that are to be used, the reference first; none where there is a fault.
+    transforms
+        Of these, where earlier runs have found them: see `find_transforms`.
     """
 
     exam: Exam
@@ -45,6 +47,7 @@ class Plan:
     to_do: str = ''
     fault: str = ''
     scans: Sequence[Scan] = ()
+    transforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def plan_exams(
@@ -52,24 +55,32 @@ def plan_exams(
 ) -> list[Plan]:
     """Decide about every exam, from headers and records alone."""
     facts = describe_method(method)
-    return [_plan_exam(exam, inputs.bids_dir, facts, method, derivatives) for exam in exams]
+    return [_plan_exam(exam, inputs, facts, method, derivatives) for exam in exams]
 
 
 def _plan_exam(
     exam: Exam,
-    bids_dir: Path,
+    inputs: InputSettings,
     facts: Mapping[str, Any],
     method: MethodSettings,
     derivatives: Derivatives,
 ) -> Plan:
     record: Record | None = read_record(derivatives.exam(exam.subject, exam.session).record)
-    fingerprint = take_fingerprint(exam, bids_dir, facts, __version__, record)
-    to_do = reason_to_redo(record, fingerprint, derivatives)
+    scans: tuple[Scan, ...] = ()
+    fault, transforms = '', {}
     try:
         selection = select_scans(exam, method.reference, method.contrasts)
+        rows, scans = selection.rows, selection.scans
+        transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
     except SelectionError as error:
-        return Plan(exam, error.rows, fingerprint, to_do or 'not done yet', str(error))
-    return Plan(exam, selection.rows, fingerprint, to_do, scans=selection.scans)
+        rows, fault = error.rows, str(error)
+    known = {name: found['sha256'] for name, found in transforms.items()}
+    settings = {**facts, 'transforms': known} if known else facts
+    fingerprint = take_fingerprint(exam, inputs.bids_dir, settings, __version__, record)
+    to_do = reason_to_redo(record, fingerprint, derivatives)
+    if fault:
+        to_do = to_do or 'not done yet'
+    return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms)
 
 
 def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:

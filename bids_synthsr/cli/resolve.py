@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             session_labels=_labels(options.session_label, 'ses-'),
             filters=_read_mapping(options.bids_filter_file, '--bids-filter-file'),
             database_dir=options.bids_database_dir and options.bids_database_dir.resolve(),
+            derivatives=_folders(options.derivatives, '--derivatives'),
         ),
         method=MethodSettings(
             method=options.method,
@@ -95,6 +96,14 @@ def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
     """Drop the prefixes of labels, which users may give or not."""
     return tuple(label.removeprefix(prefix) for label in labels)
+
+
+def _folders(paths: Iterable[Path], option: str) -> tuple[Path, ...]:
+    """Resolve folders that must be there."""
+    for path in paths:
+        if not path.is_dir():
+            raise ValueError(f'{option} {path} is not a folder')
+    return tuple(path.resolve() for path in paths)
 
 
 def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:

@@ -201,7 +201,13 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     for line in tell_small_memory(needs, run.mem_gb):
         tell('%s', line)
     workflow = init_base_wf(
-        exams=[describe_exam(p.exam, fingerprint_digest(p.fingerprint)) for p in plans],
+        exams=[
+            {
+                **describe_exam(plan.exam, fingerprint_digest(plan.fingerprint)),
+                'transforms': plan.transforms,
+            }
+            for plan in plans
+        ],
         fingerprints=[plan.fingerprint for plan in plans],
         forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,

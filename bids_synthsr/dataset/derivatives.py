@@ -262,8 +262,12 @@ class Provenance:
         """Describe a transform and how well the scan fits the reference by it."""
         description = 'Rigid transform, to resample the scan in the space of the output.'
         described = self._of_scan(scan, description)
-        return {key: described[key] for key in ('Description', 'Sources', 'GeneratedBy')} | {
-            'Fit': dict(fit)
+        reference = next(iter(self.sources.values()))
+        return {
+            'Description': description,
+            'Sources': [*described['Sources'], reference],
+            'GeneratedBy': described['GeneratedBy'],
+            'Fit': dict(fit),
         }
 
     def _of_scan(self, scan: str, description: str) -> dict[str, Any]:

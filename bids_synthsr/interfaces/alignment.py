@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from bids_synthsr.data.grid import Grid
     from bids_synthsr.imaging.alignment import Comparison, Fit
 
+LOGGER = logging.getLogger('bids_synthsr')
 SCAN_FIELDS = ('scans', 'contrasts', 'acquisitions', 'names')
 # the next where a fit is poor; last the best of 300 random poses (sd 15 degrees and 30 mm)
 STARTS = ('-ia-image-centers', '-ia-identity', '-ia-image-centers -search 300 15 30')
@@ -36,12 +38,15 @@ COARSE_ITERATIONS, FINE_ITERATIONS = '100x40', '10'  # per level, coarsest first
 AFFINE_ITERATIONS = '100x100'
 SEED = 1  # greedy samples at random points; 0 would mean other points in every run
 OF_REFERENCE = 'It is the reference.'
+GIVEN = 'Its transform was given by {}. {}'
 
 
 class _AlignScanInputSpec(BaseInterfaceInputSpec):
     reference = File(exists=True, mandatory=True, desc='scan that stays')
     scan = File(exists=True, mandatory=True, desc='scan that is moved')
     name = traits.Str(mandatory=True, desc='of the scan')
+    reference_name = traits.Str(desc='of the reference')
+    given = traits.Dict(usedefault=True, desc='transforms that are known already')
 
 
 class _AlignScanOutputSpec(TraitedSpec):
@@ -52,8 +57,8 @@ class _AlignScanOutputSpec(TraitedSpec):
 class AlignScan(SimpleInterface):
     """Align a scan to the reference, from another start where the fit is poor.
 
-    The reference itself stays where it is. One thread and a fixed seed: the result depends on
-    nothing but the scans.
+    The reference itself stays where it is, and a transform that is given is used if it fits. One
+    thread and a fixed seed: the result depends on nothing but the scans.
     """
 
     input_spec = _AlignScanInputSpec
@@ -71,11 +76,25 @@ class AlignScan(SimpleInterface):
             scan2ref = np.eye(4)
             fit = replace(comparison.judge(scan2ref), status='good', reason=OF_REFERENCE)
         else:
-            scan2ref, fit = align(comparison, reference, scan)
+            scan2ref, fit = self._given(comparison) or align(comparison, reference, scan)
         path = save_rigid(Path(runtime.cwd) / 'scan2ref.txt', scan2ref)
         self._results['scan2ref'] = str(path)
         self._results['fit'] = {'name': self.inputs.name, **asdict(fit)}
         return runtime
+
+    def _given(self, comparison: Comparison) -> tuple[np.ndarray, Fit] | None:
+        """Give the transform that is known already, and its fit; None without a good one."""
+        from bids_synthsr.dataset.images import load_rigid
+
+        known = self.inputs.given.get(self.inputs.name)
+        if not known or known['reference'] != self.inputs.reference_name:
+            return None
+        scan2ref = load_rigid(Path(known['file']))
+        fit = comparison.judge(scan2ref)
+        if fit.status != 'good':
+            LOGGER.warning('%s does not fit; %s is aligned anew', known['file'], self.inputs.name)
+            return None
+        return scan2ref, replace(fit, reason=GIVEN.format(known['file'], fit.reason))
 
 
 def align(comparison: Comparison, reference: Path, scan: Path) -> tuple[np.ndarray, Fit]:
