@@ -178,6 +178,8 @@ class ExamByExamPlugin(MultiProcPlugin):
 
         Steps that are cut off leave nothing that counts as done.
         """
+        gc.collect()
+        gc.freeze()  # nipype collects garbage at every look, and need not visit all exams for it
         try:
             with stoppable():
                 super().run(*arguments, **options)
@@ -186,6 +188,8 @@ class ExamByExamPlugin(MultiProcPlugin):
                 process.kill()
             self.pool.shutdown(cancel_futures=True)  # else its thread may fall at the very end
             raise
+        finally:
+            gc.unfreeze()
 
     def _new_pool(self) -> ProcessPoolExecutor:
         """Make a pool; its processes start when there is something to do."""

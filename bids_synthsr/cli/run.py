@@ -7,7 +7,7 @@ import logging
 import platform
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -40,6 +40,7 @@ from bids_synthsr.cli.plan import (
 from bids_synthsr.cli.resolve import environ, settings_of
 from bids_synthsr.cli.steps import StepLog
 from bids_synthsr.data.exam import Exam
+from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.dataset.derivatives import (
     Derivatives,
     remove_leftovers,
@@ -60,7 +61,9 @@ from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+OWN_PLUGIN = 'MultiProc'
 EXAMS_PER_GPU = 2  # at once
+EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
@@ -188,18 +191,43 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     """Run the workflows of all exams that are to be processed; failures are in crash files."""
     if not plans:
         return
-    from bids_synthsr.workflows.base import init_base_wf
-
-    derivatives = Derivatives(settings.output_dir)
+    derivatives, run = Derivatives(settings.output_dir), settings.run
     for plan in plans:
         LOGGER.info('%s: %s', plan.exam, plan.to_do)
         remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
-    run = settings.run
     num_threads = threads_of(run, len(plans))
     prepare_workers(num_threads)
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
     for line in tell_small_memory(needs, run.mem_gb):
         tell('%s', line)
+    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans))
+    tell(
+        'Processing %d exams in up to %d processes, logs in %s',
+        len(plans),
+        run.nprocs,
+        steps.path.parent,
+    )
+    with live_view(steps.progress, run.mem_gb, run.device):
+        for part in _parts(plans, run):
+            if not _process_part(part, needs, settings, steps) and run.stop_on_first_crash:
+                break
+
+
+def _parts(plans: Sequence[Plan], run: RunSettings) -> Iterator[Sequence[Plan]]:
+    """Part the exams of one machine: what nipype does at every look grows with their number."""
+    size = max(EXAMS_AT_ONCE, EXAMS_PER_PROCESS * run.nprocs)
+    if run.plugin.get('plugin', OWN_PLUGIN) != OWN_PLUGIN:
+        size = len(plans)
+    for first in range(0, len(plans), size):
+        yield plans[first : first + size]
+
+
+def _process_part(
+    plans: Sequence[Plan], needs: Mapping[str, Forecast], settings: Settings, steps: StepLog
+) -> bool:
+    """Run the workflows of some exams; tell whether all went well."""
+    from bids_synthsr.workflows.base import init_base_wf
+
     workflow = init_base_wf(
         exams=[
             {
@@ -211,22 +239,16 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
         fingerprints=[plan.fingerprint for plan in plans],
         forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,
-        num_threads=num_threads,
+        num_threads=threads_of(settings.run, steps.progress.exams),
         name=f'bids_synthsr_{__version__.replace(".", "_")}_wf',  # another version starts anew
     )
-    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans))
-    tell(
-        'Processing %d exams in up to %d processes, logs in %s',
-        len(plans),
-        run.nprocs,
-        steps.path.parent,
-    )
-    engine, arguments = _choose_engine(plans, run, steps)
+    engine, arguments = _choose_engine(plans, settings.run, steps)
     try:
-        with live_view(steps.progress, run.mem_gb, run.device):
-            workflow.run(plugin=engine, plugin_args=arguments)
+        workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
+        return False
+    return True
 
 
 def _choose_engine(
@@ -242,8 +264,8 @@ def _choose_engine(
         'raise_insufficient': False,
     }
     arguments = {**own, **run.plugin.get('plugin_args', {}), 'status_callback': steps}
-    name = run.plugin.get('plugin', 'MultiProc')
-    if name != 'MultiProc':
+    name = run.plugin.get('plugin', OWN_PLUGIN)
+    if name != OWN_PLUGIN:
         return name, arguments
     exams = [exam_name(plan.exam.subject, plan.exam.session) for plan in plans]
     return ExamByExamPlugin(exams, arguments, steps.path.parent / LOG), arguments
