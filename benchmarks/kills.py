@@ -87,15 +87,19 @@ def kill_often(options: argparse.Namespace, place: Path) -> list[str]:
             time.sleep(1)
             process.kill()
         process.wait()
-        killed.append(last_step(place / 'out'))
+        killed.append(steps_at_work(place / 'out'))
     return killed
 
 
-def last_step(out: Path) -> str:
-    """The step that was begun last."""
+def steps_at_work(out: Path) -> str:
+    """Name the steps that had begun and not ended in the last run."""
     logs = sorted(out.glob('logs/*/steps.jsonl'), key=lambda path: path.stat().st_mtime)
-    lines = logs[-1].read_text().splitlines() if logs else []
-    return json.loads(lines[-1])['step'] if lines else 'planning'
+    at_work = set()
+    for line in logs[-1].read_text().splitlines() if logs else []:
+        event = json.loads(line)
+        step = (event['exam'], event['step'])
+        at_work = at_work | {step} if event['status'] == 'start' else at_work - {step}
+    return ' and '.join(sorted(step for _, step in at_work)) or 'between steps'
 
 
 def contents(out: Path) -> dict[str, str]:
