@@ -140,7 +140,9 @@ def test_one_failing_exam_does_not_stop_the_others(bids_dir, out, capsys):
     assert '1 of 2 exams finished, 1 failed' in told
     record = json.loads((out / 'logs/exams/sub-02.json').read_text())
     assert record['state'] == 'failed'
-    assert 'NaN' in (out / 'sub-02.html').read_text()
+    page = (out / 'sub-02.html').read_text()
+    assert 'NaN' in page and 'Its voxels cannot be used' in page and 'Mend the scan' in page
+    assert 'It is the scan that has the smallest voxels' not in page
     # mended and started again, only the broken exam is done
     save_volume(broken, head(grid, 'FLAIR'), grid)
     assert run(bids_dir, out) == 0

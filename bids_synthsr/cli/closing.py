@@ -11,14 +11,21 @@ from bids_synthsr.cli.crashes import Crash
 from bids_synthsr.cli.plan import Plan
 from bids_synthsr.dataset.derivatives import Derivatives, ExamDerivatives, write_text
 from bids_synthsr.dataset.records import Record, read_record, read_records, write_record
+from bids_synthsr.dataset.selection import LEFT_OUT, Row
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
 from bids_synthsr.reports.pages import write_index, write_report
 
-ADVICE = (
+MEND_SCAN = (
     'Mend the scan, or leave it out with --bids-filter-file, and start the same command again: '
     'finished exams are not done twice.'
 )
+TRY_AGAIN = (
+    'Once that is mended, start the same command again: what is finished is not done twice. If '
+    'you cannot tell what it means, report it with the crash file below.'
+)
+JUDGING = 'select'  # the step that reads the voxels
+UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -72,10 +79,21 @@ def _record_failure(
         run_uuid=run_uuid,
     )
     write_record(place.record, record)
-    failure = Failure(step='', message=reason, advice=ADVICE)
+    advice, rows = MEND_SCAN if plan.fault else TRY_AGAIN, plan.rows
+    failure = Failure(step='', message=reason, advice=advice)
     for crash in crashes:
-        failure = Failure(crash.step, reason, ADVICE, str(crash.path), crash.traceback)
-    write_report(collect_failure(place, record, plan.rows, failure), place.report)
+        advice = MEND_SCAN if crash.step == JUDGING else TRY_AGAIN
+        failure = Failure(crash.step, reason, advice, str(crash.path), crash.traceback)
+        if crash.step == JUDGING:  # the rows of the plan knew the headers alone
+            rows = [unusable(row) for row in rows]
+    write_report(collect_failure(place, record, rows, failure), place.report)
+
+
+def unusable(row: Row) -> Row:
+    """Leave a scan out of the selection table, if that has not been done for its header."""
+    if row['role'] == LEFT_OUT:
+        return row
+    return {**row, 'role': LEFT_OUT, 'reason': UNUSABLE}
 
 
 def write_data_set_index(derivatives: Derivatives) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ REFERENCE_REASONS = (
 )
 
 Role = Literal['reference', 'used', 'left out']
+LEFT_OUT: Final = 'left out'
 Row = dict[str, str]
 
 
@@ -71,7 +72,7 @@ class Selection:
     def scans(self) -> tuple[Scan, ...]:
         """The scans that are used, the reference first."""
         reference_first = sorted(self.verdicts, key=lambda verdict: verdict.role != 'reference')
-        return tuple(verdict.scan for verdict in reference_first if verdict.role != 'left out')
+        return tuple(verdict.scan for verdict in reference_first if verdict.role != LEFT_OUT)
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -132,7 +133,7 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
         if not reason:
             names.add(scan.name)
             files |= {scan.digest: scan.path.name} if scan.digest else {}
-        verdicts.append(Verdict(scan, 'left out' if reason else 'used', reason or 'It is usable.'))
+        verdicts.append(Verdict(scan, LEFT_OUT if reason else 'used', reason or 'It is usable.'))
     return verdicts
 
 
@@ -226,7 +227,7 @@ def describe_orientation(grid: Grid, slice_axis: int) -> str:
 
 def leave_out(rows: Iterable[Row], scan: str, reason: str) -> tuple[Row, ...]:
     """Mark the scan of a name as left out after all, such as one that cannot be aligned."""
-    changed = {'role': 'left out', 'reason': reason}
+    changed = {'role': LEFT_OUT, 'reason': reason}
     return tuple(row | changed if row['scan'] == scan else row for row in rows)
 
 
