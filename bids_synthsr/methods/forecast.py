@@ -61,11 +61,11 @@ def forecast(
     }
     aligning = [7.0 + 0.6 * scan for scan in others]
     return Forecast(
-        select_gb=IDLE_GB + 0.012 * largest,
-        align_gb=IDLE_GB + 0.027 * (own[0] + max(others, default=0.0)),
+        select_gb=IDLE_GB + 0.006 * largest,
+        align_gb=IDLE_GB + 0.02 * (own[0] + max(others, default=0.0)),
         resample_gb=IDLE_GB + 0.045 * out + 0.012 * largest,
         synthesize_gb=memory[method](),
-        outputs_gb=IDLE_GB + 0.15 + 0.055 * out,
+        outputs_gb=IDLE_GB + 0.1 + 0.055 * out + 0.011 * largest,
         cpu_s=seconds[method] + sum(aligning) + 8 + 0.4 * out * len(own),
     )
 
