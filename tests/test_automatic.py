@@ -15,10 +15,8 @@ from bids_synthsr.methods.automatic import synthesize
 from bids_synthsr.methods.choice import find_obstacle
 
 
-def obstacle(scans, grid):
-    contrasts = [scan.contrast for scan in scans]
-    geometries = [(scan.grid, scan.acquisition) for scan in scans]
-    return find_obstacle(contrasts, geometries, float(grid.spacing[0]))
+def obstacle(scan, grid):
+    return find_obstacle(scan.contrast, scan.acquisition, float(grid.spacing[0]))
 
 
 def test_t1w_of_thick_slices_goes_to_the_network():
@@ -42,17 +40,8 @@ def test_other_exams_go_to_total_variation():
 def test_what_the_network_did_not_learn_is_told(spacing, output_mm, words):
     observation = scan(spacing=spacing)
     grid = with_spacing(observation.grid, output_mm)
-    assert words in obstacle([observation], grid)
-    assert not obstacle([scan(spacing=4.0)], with_spacing(observation.grid, 1))
-
-
-def test_slices_in_another_direction_are_for_total_variation():
-    axial, grid = scan(spacing=4.0), output_grid(scan(spacing=4.0).grid)
-    assert not obstacle([axial, scan(contrast='FLAIR')], grid)
-    turned = scan(contrast='FLAIR', turned=np.diag([-1.0, 1, -1, 1]))
-    assert not obstacle([axial, turned], grid)
-    sagittal = scan(slice_axis=0, contrast='FLAIR')
-    assert 'slices of the FLAIR run in another direction' in obstacle([axial, sagittal], grid)
+    assert words in obstacle(observation, grid)
+    assert not obstacle(scan(spacing=4.0), with_spacing(observation.grid, 1))
 
 
 def test_whole_app_tells_which_method_it_chose(bids_dir, tmp_path):

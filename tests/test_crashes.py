@@ -83,6 +83,14 @@ def test_steps_are_logged_with_what_they_cost(tmp_path, node):
     assert (end['seconds'], end['mem_peak_gb']) == (5.0, 1.5)
 
 
+def test_step_of_several_parts_starts_once(tmp_path, node):
+    log = StepLog(tmp_path / 'steps.jsonl', 1)
+    for status in ('start', 'start', 'end'):
+        log(node, status)
+    events = [json.loads(line)['status'] for line in log.path.read_text().splitlines()]
+    assert events == ['start', 'end'] and not log.progress.running
+
+
 def test_step_without_cost_is_logged(tmp_path, node):
     node.result = None
     log = StepLog(tmp_path / 'steps.jsonl', 1)

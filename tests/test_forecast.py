@@ -36,11 +36,8 @@ def test_larger_heads_take_more(method):
 
 
 def test_auto_takes_what_the_method_that_it_chooses_takes():
-    contrasts = ['T1w', 'T2w']
-    for scans, method in (([AXIAL, AXIAL], 'sr-t1'), ([AXIAL, SAGITTAL], 'tv')):
-        assert forecast(contrasts, scans, method='auto') == forecast(
-            contrasts, scans, method=method
-        )
+    contrasts, scans = ['T1w', 'T2w'], [AXIAL, SAGITTAL]
+    assert forecast(contrasts, scans, method='auto') == forecast(contrasts, scans, method='sr-t1')
     assert forecast(['FLAIR'], [AXIAL], method='auto') == forecast(['FLAIR'], [AXIAL], method='tv')
 
 

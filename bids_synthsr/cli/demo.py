@@ -17,7 +17,7 @@ from bids_synthsr.imaging.geometry import apply_affine, displacement
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to, ssim
 
-METHOD = 'tv'
+PRODUCTS = ('sr', 'tv')  # that the default method may have made
 
 
 def compare(folder: Path, out: Path) -> Iterator[str]:
@@ -45,12 +45,14 @@ def _compare_transforms(place: ExamDerivatives, truth: Path, points: np.ndarray)
 
 
 def _compare_volumes(place: ExamDerivatives, truth: Path, scan: Path) -> Iterator[str]:
-    made, grid = load_volume(place.product('T1w', METHOD))
+    files = {name: place.product('T1w', name) for name in PRODUCTS}
+    made = {name: load_volume(file) for name, file in files.items() if file.is_file()}
+    _, grid = next(iter(made.values()))
     voxels, source = load_volume(scan)
     volumes = {
         'trilinear': resample(voxels, source, grid),
         'cubic': resample(voxels, source, grid, order=3),
-        METHOD: made,
+        **{name: volume for name, (volume, _) in made.items()},
     }
     expected, mask = _on(grid, truth / scan.name), _on(grid, truth / 'brain_mask.nii.gz') > 0.5
     for name, volume in volumes.items():

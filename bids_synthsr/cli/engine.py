@@ -212,6 +212,13 @@ class ExamByExamPlugin(MultiProcPlugin):
         step = self.procs[self.mapnodesubids.get(job, job)]
         return self._order[step.fullname.split('.')[1]]
 
+    def _submit_mapnode(self, jobid: int) -> bool:
+        """Tell that a step of several parts starts; called by MultiProc before it starts them."""
+        callback = self.plugin_args.get('status_callback')
+        if callback and jobid not in self.mapnodes:
+            callback(self.procs[jobid], 'start')
+        return bool(super()._submit_mapnode(jobid))
+
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
         """Start a step; called by MultiProc."""
         self._taskid += 1

@@ -83,6 +83,8 @@ class StepLog:
         if len(parts) == 1:  # a part of a MapNode, which has its own events
             return
         exam, step = exam_label(parts[1]), parts[-1]
+        if status == 'start' and (exam, step) in self.progress.running:
+            return  # its parts have run, and it collects what they made
         event = {'time': time.time(), 'exam': exam, 'step': step, 'status': status}
         if status == 'end':
             event |= self._cost(node)

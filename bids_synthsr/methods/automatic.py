@@ -23,8 +23,8 @@ def synthesize(
 ) -> Synthesis:
     """Sharpen a T1w of thick slices by the network, and all other exams by total variation.
 
-    Also where scans have slices in several directions: there total variation came closer to the
-    truth (docs/benchmarks.md).
+    Also where the other scans have slices in other directions, from which total variation takes
+    detail: the network came as close to the truth or closer (docs/benchmarks.md).
 
     Parameters
     ----------
@@ -35,11 +35,8 @@ def synthesize(
     network, weights, max_voxels
         See `super_resolution.synthesize`.
     """
-    obstacle = find_obstacle(
-        [scan.contrast for scan in observations],
-        [(scan.grid, scan.acquisition) for scan in observations],
-        float(grid.spacing.mean()),
-    )
+    reference = observations[0]
+    obstacle = find_obstacle(reference.contrast, reference.acquisition, float(grid.spacing.mean()))
     if obstacle:
         made = total_variation.synthesize(observations, grid)
         facts = {'method': 'tv', 'method_reason': obstacle}

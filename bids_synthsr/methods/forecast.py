@@ -46,7 +46,7 @@ def forecast(
     own = [millions(grid) for grid, _ in geometries]
     largest, others = max(own), own[1:]
     if method == 'auto':
-        method = 'tv' if find_obstacle(contrasts, geometries, mm) else 'sr-t1'
+        method = 'tv' if find_obstacle(contrasts[0], geometries[0][1], mm) else 'sr-t1'
     memory = {
         'tv': lambda: _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': lambda: TORCH_GB + 0.41 * out,

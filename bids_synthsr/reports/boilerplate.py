@@ -57,8 +57,7 @@ GRID = (
 )
 METHODS = {
     'auto': (
-        'Exams whose reference is a T1w of slices 2 to 9 mm apart, and whose other scans have '
-        'slices in the same direction, were super-resolved by a '
+        'Exams whose reference is a T1w of slices 2 to 9 mm apart were super-resolved by a '
         'convolutional network (weights {weights}), which adds to the interpolation by cubic '
         'splines what it predicts that this misses between the slices, and which was trained on '
         'T1w scans of 1 mm, of which thick slices were simulated. All other exams were '
