@@ -94,7 +94,7 @@ def kill_often(options: argparse.Namespace, place: Path) -> list[str]:
 def steps_at_work(out: Path) -> str:
     """Name the steps that had begun and not ended in the last run."""
     logs = sorted(out.glob('logs/*/steps.jsonl'), key=lambda path: path.stat().st_mtime)
-    at_work = set()
+    at_work: set[tuple[str, str]] = set()
     for line in logs[-1].read_text().splitlines() if logs else []:
         event = json.loads(line)
         step = (event['exam'], event['step'])
