@@ -22,6 +22,18 @@ def scans(tmp_path):
     return [write_scan(tmp_path / 'scans', 'my head', contrast) for contrast in ('T1w', 'FLAIR')]
 
 
+QUIET = """
+import numpy as np
+from phantoms import centred, head
+from bids_synthsr.api import synthesize
+from bids_synthsr.dataset.images import image_of
+from bids_synthsr.settings import MethodSettings
+grid = centred((28, 30, 16), np.diag([8.0, 8, 12, 1]))
+settings = MethodSettings(method='cubic', output_resolution=4.0)
+print(list(synthesize([image_of(head(grid, 'T2w'), grid)], ['T2w'], settings=settings)))
+"""
+
+
 def test_files_in_one_volume_out(scans, tmp_path, capsys):
     out = tmp_path / 'made' / 'out.nii.gz'
     before = sorted((tmp_path / 'scans').iterdir())
@@ -32,6 +44,14 @@ def test_files_in_one_volume_out(scans, tmp_path, capsys):
 
 
 def test_images_in_images_out():
+    command = [sys.executable, '-c', QUIET]  # where nothing has configured logging
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['T2w']\n", '')
+
+
+def test_volume_is_that_of_the_scan():
     grid = centred((28, 30, 16), AXIAL)
     image = image_of(head(grid, 'T2w'), grid)
     settings = MethodSettings(method='cubic', output_resolution=4.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -85,8 +84,6 @@ def _make(options: argparse.Namespace) -> list[Path]:
     from bids_synthsr.dataset.images import written_atomically
     from bids_synthsr.settings import MethodSettings
 
-    # errors are told here; a level would be set back when nipype is imported
-    logging.getLogger('nipype.workflow').disabled = True
     settings = MethodSettings(
         method=options.method,
         weights=find_weights(options.method, options.weights, environ()),
