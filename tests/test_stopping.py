@@ -19,6 +19,11 @@ def wait_for(condition, seconds, what):
         time.sleep(0.1)
 
 
+def heed_ctrl_c():
+    """Undo what a shell does to jobs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def workers_of(run):
     """Processes below a run: the server that makes its workers, and these."""
     return psutil.Process(run.pid).children(recursive=True)
@@ -33,7 +38,7 @@ def test_stopped_run_leaves_no_process_and_goes_on(bids_dir, tmp_path, number, c
     command = [COMMAND, bids_dir, out, 'participant', '--method', 'cubic', '--nprocs', '2',
                '--output-resolution', '2', '--work-dir', tmp_path / 'work',
                '--skip-bids-validation']  # fmt: skip
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
 
     def is_aligning():
         return any('"align"' in log.read_text() for log in out.glob('logs/*/steps.jsonl'))

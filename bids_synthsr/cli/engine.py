@@ -28,6 +28,7 @@ from bids_synthsr.cli.messages import log_to_file
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 M_MMAP_THRESHOLD, VOLUME_BYTES = -3, 4 << 20  # of malloc.h; smaller arrays stay on the heap
+LAST_WAIT_S = 2.0
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
 KILLED = (
@@ -184,12 +185,20 @@ class ExamByExamPlugin(MultiProcPlugin):
             with stoppable():
                 super().run(*arguments, **options)
         except BaseException:  # a signal, or such as a full disk
-            for process in list((self.pool._processes or {}).values()):
-                process.kill()
-            self.pool.shutdown(cancel_futures=True)  # else its thread may fall at the very end
+            self._kill_workers()
             raise
         finally:
             gc.unfreeze()
+
+    def _kill_workers(self) -> None:
+        """Kill all workers, and let the thread that watches them end: later it may fall."""
+        pool: Any = self.pool  # of whose thread typeshed does not know
+        processes, thread = pool._processes or {}, pool._executor_manager_thread
+        for process in list(processes.values()):
+            process.kill()
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        if thread is not None:
+            thread.join(LAST_WAIT_S)
 
     def _new_pool(self) -> ProcessPoolExecutor:
         """Make a pool; its processes start when there is something to do."""
