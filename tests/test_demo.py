@@ -97,6 +97,16 @@ def test_comparison_knows_the_truth_when_it_sees_it(demo, tmp_path, capsys):
     assert (made > 60).all() and (cubic > trilinear).all() and (cubic < 30).all()
 
 
+@pytest.mark.parametrize(
+    ('folder', 'fault'),
+    [('', 'holds no result of sub-01_ses-1'), ('nowhere', 'is no demo data set')],
+)
+def test_folders_that_cannot_be_compared_are_told(demo, tmp_path, capsys, folder, fault):
+    with pytest.raises(SystemExit) as stop:
+        main(['compare', str(demo / folder), str(tmp_path / 'out')])
+    assert stop.value.code == 2 and fault in capsys.readouterr().err
+
+
 def test_descriptions_are_json(demo):
     for path in demo.rglob('*.json'):
         assert json.loads(path.read_text())

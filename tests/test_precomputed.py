@@ -11,6 +11,10 @@ from bids_synthsr.cli.app import main
 from bids_synthsr.dataset.images import load_rigid, save_rigid
 from bids_synthsr.imaging.geometry import rigid
 
+ITK = (
+    '#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n'
+    'Parameters: {} 0 0 0\nFixedParameters: 0 0 0\n'
+)
 NAME = 'sub-01_from-T2w_to-T1w_mode-image_xfm'
 
 
@@ -106,3 +110,24 @@ def test_another_reference_takes_no_transform(first, earlier, tmp_path):
 def test_a_folder_that_is_not_there_is_wrong_use(first, tmp_path, capsys):
     assert run(first / 'bids', tmp_path / 'out', '-d', tmp_path / 'nowhere') == 2
     assert 'nowhere is not a folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('text', 'fault'),
+    [
+        ('hello', 'is no affine transform'),
+        ('#Insight Transform File V1.0', 'is no affine transform'),
+        (ITK.format('2 0 0 0 2 0 0 0 2'), 'scales, shears or mirrors'),
+        (ITK.format('-1 0 0 0 1 0 0 0 1'), 'scales, shears or mirrors'),
+        (ITK.format('0 0 0 0 0 0 0 0 0'), 'is no affine transform'),
+    ],
+)
+def test_file_that_is_no_rigid_transform_is_told_and_not_used(
+    first, earlier, tmp_path, text, fault
+):
+    (earlier / f'sub-01/anat/{NAME}.txt').write_text(text)
+    out = tmp_path / 'out'
+    assert run(first / 'bids', out, '-d', earlier) == 0
+    np.testing.assert_allclose(transform(out), transform(first / 'out'), atol=1e-6)
+    (log,) = out.glob('logs/*/bids_synthsr.log')
+    assert fault in log.read_text() and 'is aligned anew' in log.read_text()

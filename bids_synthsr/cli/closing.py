@@ -61,14 +61,14 @@ def close_exam(
     if record is not None and record.state == 'finished' and is_done:
         note = record.warnings[0] if record.warnings else ''
         return Outcome(place.label, 'finished', note, place.report)
-    own = [crash for crash in crashes if crash.exam == place.label]
-    reason = plan.fault or (own[0].message if own else NOT_REACHED)
-    _record_failure(plan, place, reason, own[:1], run_uuid)
+    crash = next((crash for crash in crashes if crash.exam == place.label), None)
+    reason = plan.fault or (crash.message if crash else NOT_REACHED)
+    _record_failure(plan, place, reason, crash, run_uuid)
     return Outcome(place.label, 'failed', reason, place.report)
 
 
 def _record_failure(
-    plan: Plan, place: ExamDerivatives, reason: str, crashes: Sequence[Crash], run_uuid: str
+    plan: Plan, place: ExamDerivatives, reason: str, crash: Crash | None, run_uuid: str
 ) -> None:
     """Write record and report of an exam that failed."""
     record = Record(
@@ -79,14 +79,19 @@ def _record_failure(
         run_uuid=run_uuid,
     )
     write_record(place.record, record)
-    advice, rows = MEND_SCAN if plan.fault else TRY_AGAIN, plan.rows
-    failure = Failure(step='', message=reason, advice=advice)
-    for crash in crashes:
-        advice = MEND_SCAN if crash.step == JUDGING else TRY_AGAIN
-        failure = Failure(crash.step, reason, advice, str(crash.path), crash.traceback)
-        if crash.step == JUDGING:  # the rows of the plan knew the headers alone
-            rows = [unusable(row) for row in rows]
+    failure = _describe_failure(plan, reason, crash)
+    rows = plan.rows
+    if failure.step == JUDGING:  # the rows of the plan knew the headers alone
+        rows = [unusable(row) for row in rows]
     write_report(collect_failure(place, record, rows, failure), place.report)
+
+
+def _describe_failure(plan: Plan, reason: str, crash: Crash | None) -> Failure:
+    """Tell what went wrong and what to do; an exam that was not reached tells it itself."""
+    if crash is None:
+        return Failure(step='', message=reason, advice=MEND_SCAN if plan.fault else '')
+    advice = MEND_SCAN if crash.step == JUDGING else TRY_AGAIN
+    return Failure(crash.step, reason, advice, str(crash.path), crash.traceback)
 
 
 def unusable(row: Row) -> Row:

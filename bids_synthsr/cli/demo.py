@@ -18,6 +18,7 @@ from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to, ssim
 
 PRODUCTS = ('sr', 'tv')  # that the default method may have made
+MOVED = ('T2w', 'FLAIR')  # scans that are aligned to the T1w
 
 
 def compare(folder: Path, out: Path) -> Iterator[str]:
@@ -35,8 +36,29 @@ def compare(folder: Path, out: Path) -> Iterator[str]:
         yield f'{place.label}: report {place.report}'
 
 
+def find_fault(folder: Path, out: Path) -> str:
+    """Tell why two folders cannot be compared; nothing if they can."""
+    if not (folder / 'truth').is_dir():
+        return f'{folder} is no demo data set: write one with "make {folder}"'
+    for session in PROTOCOLS:
+        place = Derivatives(out).exam(SUBJECT, session)
+        transforms = [place.transform(contrast) for contrast in MOVED]
+        if not find_products(place) or not all(path.is_file() for path in transforms):
+            return (
+                f'{out} holds no result of {place.label} to compare: run "bids_synthsr '
+                f'{folder / "bids"} {out} participant" to its end, with --method auto, tv or sr-t1'
+            )
+    return ''
+
+
+def find_products(place: ExamDerivatives) -> dict[str, Path]:
+    """Give the T1w of an exam by the names of what made them."""
+    files = {name: place.product('T1w', name) for name in PRODUCTS}
+    return {name: file for name, file in files.items() if file.is_file()}
+
+
 def _compare_transforms(place: ExamDerivatives, truth: Path, points: np.ndarray) -> Iterator[str]:
-    for contrast in ('T2w', 'FLAIR'):
+    for contrast in MOVED:
         path = place.transform(contrast)
         ref2scan = np.linalg.inv(load_rigid(truth / path.name))
         error = displacement(load_rigid(path) @ ref2scan, np.eye(4), points).mean()
@@ -45,8 +67,7 @@ def _compare_transforms(place: ExamDerivatives, truth: Path, points: np.ndarray)
 
 
 def _compare_volumes(place: ExamDerivatives, truth: Path, scan: Path) -> Iterator[str]:
-    files = {name: place.product('T1w', name) for name in PRODUCTS}
-    made = {name: load_volume(file) for name, file in files.items() if file.is_file()}
+    made = {name: load_volume(file) for name, file in find_products(place).items()}
     _, grid = next(iter(made.values()))
     voxels, source = load_volume(scan)
     volumes = {
@@ -79,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         make_demo(options.folder)
         sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
     else:
+        fault = find_fault(options.folder, options.out)
+        if fault:
+            parser.error(fault)
         for line in compare(options.folder, options.out):
             sys.stdout.write(f'{line}\n')
     return 0

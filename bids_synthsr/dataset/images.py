@@ -11,11 +11,13 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 from nibabel.spatialimages import SpatialImage
+from nitransforms.io.base import TransformFileError
 from nitransforms.linear import Affine
 
 from bids_synthsr.data.grid import Grid
 
 SCANNER_SPACE = 1  # NIfTI xform code
+RIGID = 1e-3  # how far the axes of a rigid transform may be off: text rounds
 
 
 @contextmanager
@@ -106,8 +108,20 @@ def load_rigid(path: Path) -> np.ndarray:
     """Read ``scan2ref``, RAS+ mm, ``(4, 4)``, from an ITK text file.
 
     ITK stores where each point of the output comes from, that is the inverse, in LPS.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no rigid transform that can be read.
     """
-    return np.linalg.inv(Affine.from_filename(path, fmt='itk').matrix)
+    try:
+        ref2scan = Affine.from_filename(path, fmt='itk').matrix
+    except (TransformFileError, LookupError, ValueError) as error:
+        raise ValueError(f'{path} is no affine transform in the text format of ITK') from error
+    axes = ref2scan[:3, :3]
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=RIGID) or np.linalg.det(axes) < 0:
+        raise ValueError(f'{path} does not move the head alone: it scales, shears or mirrors it')
+    return np.linalg.inv(ref2scan)
 
 
 def save_rigid(path: Path, scan2ref: np.ndarray) -> Path:

@@ -89,7 +89,11 @@ class AlignScan(SimpleInterface):
         known = self.inputs.given.get(self.inputs.name)
         if not known or known['reference'] != self.inputs.reference_name:
             return None
-        scan2ref = load_rigid(Path(known['file']))
+        try:
+            scan2ref = load_rigid(Path(known['file']))
+        except ValueError as error:
+            LOGGER.warning('%s; %s is aligned anew', error, self.inputs.name)
+            return None
         fit = comparison.judge(scan2ref)
         if fit.status != 'good':
             LOGGER.warning('%s does not fit; %s is aligned anew', known['file'], self.inputs.name)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from bids_synthsr.data.observation import Observation
     from bids_synthsr.data.synthesis import Synthesis
 
-LOW_MEM_VOXELS = 160**3  # of a tile: 1 to 2 GB, by the network
-
 
 class _MethodInputSpec(BaseInterfaceInputSpec):
     scans = InputMultiObject(File(exists=True), mandatory=True, desc='scans, reference first')
@@ -90,11 +88,6 @@ class _Method(SimpleInterface):
         ]
 
 
-def _tiles(low_mem: bool) -> dict[str, int]:
-    """Limit what a network gets at once, where memory is short."""
-    return {'max_voxels': LOW_MEM_VOXELS} if low_mem else {}
-
-
 class Cubic(_Method):
     """Cubic interpolation of the reference."""
 
@@ -107,8 +100,8 @@ class TotalVariation(_Method):
     _module = 'total_variation'
 
 
-class _SuperResolutionInputSpec(_MethodInputSpec):
-    weights = File(exists=True, mandatory=True, desc='safetensors of a super-resolution network')
+class _NetworkInputSpec(_MethodInputSpec):
+    weights = File(exists=True, mandatory=True, desc='of the network')
     device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='for nipype: takes its turn')
     low_mem = traits.Bool(False, usedefault=True, nohash=True, desc='work in tiles')
@@ -117,15 +110,16 @@ class _SuperResolutionInputSpec(_MethodInputSpec):
 class SuperResolution(_Method):
     """Super-resolution of a T1w reference across its slices by a network."""
 
-    input_spec = _SuperResolutionInputSpec
+    input_spec = _NetworkInputSpec
     _module = 'super_resolution'
 
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_slice_unet
+        from bids_synthsr.methods.super_resolution import LOW_MEM_VOXELS
 
         network, weights = load_slice_unet(Path(self.inputs.weights))
         options = {'network': network.to(self.inputs.device), 'weights': weights}
-        return {**options, **_tiles(self.inputs.low_mem)}
+        return {**options, **({'max_voxels': LOW_MEM_VOXELS} if self.inputs.low_mem else {})}
 
 
 class Automatic(SuperResolution):
@@ -134,12 +128,8 @@ class Automatic(SuperResolution):
     _module = 'automatic'
 
 
-class _PublishedInputSpec(_MethodInputSpec):
-    weights = File(exists=True, mandatory=True, desc='Keras file of a published network')
+class _PublishedInputSpec(_NetworkInputSpec):
     ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')
-    device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
-    use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='for nipype: takes its turn')
-    low_mem = traits.Bool(False, usedefault=True, nohash=True, desc='work in tiles')
 
 
 class Published(_Method):
@@ -150,7 +140,9 @@ class Published(_Method):
 
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_published
+        from bids_synthsr.methods.published import LOW_MEM_VOXELS
 
         network, weights = load_published(Path(self.inputs.weights))
         options = {'network': network.to(self.inputs.device), 'weights': weights}
-        return {**options, **_tiles(self.inputs.low_mem), 'ct': self.inputs.ct}
+        limit = {'max_voxels': LOW_MEM_VOXELS} if self.inputs.low_mem else {}
+        return {**options, **limit, 'ct': self.inputs.ct}

@@ -6,7 +6,7 @@ holds anyway; the constants are fitted to measured runs (benchmarks/forecast.py)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,10 +48,10 @@ def forecast(
     if method == 'auto':
         method = 'tv' if find_obstacle(contrasts[0], geometries[0][1], mm) else 'sr-t1'
     memory = {
-        'tv': lambda: _variation_gb(contrasts, geometries, mm, out, num_threads),
-        'sr-t1': lambda: TORCH_GB + 0.41 * out,
-        'published': lambda: TORCH_GB + 0.26 * out,
-        'cubic': lambda: IDLE_GB + 0.05 * out + 0.012 * own[0],
+        'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
+        'sr-t1': TORCH_GB + 0.41 * out,
+        'published': TORCH_GB + 0.26 * out,
+        'cubic': IDLE_GB + 0.05 * out + 0.012 * own[0],
     }
     seconds = {
         'tv': 7.0 * out * len(set(contrasts)),
@@ -64,7 +64,7 @@ def forecast(
         select_gb=IDLE_GB + 0.006 * largest,
         align_gb=IDLE_GB + 0.02 * (own[0] + max(others, default=0.0)),
         resample_gb=IDLE_GB + 0.045 * out + 0.012 * largest,
-        synthesize_gb=memory[method](),
+        synthesize_gb=memory[method],
         outputs_gb=IDLE_GB + 0.1 + 0.055 * out + 0.011 * largest,
         cpu_s=seconds[method] + sum(aligning) + 8 + 0.4 * out * len(own),
     )
@@ -85,9 +85,9 @@ def _variation_gb(
     num_threads: int,
 ) -> float:
     """Memory of total variation: arrays of the output's size, and a sampler for every scan."""
-    counts: Mapping[str, int] = {name: contrasts.count(name) for name in contrasts}
-    at_work = min(num_threads, len(counts))
-    arrays = 9 * len(counts) + 1.25 * len(contrasts) + 12 * at_work
+    channels = len(set(contrasts))
+    at_work = min(num_threads, channels)
+    arrays = 9 * channels + 1.25 * len(contrasts) + 12 * at_work
     points = [
         sampling_points(geometry, mm) for geometry in geometries[1:]
     ]  # none for the reference

@@ -28,7 +28,8 @@ from bids_synthsr.methods.choice import CONTRAST, TRAINED_MM
 from bids_synthsr.networks.slice_unet import SliceUNet
 
 MARGIN = 8  # voxels of continued image around the volume: convolutions see no sudden zeros
-MAX_VOXELS = 256**3  # at once, unless memory is short: they take about 7 GB
+MAX_VOXELS = 256**3  # at once: they take 4.6 GB (benchmarks/networks.py)
+LOW_MEM_VOXELS = 160**3  # where memory is short: 1.4 GB
 TILE_MARGIN = 16  # voxels; the network is normalised over its tile, so no margin is exact
 
 
