@@ -148,6 +148,24 @@ def test_one_failing_exam_does_not_stop_the_others(bids_dir, out, capsys):
     assert run(bids_dir, out) == 0
 
 
+def test_failures_are_on_record_however_the_run_ends(bids_dir, out, monkeypatch):
+    for path in bids_dir.glob('sub-01/anat/*.nii.gz'):  # fails when its voxels are read
+        image = nb.load(path)
+        nb.save(nb.Nifti1Image(np.full(image.shape, np.nan, np.float32), image.affine), path)
+    write_scan(bids_dir / 'sub-03/anat', 'sub-03', 'T1w').write_bytes(b'')  # by its header
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('bids_synthsr.cli.run._close_run', stop)
+    assert run(bids_dir, out) == 130
+    for exam, reason in (('sub-01', 'are NaN'), ('sub-03', 'is empty')):
+        record = json.loads((out / f'logs/exams/{exam}.json').read_text())
+        assert record['state'] == 'failed' and reason in record['reason']
+        assert reason in (out / f'{exam}.html').read_text()
+    assert 'are NaN' in (out / 'index.html').read_text()
+
+
 def test_an_exam_that_its_headers_exclude_is_told_without_a_crash(bids_dir, out, capsys):
     (bids_dir / 'sub-02/anat/sub-02_FLAIR.nii.gz').write_bytes(b'not an image')
     assert run(bids_dir, out, '--participant-label', 'sub-02') == 1

@@ -7,7 +7,7 @@ import gc
 import os
 import re
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -161,13 +161,22 @@ class ExamByExamPlugin(MultiProcPlugin):
         As MultiProc takes them.
     log
         File for what workers log.
+    failed
+        Called with the name of an exam's workflow when a step of it has failed and its crash file
+        is written.
     """
 
     pool: ProcessPoolExecutor
 
-    def __init__(self, exams: Sequence[str], plugin_args: Mapping[str, Any], log: Path) -> None:
+    def __init__(
+        self,
+        exams: Sequence[str],
+        plugin_args: Mapping[str, Any],
+        log: Path,
+        failed: Callable[[str], object] = str,
+    ) -> None:
         super().__init__(plugin_args=dict(plugin_args))
-        self._log = log
+        self._log, self._failed = log, failed
         self.pool = self._new_pool()
         self._order = {name: number for number, name in enumerate(exams)}
         self._steps: dict[int, tuple[Any, bool]] = {}
@@ -269,6 +278,12 @@ class ExamByExamPlugin(MultiProcPlugin):
         whole = self.procs[self.mapnodesubids.get(jobid, jobid)]
         whole.mem_peak_gb = max(getattr(whole, 'mem_peak_gb', 0.0), peak)
         super()._task_finished_cb(jobid, cached=cached)
+
+    def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
+        """Write the crash file of a step, and tell that it is there."""
+        path = super()._report_crash(node, result)
+        self._failed(node.fullname.split('.')[1])
+        return path
 
     def _clear_task(self, taskid: int) -> None:
         """Forget a step that is done; called by MultiProc."""

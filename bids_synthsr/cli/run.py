@@ -64,7 +64,7 @@ SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
 OWN_PLUGIN = 'MultiProc'
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
-LOG = 'bids_synthsr.log'  # of a run, main process and workers
+LOG, CRASHES = 'bids_synthsr.log', 'crash'  # of a run, main process and workers
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
@@ -115,6 +115,9 @@ def _run(
     write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
     with ExamLocks(derivatives.locks) as locks:
         plans = [*_claimed(plans, locks, derivatives)]
+        for plan in plans:
+            if plan.fault:
+                close_exam(plan, (), derivatives, settings.run_uuid)
         _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
         return _close_run(plans, settings)
 
@@ -161,7 +164,7 @@ def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence
     run = describe_run(settings, command)
     write_json(derivatives.run_facts(settings.run_uuid), run)
     write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
-    crash_dir = logs / 'crash'
+    crash_dir = logs / CRASHES
     crash_dir.mkdir()
     configure_engine(
         crash_dir,
@@ -209,7 +212,9 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     )
     with live_view(steps.progress, run.mem_gb, run.device):
         for part in _parts(plans, run):
-            if not _process_part(part, needs, settings, steps) and run.stop_on_first_crash:
+            is_well = _process_part(part, needs, settings, steps)
+            write_data_set_index(derivatives)
+            if run.stop_on_first_crash and not is_well:
                 break
 
 
@@ -242,7 +247,7 @@ def _process_part(
         num_threads=threads_of(settings.run, steps.progress.exams),
         name=f'bids_synthsr_{__version__.replace(".", "_")}_wf',  # another version starts anew
     )
-    engine, arguments = _choose_engine(plans, settings.run, steps)
+    engine, arguments = _choose_engine(plans, settings, steps)
     try:
         workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
@@ -252,11 +257,12 @@ def _process_part(
 
 
 def _choose_engine(
-    plans: Sequence[Plan], run: RunSettings, steps: StepLog
+    plans: Sequence[Plan], settings: Settings, steps: StepLog
 ) -> tuple[str | ExamByExamPlugin, dict[str, Any]]:
     """Give nipype's plugin and its arguments: ours unless the user names another one."""
     from bids_synthsr.workflows.base import exam_name
 
+    run = settings.run
     own = {
         'n_procs': run.nprocs,
         'n_gpu_procs': EXAMS_PER_GPU,
@@ -267,8 +273,15 @@ def _choose_engine(
     name = run.plugin.get('plugin', OWN_PLUGIN)
     if name != OWN_PLUGIN:
         return name, arguments
-    exams = [exam_name(plan.exam.subject, plan.exam.session) for plan in plans]
-    return ExamByExamPlugin(exams, arguments, steps.path.parent / LOG), arguments
+    exams = {exam_name(plan.exam.subject, plan.exam.session): plan for plan in plans}
+    derivatives = Derivatives(settings.output_dir)
+
+    def close_failed(name: str) -> None:
+        crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / CRASHES)
+        close_exam(exams[name], crashes, derivatives, settings.run_uuid)
+
+    log = steps.path.parent / LOG
+    return ExamByExamPlugin(list(exams), arguments, log, close_failed), arguments
 
 
 def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
@@ -276,7 +289,7 @@ def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
     if not plans:
         return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)
-    crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / 'crash')
+    crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / CRASHES)
     outcomes = [close_exam(plan, crashes, derivatives, settings.run_uuid) for plan in plans]
     write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
