@@ -63,9 +63,8 @@ def test_whole_run_then_nothing_then_only_what_changed(bids_dir, out, capsys):
     assert (anat / 'sub-01_from-T2w_to-T1w_mode-image_xfm.txt').is_file()
     assert (out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz').is_file()
     sidecar = json.loads((anat / 'sub-01_desc-cubic_T1w.json').read_text())
-    assert (
-        sidecar['Synthetic'] and sidecar['Sources'][0] == 'bids:raw:sub-01/anat/sub-01_T1w.nii.gz'
-    )
+    assert sidecar['Synthetic'] is True
+    assert sidecar['Sources'] == ['bids:raw:sub-01/anat/sub-01_T1w.nii.gz']  # cubic uses no other
     index = (out / 'index.html').read_text()
     for exam in ('sub-01', 'sub-02'):
         thumbnail = out / exam / f'figures/{exam}_thumbnail.jpg'
@@ -240,6 +239,15 @@ def test_dry_run_tells_and_writes_nothing(bids_dir, out, capsys):
     assert 'reference  sub-01_T1w.nii.gz (8 x 8 x 12, axial)' in told
     assert '2 exams: 2 to process' in told
     assert not out.exists()
+
+
+def test_resources_are_recorded_where_asked_for(bids_dir, out):
+    assert run(bids_dir, out, '--participant-label', '02', '--resource-monitor') == 0
+    (recorded,) = out.glob('logs/*/resources-sub-02.json')
+    usage = json.loads(recorded.read_text())
+    steps = {name.split('.')[-1] for name in usage['name']}
+    assert {'select', 'synthesize', 'report'} <= steps
+    assert len(usage['time']) == len(usage['rss_GiB']) and max(usage['rss_GiB']) > 0.01
 
 
 def test_boilerplate_and_reports_can_be_had_alone(bids_dir, out):

@@ -87,7 +87,7 @@ def test_output_is_valid_bids(derivatives, raw, session):
     write_dataset_description(derivatives, raw)
     for suffix in ('T1w', 'FLAIR'):
         path = save_volume(exam.product(suffix, 'tv'), volume, grid)
-        write_json(sidecar_of(path), provenance.product(derivatives.uri(path), 'tv'))
+        write_json(sidecar_of(path), provenance.product(derivatives.uri(path), SCANS, 'tv'))
     for scan in SCANS:
         for kind in ('resampled', 'reliability'):
             path = save_volume(getattr(exam, kind)(scan), volume, grid)
@@ -113,14 +113,15 @@ def test_output_is_valid_bids(derivatives, raw, session):
 def test_sidecars_tell_what_is_synthetic_and_where_it_comes_from():
     provenance = Provenance({'T1w': 'bids:raw:t1', 'FLAIR': 'bids:raw:flair'}, 'bids::main')
     facts = {'weights': {'name': 'w.h5', 'sha256': 'abc'}}
-    main = provenance.product('bids::main', 'tv', facts)
+    main = provenance.product('bids::main', ['T1w', 'FLAIR'], 'tv', facts)
     assert main['Synthetic'] is True
     assert 'not acquired' in main['Description']
     assert main['Sources'] == ['bids:raw:t1', 'bids:raw:flair']
     assert main['SpatialReference'] == 'bids:raw:t1'
     assert main['MethodDetails'] == facts
     assert main['GeneratedBy'] == {'Name': 'bids_synthsr', 'Version': __version__}
-    assert provenance.product('bids::other', 'tv')['SpatialReference'] == 'bids::main'
+    other = provenance.product('bids::other', ['FLAIR'], 'tv')
+    assert (other['SpatialReference'], other['Sources']) == ('bids::main', ['bids:raw:flair'])
     resampled = provenance.resampled('FLAIR')
     assert 'Synthetic' not in resampled
     assert (resampled['Sources'], resampled['SpatialReference']) == (

@@ -62,16 +62,14 @@ def configure_engine(
     }
     monitoring = {'enabled': str(monitors).lower()}
     config.update_config({'execution': execution, 'monitoring': monitoring})
-    if monitors:
-        config.enable_resource_monitor()
+    config.resource_monitor = monitors
 
 
 def prepare_worker(folder: str, log: Path, monitors: bool) -> None:
     """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it."""
     process_initializer(folder)
     log_to_file(log)
-    if monitors:
-        config.enable_resource_monitor()
+    config.resource_monitor = monitors
     keep_volumes_apart()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -172,7 +172,9 @@ def _add_performance_options(parser: argparse.ArgumentParser) -> None:
         help='nipype plugin in YAML or JSON, for clusters: {plugin: SLURM, plugin_args: {...}}',
     )
     group.add_argument(
-        '--resource-monitor', action='store_true', help='record memory and CPU of every step'
+        '--resource-monitor',
+        action='store_true',
+        help='record memory and CPU of every step over time, in logs/RUN/resources-*.json',
     )
 
 

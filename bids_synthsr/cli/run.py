@@ -65,6 +65,8 @@ OWN_PLUGIN = 'MultiProc'
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG, CRASHES = 'bids_synthsr.log', 'crash'  # of a run, main process and workers
+USAGE = 'resources-{}.json'  # of the part of a run that begins with that exam
+WORKFLOW = f'bids_synthsr_{__version__.replace(".", "_")}_wf'  # another version starts anew
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
@@ -213,6 +215,8 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     with live_view(steps.progress, run.mem_gb, run.device):
         for part in _parts(plans, run):
             is_well = _process_part(part, needs, settings, steps)
+            if run.resource_monitor:
+                _keep_usage(settings, steps.path.with_name(USAGE.format(part[0].exam.label)))
             write_data_set_index(derivatives)
             if run.stop_on_first_crash and not is_well:
                 break
@@ -245,7 +249,7 @@ def _process_part(
         forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,
         num_threads=threads_of(settings.run, steps.progress.exams),
-        name=f'bids_synthsr_{__version__.replace(".", "_")}_wf',  # another version starts anew
+        name=WORKFLOW,
     )
     engine, arguments = _choose_engine(plans, settings, steps)
     try:
@@ -254,6 +258,14 @@ def _process_part(
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
         return False
     return True
+
+
+def _keep_usage(settings: Settings, path: Path) -> None:
+    """Copy what nipype's monitor recorded of some exams; it writes that when they are done."""
+    recorded = settings.work_dir / WORKFLOW / 'resource_monitor.json'
+    if recorded.is_file():  # not where a run broke off
+        shutil.copyfile(recorded, path)
+        recorded.unlink()
 
 
 def _choose_engine(

@@ -46,8 +46,11 @@ class Synthesis:
         weights and their SHA-256.
     warnings
         What a reader must know, one sentence each.
+    used
+        Indices of the observations that the products come from; None for all.
     """
 
     products: tuple[Product, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    used: tuple[int, ...] | None = None

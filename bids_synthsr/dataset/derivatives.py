@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,7 @@ class Provenance:
     Parameters
     ----------
     sources
-        BIDS URIs of the scans that were used, by their names, reference first.
+        BIDS URIs of the scans that could be used, by their names, reference first.
     space
         BIDS URI of the main volume, in whose space all outputs lie.
     """
@@ -224,7 +224,7 @@ class Provenance:
     space: str
 
     def product(
-        self, uri: str, method: str, facts: Mapping[str, Any] | None = None
+        self, uri: str, used: Sequence[str], method: str, facts: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Describe a volume that a method made.
 
@@ -232,6 +232,8 @@ class Provenance:
         ----------
         uri
             BIDS URI of the volume.
+        used
+            Names of the scans that it was made of.
         method
             Its name.
         facts
@@ -242,7 +244,7 @@ class Provenance:
             'Description': f'Synthetic image, computed by bids_synthsr (method {method}) from the '
             'scans under Sources. It was not acquired and is not meant for diagnosis.',
             'Synthetic': True,
-            'Sources': [*self.sources.values()],
+            'Sources': [self.sources[name] for name in used],
             'SpatialReference': reference if uri == self.space else self.space,
             'SkullStripped': False,
             'Method': method,

@@ -83,26 +83,31 @@ def save_outputs(
     warnings = [f'{row["scan"]}: {row["warnings"]}' for row in rows if row['warnings']]
     warnings += [f'{fit["name"]}: {fit["reason"]}' for fit in made.fits if fit['status'] != 'good']
     warnings += facts.pop('warnings')
+    used = [made.names[index] for index in facts.pop('used')]
     main = exam.product(**made.entities[0])
     provenance = Provenance(
         {name: raw_uri(sources[name], bids_dir) for name in made.names}, exam.dataset.uri(main)
     )
     outputs = [write_selection(exam.selection, rows)]
-    outputs += _save_products(made, exam, provenance, facts)
+    outputs += _save_products(made, exam, provenance, used, facts)
     outputs += _save_scans(made, exam, provenance)
     outputs += _save_transforms(made, exam, provenance)
     return outputs, warnings
 
 
 def _save_products(
-    made: MadeFiles, exam: ExamDerivatives, provenance: Provenance, facts: Mapping[str, Any]
+    made: MadeFiles,
+    exam: ExamDerivatives,
+    provenance: Provenance,
+    used: Sequence[str],
+    facts: Mapping[str, Any],
 ) -> list[Path]:
-    """Write the volumes that the method made."""
+    """Write the volumes that the method made of the scans that it used."""
     outputs = []
     for volume, entities in zip(made.volumes, made.entities, strict=True):
         path = exam.product(**entities)
         method = facts.get('method', entities['desc'])
-        described = provenance.product(exam.dataset.uri(path), method, facts)
+        described = provenance.product(exam.dataset.uri(path), used, method, facts)
         outputs += [
             save_volume(path, *load_volume(volume)),
             write_json(sidecar_of(path), described),

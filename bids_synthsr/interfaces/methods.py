@@ -65,7 +65,9 @@ class _Method(SimpleInterface):
             {'suffix': made.suffix, 'desc': made.desc} for made in synthesis.products
         ]
         facts = Path(runtime.cwd) / 'facts.json'
-        facts.write_text(json.dumps({**synthesis.facts, 'warnings': list(synthesis.warnings)}))
+        used = range(len(self.inputs.scans)) if synthesis.used is None else synthesis.used
+        told = {**synthesis.facts, 'warnings': list(synthesis.warnings), 'used': list(used)}
+        facts.write_text(json.dumps(told))
         self._results['facts'] = str(facts)
         return runtime
 

@@ -20,4 +20,4 @@ def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:
     # 0 lies outside the field of view
     low, high = min(reference.voxels.min(), 0), max(reference.voxels.max(), 0)
     product = Product(reference.contrast, 'cubic', voxels.clip(low, high), grid)
-    return Synthesis((product,), {'scans': [reference.contrast]})
+    return Synthesis((product,), {'scans': [reference.contrast]}, used=(0,))

@@ -51,7 +51,7 @@ def forecast(
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': TORCH_GB + 0.41 * out,
         'published': TORCH_GB + 0.26 * out,
-        'cubic': IDLE_GB + 0.05 * out + 0.012 * own[0],
+        'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
     seconds = {
         'tv': 7.0 * out * len(set(contrasts)),
@@ -63,9 +63,10 @@ def forecast(
     return Forecast(
         select_gb=IDLE_GB + 0.006 * largest,
         align_gb=IDLE_GB + 0.02 * (own[0] + max(others, default=0.0)),
-        resample_gb=IDLE_GB + 0.045 * out + 0.012 * largest,
+        # scans other than the reference lie across the output grid, which takes more
+        resample_gb=IDLE_GB + (0.045 if others else 0.029) * out + 0.012 * largest,
         synthesize_gb=memory[method],
-        outputs_gb=IDLE_GB + 0.1 + 0.055 * out + 0.011 * largest,
+        outputs_gb=IDLE_GB + 0.1 + (0.055 if others else 0.018) * out + 0.011 * largest,
         cpu_s=seconds[method] + sum(aligning) + 8 + 0.4 * out * len(own),
     )
 

@@ -70,11 +70,14 @@ def synthesize(
         What provenance should tell of the weights.
     """
     run = partial(_run, network, precision=precision, max_voxels=max_voxels)
-    if network.in_channels == 1:
-        used, reason = [observations[0]], 'the general network takes one scan: the reference'
+    is_general = network.in_channels == 1
+    index = (0,) if is_general else find_pair(observations, ct)
+    used = [observations[number] for number in index]
+    if is_general:
+        reason = 'the general network takes one scan: the reference'
         voxels, own, done = run_general(used[0], run, ct=ct, flip=flip)
     else:
-        used, reason = find_pair(observations, ct), 'the network takes a T1w and a T2w'
+        reason = 'the network takes a T1w and a T2w'
         voxels, own, done = run_pair(used[0], used[1], run)
     facts = {
         'scans': [observation.contrast for observation in used],
@@ -85,7 +88,7 @@ def synthesize(
         **(weights or {}),
     }
     doubts = (*_doubts(used, own, grid), *done.doubts)
-    return Synthesis((Product('T1w', 'published', voxels, own),), facts, doubts)
+    return Synthesis((Product('T1w', 'published', voxels, own),), facts, doubts, index)
 
 
 def _run(
@@ -127,8 +130,8 @@ def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, 
     return voxels.clip(min=0).astype(np.float32), moved(own, t1w.scan2ref), done
 
 
-def find_pair(observations: Sequence[Observation], ct: bool) -> list[Observation]:
-    """Find the first T1w and the first T2w of an exam."""
+def find_pair(observations: Sequence[Observation], ct: bool) -> tuple[int, ...]:
+    """Find the first T1w and the first T2w of an exam, by their indices."""
     if ct:
         raise ValueError('The two-channel network takes MRI only; CT needs the general network')
     contrasts = [observation.contrast for observation in observations]
@@ -137,7 +140,7 @@ def find_pair(observations: Sequence[Observation], ct: bool) -> list[Observation
             f'The two-channel network takes a T1w and a T2w, the exam has {", ".join(contrasts)}; '
             'give the weights of the general network'
         )
-    return [observations[contrasts.index(contrast)] for contrast in ('T1w', 'T2w')]
+    return tuple(contrasts.index(contrast) for contrast in ('T1w', 'T2w'))
 
 
 def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:

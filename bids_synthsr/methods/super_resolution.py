@@ -97,7 +97,7 @@ def synthesize(
         **(weights or {}),
     }
     doubts = (*_doubts(scan), *run.doubts)
-    return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, doubts)
+    return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, doubts, used=(0,))
 
 
 def super_resolve(
