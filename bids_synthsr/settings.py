@@ -11,6 +11,7 @@ METHODS = ('auto', 'tv', 'sr-t1', 'cubic', 'published')
 NETWORK_METHODS = ('sr-t1', 'published')  # their networks know voxels of 1 mm only
 WEIGHTED_METHODS = ('auto', *NETWORK_METHODS)  # those that read a file of weights
 FIELDS_OF_VIEW = ('reference', 'union')
+STAGES = ('register', 'synthesize', 'report')  # the last of which finishes an exam
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class RunSettings:
     low_mem
         Whether networks work in tiles: it saves memory; ``sr-t1`` then comes out 0.03 % of
         the range of intensities different, on average.
+    stage
+        One of `STAGES`, after which the run ends; what comes before is done if it has not been.
     plugin
         nipype plugin and its arguments, such as ``{'plugin': 'SLURM', 'plugin_args': {...}}``.
     """
@@ -96,6 +99,7 @@ class RunSettings:
     mem_gb: float = 8.0
     device: str = 'cpu'
     low_mem: bool = False
+    stage: str = STAGES[-1]
     plugin: Mapping[str, Any] = field(default_factory=dict)
     stop_on_first_crash: bool = False
     resource_monitor: bool = False

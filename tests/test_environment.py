@@ -8,8 +8,21 @@ from bids_synthsr.cli import environment
 from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
 
 
-def test_cores_are_those_this_process_may_use():
-    assert available_cores() == len(os.sched_getaffinity(0))
+def test_cores_are_those_this_process_may_use(tmp_path):
+    assert available_cores({}, tmp_path) == len(os.sched_getaffinity(0))
+    assert available_cores({'SLURM_CPUS_PER_TASK': '1'}, tmp_path) == 1
+    assert available_cores({'SLURM_CPUS_ON_NODE': '999'}, tmp_path) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(('quota', 'cores'), [('100000', 1), ('50000', 1), ('max', None)])
+def test_cores_of_a_container_are_its_quota(tmp_path, quota, cores):
+    (tmp_path / 'cpu.max').write_text(f'{quota} 100000\n')
+    assert available_cores({}, tmp_path) == (cores or len(os.sched_getaffinity(0)))
+    (tmp_path / 'cpu.max').unlink()
+    (tmp_path / 'cpu').mkdir()
+    (tmp_path / 'cpu/cpu.cfs_quota_us').write_text(quota.replace('max', '-1'))
+    (tmp_path / 'cpu/cpu.cfs_period_us').write_text('100000')
+    assert available_cores({}, tmp_path) == (cores or len(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize('name', environment.CGROUP_FILES)
@@ -28,6 +41,11 @@ def test_memory_of_a_slurm_job_is_its_limit(tmp_path):
     assert available_memory_gb({'SLURM_MEM_PER_NODE': '100'}, tmp_path) == pytest.approx(
         0.0944, abs=1e-4
     )
+
+
+def test_memory_of_a_slurm_job_may_be_told_per_core(tmp_path):
+    job = {'SLURM_MEM_PER_CPU': '100', 'SLURM_CPUS_PER_TASK': '1'}
+    assert available_memory_gb(job, tmp_path) == pytest.approx(0.0944, abs=1e-4)
 
 
 def test_cpu_is_cpu():

@@ -20,7 +20,7 @@ from bids_synthsr.interfaces.methods import (
     SuperResolution,
     TotalVariation,
 )
-from bids_synthsr.settings import MethodSettings, Settings
+from bids_synthsr.settings import STAGES, MethodSettings, Settings
 
 
 def init_base_wf(
@@ -77,6 +77,10 @@ def _init_single_wf(
         device=settings.run.device,
         low_mem=settings.run.low_mem or forecast.memory_gb > settings.run.mem_gb,
     )
+    if settings.run.stage != STAGES[-1]:
+        end_after(exam_wf, settings.run.stage)
+        workflow.add_nodes([exam_wf])
+        return workflow
     outputs_wf = init_outputs_wf(
         exam=exam,
         bids_dir=str(settings.input.bids_dir),
@@ -88,6 +92,18 @@ def _init_single_wf(
     outputs = [(f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS]
     workflow.connect([(exam_wf, outputs_wf, outputs)])
     return workflow
+
+
+def end_after(exam_wf: pe.Workflow, stage: str) -> None:
+    """Leave what comes after a stage out of the workflow of an exam.
+
+    Its steps keep their names, by which nipype knows them in the work folder in a later stage.
+    """
+    later = [exam_wf.get_node('outputnode')]
+    if stage == 'register':
+        names = [name for name in exam_wf.list_node_names() if name.endswith('_wf.synthesize')]
+        later += [exam_wf.get_node(name.split('.')[0]) for name in names]
+    exam_wf.remove_nodes(later)
 
 
 def init_configured_exam_wf(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all exams succeeded, 1 if some failed, 2 for wrong use."""
     if arguments is None:
         speak_utf8()
+        # at once, and as the first process of a container, too, which has no default actions
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     command = list(sys.argv[1:] if arguments is None else arguments)
     options = parse_options(command)
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise

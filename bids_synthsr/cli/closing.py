@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bids_synthsr.cli.crashes import Crash
 from bids_synthsr.cli.plan import Plan
+from bids_synthsr.cli.steps import LAST_STEPS
 from bids_synthsr.dataset.derivatives import Derivatives, ExamDerivatives, write_text
-from bids_synthsr.dataset.records import Record, read_record, read_records, write_record
+from bids_synthsr.dataset.records import (
+    Record,
+    read_events,
+    read_record,
+    read_records,
+    write_record,
+)
 from bids_synthsr.dataset.selection import LEFT_OUT, Row
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
@@ -26,6 +34,9 @@ TRY_AGAIN = (
 )
 JUDGING = 'select'  # the step that reads the voxels
 UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
+State = Literal['finished', 'registered', 'synthesized', 'failed']
+WAITING: Mapping[str, State] = {'register': 'registered', 'synthesize': 'synthesized'}
+NOBODY: Mapping[str, State] = {}
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -38,7 +49,7 @@ class Outcome:
     exam
         Its label.
     state
-        Whether its outputs are as they should be.
+        Whether its outputs are as they should be, or the stage after which it was to wait.
     note
         Why not, or the first of its warnings.
     report
@@ -46,25 +57,50 @@ class Outcome:
     """
 
     exam: str
-    state: Literal['finished', 'failed']
+    state: State
     note: str
     report: Path
 
 
 def close_exam(
-    plan: Plan, crashes: Sequence[Crash], derivatives: Derivatives, run_uuid: str
+    plan: Plan,
+    crashes: Sequence[Crash],
+    derivatives: Derivatives,
+    run_uuid: str,
+    waiting: Mapping[str, State] = NOBODY,
 ) -> Outcome:
-    """Tell how an exam ended; record a failure and write its report."""
+    """Tell how an exam ended; record a failure and write its report.
+
+    Parameters
+    ----------
+    plan
+        What was to become of it.
+    crashes
+        Of the run, of all exams.
+    derivatives, run_uuid
+        Output folder and name of the run.
+    waiting
+        See `find_waiting`.
+    """
     place = derivatives.exam(plan.exam.subject, plan.exam.session)
     record = read_record(place.record)
     is_done = not plan.to_do or (record is not None and record.run_uuid == run_uuid)
     if record is not None and record.state == 'finished' and is_done:
         note = record.warnings[0] if record.warnings else ''
         return Outcome(place.label, 'finished', note, place.report)
+    if place.label in waiting:
+        return Outcome(place.label, waiting[place.label], '', place.report)
     crash = next((crash for crash in crashes if crash.exam == place.label), None)
     reason = plan.fault or (crash.message if crash else NOT_REACHED)
     _record_failure(plan, place, reason, crash, run_uuid)
     return Outcome(place.label, 'failed', reason, place.report)
+
+
+def find_waiting(steps: Path, stage: str) -> dict[str, State]:
+    """Find the exams that a run has brought to the end of a stage that others follow."""
+    last = {'step': LAST_STEPS[stage], 'status': 'end'}
+    events = read_events(steps) if stage in WAITING else ()
+    return {event['exam']: WAITING[stage] for event in events if last.items() <= event.items()}
 
 
 def _record_failure(
@@ -131,6 +167,8 @@ def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
     """Tell how the exams ended, a line each, and the count."""
     width = max(len(outcome.exam) for outcome in outcomes)
     lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
-    failed = sum(outcome.state == 'failed' for outcome in outcomes)
-    lines.append(f'{len(outcomes) - failed} of {len(outcomes)} exams finished, {failed} failed')
+    counts = Counter(outcome.state for outcome in outcomes)
+    told = [f'{counts["finished"]} of {len(outcomes)} exams finished']
+    told += [f'{counts[state]} {state}' for state in WAITING.values() if counts[state]]
+    lines.append(', '.join([*told, f'{counts["failed"]} failed']))
     return '\n'.join(lines)

@@ -58,6 +58,7 @@ def configure_engine(
         'poll_sleep_duration': POLL_S,
         'stop_on_first_crash': str(stops_on_first_crash).lower(),
         'parameterize_dirs': 'false',
+        'remove_unnecessary_outputs': 'false',  # a later --stage needs others
         'check_version': 'false',
     }
     monitoring = {'enabled': str(monitors).lower()}

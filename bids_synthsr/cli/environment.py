@@ -10,7 +10,9 @@ from pathlib import Path
 
 import psutil
 
+CGROUP = Path('/sys/fs/cgroup')
 CGROUP_FILES = ('memory.max', 'memory/memory.limit_in_bytes')  # version 2, version 1
+CGROUP_CPU_FILES = (('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us'))
 THREAD_VARIABLES = (
     'OMP_NUM_THREADS',
     'MKL_NUM_THREADS',
@@ -21,9 +23,26 @@ SHARE_OF_MEMORY = 0.9  # the rest is for the system and the main process
 CUDA_PROBE = 'import sys, torch; sys.exit(torch.cuda.device_count() <= int(sys.argv[1]))'
 
 
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def available_cores(environ: Mapping[str, str], cgroup: Path = CGROUP) -> int:
+    """Cores that this process may use: the least of machine, control group and Slurm job."""
+    limits = [len(os.sched_getaffinity(0))]
+    for names in CGROUP_CPU_FILES:
+        words = ' '.join(_read(cgroup / name) for name in names).split()
+        if len(words) == 2 and all(map(str.isdecimal, words)):
+            quota, period = map(int, words)
+            limits.append(max(1, quota // period))
+    limits += _numbers(environ, 'SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE')[:1]
+    return min(limits)
+
+
+def _read(path: Path) -> str:
+    """Read what a control group allows; nothing where it does not tell."""
+    return path.read_text().strip() if path.is_file() else ''
+
+
+def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
+    """Read those variables that hold whole numbers."""
+    return [int(environ[name]) for name in names if environ.get(name, '').isdecimal()]
 
 
 def prepare_workers(num_threads: int) -> None:
@@ -37,16 +56,14 @@ def prepare_workers(num_threads: int) -> None:
     os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')
 
 
-def available_memory_gb(
-    environ: Mapping[str, str], cgroup: Path = Path('/sys/fs/cgroup')
-) -> float:
+def available_memory_gb(environ: Mapping[str, str], cgroup: Path = CGROUP) -> float:
     """Memory that this process may take: the least of machine, control group and Slurm job, GB."""
     limits = [psutil.virtual_memory().available]
-    for name in CGROUP_FILES:
-        text = (cgroup / name).read_text().strip() if (cgroup / name).is_file() else 'max'
-        limits += [int(text)] if text.isdecimal() else []
-    if environ.get('SLURM_MEM_PER_NODE', '').isdecimal():
-        limits.append(int(environ['SLURM_MEM_PER_NODE']) << 20)
+    texts = [_read(cgroup / name) for name in CGROUP_FILES]
+    limits += [int(text) for text in texts if text.isdecimal()]
+    limits += [mb << 20 for mb in _numbers(environ, 'SLURM_MEM_PER_NODE')]
+    per_core = _numbers(environ, 'SLURM_MEM_PER_CPU')
+    limits += [mb * available_cores(environ, cgroup) << 20 for mb in per_core]
     return min(limits) / 1e9 * SHARE_OF_MEMORY
 
 

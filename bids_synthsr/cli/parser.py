@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS
+from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS, STAGES
 
 NOT_IN_CONFIG = ('config_file', 'help', 'version')
 
@@ -99,9 +99,8 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--method',
         choices=METHODS,
         default='auto',
-        help='auto: sr-t1 where the reference is a T1w of thick slices and all scans have slices '
-        'in one direction, else tv; tv: multi-channel total variation super-resolution of all '
-        'scans, a volume for each contrast; '
+        help='auto: sr-t1 where the reference is a T1w of thick slices, else tv; tv: '
+        'multi-channel total variation super-resolution of all scans, a volume for each contrast; '
         'sr-t1: super-resolution of a T1w reference by a network; cubic: interpolation of the '
         'reference; published: the published SynthSR networks (needs their weight file)',
     )
@@ -157,6 +156,13 @@ def _add_performance_options(parser: argparse.ArgumentParser) -> None:
         type=_positive_float,
         metavar='GB',
         help='memory for all [90 %% of free]',
+    )
+    group.add_argument(
+        '--stage',
+        choices=STAGES,
+        default=STAGES[-1],
+        help='end after this stage, so that others can run as jobs of their own (with a GPU for '
+        'synthesize); what comes before and is not in --work-dir is done, too',
     )
     group.add_argument('--low-mem', action='store_true', help='take less memory and more time')
     group.add_argument(

@@ -123,13 +123,14 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
 
 def _run_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> RunSettings:
     """Fill what the user left open from what the machine offers."""
-    nprocs = options.nprocs or available_cores()
+    nprocs = options.nprocs or available_cores(environ)
     return RunSettings(
         nprocs=nprocs,
         omp_nthreads=min(options.omp_nthreads or 0, nprocs),
         mem_gb=options.mem or available_memory_gb(environ),
         device=choose_device(options.device),
         low_mem=options.low_mem,
+        stage=options.stage,
         plugin=_read_mapping(options.nipype_plugin_file, '--nipype-plugin-file'),
         stop_on_first_crash=options.stop_on_first_crash,
         resource_monitor=options.resource_monitor,

@@ -19,11 +19,18 @@ from bids_synthsr import __version__
 from bids_synthsr.cli.closing import (
     close_exam,
     describe_outcomes,
+    find_waiting,
     write_data_set_index,
     write_status,
 )
 from bids_synthsr.cli.crashes import read_crashes
-from bids_synthsr.cli.engine import STOPPED, ExamByExamPlugin, configure_engine, exit_code_of
+from bids_synthsr.cli.engine import (
+    STOPPED,
+    ExamByExamPlugin,
+    configure_engine,
+    exit_code_of,
+    stoppable,
+)
 from bids_synthsr.cli.environment import prepare_workers
 from bids_synthsr.cli.live import live_view
 from bids_synthsr.cli.messages import configure_console, log_to_file, tell
@@ -74,8 +81,18 @@ VERSIONED = (
 
 
 def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
-    """Do what the options ask for; return the exit code of the program."""
+    """Do what the options ask for, or until a signal; return the exit code of the program."""
     configure_console(options.verbose)
+    try:
+        with stoppable():
+            return _run_app(options, command)
+    except KeyboardInterrupt as stop:
+        name, code = exit_code_of(stop)
+        tell(STOPPED, name)
+        return code
+
+
+def _run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
     try:
         settings = settings_of(options, environ())
         derivatives = Derivatives(settings.output_dir)
@@ -91,10 +108,6 @@ def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         return _rewrite_reports(plans, derivatives)
     try:
         return _run(plans, settings, options, command)
-    except KeyboardInterrupt as stop:
-        name, code = exit_code_of(stop)
-        tell(STOPPED, name)
-        return code
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         tell('The run broke off: %s. Once that is mended, the same command goes on.', error)
@@ -205,7 +218,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
     for line in tell_small_memory(needs, run.mem_gb):
         tell('%s', line)
-    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans))
+    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans), run.stage)
     tell(
         'Processing %d exams in up to %d processes, logs in %s',
         len(plans),
@@ -302,11 +315,13 @@ def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
         return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)
     crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / CRASHES)
-    outcomes = [close_exam(plan, crashes, derivatives, settings.run_uuid) for plan in plans]
+    run_uuid = settings.run_uuid
+    waiting = find_waiting(derivatives.steps(run_uuid), settings.run.stage)
+    outcomes = [close_exam(plan, crashes, derivatives, run_uuid, waiting) for plan in plans]
     write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
     tell('%s', describe_outcomes(outcomes))
-    return SUCCESS if all(outcome.state == 'finished' for outcome in outcomes) else SOME_FAILED
+    return SOME_FAILED if any(outcome.state == 'failed' for outcome in outcomes) else SUCCESS
 
 
 def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:

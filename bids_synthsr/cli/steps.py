@@ -14,7 +14,7 @@ from bids_synthsr.cli.messages import tell
 from bids_synthsr.reports.pages import duration
 
 LOGGER = logging.getLogger('bids_synthsr')
-LAST_STEP = 'record'  # of an exam
+LAST_STEPS = {'register': 'resample', 'synthesize': 'synthesize', 'report': 'record'}  # by stage
 
 
 @dataclass(eq=False)
@@ -71,10 +71,13 @@ class StepLog:
         The file.
     exams
         How many the run is to do.
+    stage
+        After which it ends.
     """
 
-    def __init__(self, path: Path, exams: int) -> None:
+    def __init__(self, path: Path, exams: int, stage: str = 'report') -> None:
         self.path, self.progress = path, Progress(exams)
+        self._last_step = LAST_STEPS[stage]
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, node: Any, status: str) -> None:
@@ -106,7 +109,7 @@ class StepLog:
         if status == 'exception' and exam not in progress.failed:
             progress.failed.add(exam)
             tell('%s failed at %s; %s', exam, step, str(progress))
-        elif status == 'end' and step == LAST_STEP:
+        elif status == 'end' and step == self._last_step:
             progress.done.add(exam)
             tell('%s finished; %s', exam, str(progress))
 
