@@ -24,7 +24,7 @@ demo: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bids_synthsr workflows benchmarks
+	$(BIN)/mypy bids_synthsr workflows benchmarks docker
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
