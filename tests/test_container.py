@@ -120,7 +120,7 @@ def test_versions_agree():
 def test_both_recipes_of_images_install_the_same():
     """Dockerfile and Apptainer definition share install.sh, its source and the environment."""
     docker, apptainer = ROOT / 'Dockerfile', ROOT / 'docker/synthsr.def'
-    copied = set(re.findall(r'^    (\S+) /source/', apptainer.read_text(), re.MULTILINE))
+    copied = set(re.findall(r'^    (\S+) /source/\1$', apptainer.read_text(), re.MULTILINE))
     kept = set(re.findall(r'^!(\S+)', (ROOT / '.dockerignore').read_text(), re.MULTILINE))
     assert copied == kept and all((ROOT / name).exists() for name in kept)
     for text in (docker.read_text(), apptainer.read_text()):

@@ -12,6 +12,7 @@ from bids_synthsr.cli.crashes import Crash
 from bids_synthsr.cli.plan import Plan
 from bids_synthsr.cli.steps import LAST_STEPS
 from bids_synthsr.dataset.derivatives import Derivatives, ExamDerivatives, write_text
+from bids_synthsr.dataset.locks import one_at_a_time
 from bids_synthsr.dataset.records import (
     Record,
     read_events,
@@ -139,8 +140,9 @@ def unusable(row: Row) -> Row:
 
 def write_data_set_index(derivatives: Derivatives) -> None:
     """Write the page of all exams that the output folder knows."""
-    rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
-    write_index(rows, derivatives.index)
+    with one_at_a_time(derivatives.index_lock):  # or a slow run would write what it read long ago
+        rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
+        write_index(rows, derivatives.index)
 
 
 def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:

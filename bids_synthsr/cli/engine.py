@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from traceback import format_exception
 from typing import Any
 
 from nipype import config
+from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
@@ -29,6 +31,7 @@ START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spa
 PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 M_MMAP_THRESHOLD, VOLUME_BYTES = -3, 4 << 20  # of malloc.h; smaller arrays stay on the heap
 LAST_WAIT_S = 2.0
+PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
 KILLED = (
@@ -141,6 +144,16 @@ def save_memory(node: Any) -> None:
     """Let a step take less memory and more time, if it can."""
     if hasattr(node.inputs, 'low_mem'):
         node.inputs.low_mem = True
+
+
+def ask_for_resources(workflow: pe.Workflow) -> None:
+    """Let nipype's plugin for Slurm ask for what every step needs."""
+    os.environ.setdefault('LOGNAME', 'bids_synthsr')  # the plugin names jobs by it
+    for name in workflow.list_node_names():
+        step = workflow.get_node(name)
+        mem_mb = math.ceil(1000 * (step.mem_gb + PYTHON_GB))
+        own = f'--mem={mem_mb}M --cpus-per-task={step.n_procs or 1}'
+        step.plugin_args = {'sbatch_args': own}
 
 
 class ExamByExamPlugin(MultiProcPlugin):

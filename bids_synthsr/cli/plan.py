@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
@@ -17,6 +18,9 @@ from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
 from bids_synthsr.methods.forecast import forecast
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
+
+MAIN_GB = 0.5  # the main process
+MEMORY_TO_SPARE, TIME_TO_SPARE = 1.25, 3.0  # what is asked for, over what is forecast
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,23 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
         seconds = sum(need.cpu_s for need in needs.values())
         total += f' In all about {duration(seconds)} of one core; the largest takes {most:.1f} GB.'
     return '\n\n'.join([*blocks, total])
+
+
+def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
+    """Tell what to ask a scheduler for, a line of a table for each exam that is to be processed.
+
+    Memory of the largest step and of the main process, and some to spare; one core is enough.
+    """
+    lines = ['\t'.join(('exam', 'participant', 'session', 'mem_mb', 'minutes'))]
+    for plan in plans:
+        if plan.to_do and not plan.fault:
+            need = forecast_scans(plan.scans, settings.method, settings.run.omp_nthreads or 1)
+            mem_mb = math.ceil(1000 * (MEMORY_TO_SPARE * need.memory_gb + MAIN_GB))
+            minutes = math.ceil(TIME_TO_SPARE * need.cpu_s / 60)
+            exam = plan.exam
+            words = (exam.label, exam.subject, exam.session or 'n/a', str(mem_mb), str(minutes))
+            lines.append('\t'.join(words))
+    return '\n'.join(lines) + '\n'
 
 
 def tell_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import platform
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from bids_synthsr.cli.crashes import read_crashes
 from bids_synthsr.cli.engine import (
     STOPPED,
     ExamByExamPlugin,
+    ask_for_resources,
     configure_engine,
     exit_code_of,
     stoppable,
@@ -40,6 +42,7 @@ from bids_synthsr.cli.plan import (
     describe_method,
     describe_plans,
     forecast_scans,
+    list_requests,
     plan_exams,
     tell_small_memory,
     threads_of,
@@ -68,7 +71,7 @@ from bids_synthsr.settings import RunSettings, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
-OWN_PLUGIN = 'MultiProc'
+OWN_PLUGIN, SLURM = 'MultiProc', 'SLURM'
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG, CRASHES = 'bids_synthsr.log', 'crash'  # of a run, main process and workers
@@ -103,6 +106,7 @@ def _run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
         return WRONG_USE
     if options.dry_run:
         tell('%s', describe_plans(plans, settings))
+        sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
     if options.reports_only:
         return _rewrite_reports(plans, derivatives)
@@ -265,6 +269,8 @@ def _process_part(
         name=WORKFLOW,
     )
     engine, arguments = _choose_engine(plans, settings, steps)
+    if engine == SLURM:
+        ask_for_resources(workflow)
     try:
         workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:

@@ -79,6 +79,11 @@ class Derivatives:
         """File of the locks of runs on exams."""
         return self.root / 'logs' / 'exams.lock'
 
+    @property
+    def index_lock(self) -> Path:
+        """File that is locked while the index is written."""
+        return self.root / 'logs' / 'index.lock'
+
     def run_logs(self, run_uuid: str) -> Path:
         """Folder of the logs, settings and crash files of a run."""
         return self.root / 'logs' / run_uuid

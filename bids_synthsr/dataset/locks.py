@@ -10,12 +10,23 @@ import fcntl
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 LOGGER = logging.getLogger(__name__)
 BYTES = 2**62  # of a file that is as long as nothing: places to lock
 BUSY = (BlockingIOError, PermissionError)  # POSIX lets a system choose between the two
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait for other runs to leave the block, where the file system knows locks."""
+    with path.open('a') as file:
+        with suppress(OSError):
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
 
 
 class ExamLocks:
