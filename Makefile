@@ -1,12 +1,16 @@
 # make demo: install, write a demo data set, run the app on it, compare with the known truth
 # make test: install, lint, type-check, run all tests
+# make image: build the image; make test-container: run it as strictly as a hospital does
+# make test-slurm: the recipes of docs/hpc.md on a Slurm of one node (needs root, slurm-wlm, munge)
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BIN := $(VENV)/bin
+ENGINE ?= docker
+IMAGE ?= synthsr
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint install clean image test-container test-slurm
 
 install: $(INSTALLED)
 
@@ -28,6 +32,17 @@ lint: $(INSTALLED)
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+# BUILD_OPTIONS: --build-arg BASE_IMAGE=..., TORCH_INDEX=..., mounts of local packages
+image:
+	$(ENGINE) build --build-arg VERSION=$$(sed -n "s/__version__ = '\(.*\)'/\1/p" bids_synthsr/__init__.py) \
+		--build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_OPTIONS) --tag $(IMAGE) .
+
+test-container: $(INSTALLED)
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) $(BIN)/python -m pytest system_tests/test_container.py
+
+test-slurm: $(INSTALLED)
+	$(BIN)/python -m pytest system_tests/test_slurm.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -143,7 +143,9 @@ def page():
 def test_exams_as_tasks_of_an_array(cluster, folder):
     script = recipe('array.sh')
     options = '--method cubic --output-resolution 4 --skip-bids-validation'
-    (folder / 'array.sh').write_text(script.replace('out participant', f'out participant {options}'))
+    (folder / 'array.sh').write_text(
+        script.replace('out participant', f'out participant {options}')
+    )
     lines = re.search(r'```bash\n(bids_synthsr [^\n]*--dry-run.*?)```', page(), re.DOTALL)[1]
     done = call('bash', '-ec', lines, cwd=folder, env=cluster)
     assert done.returncode == 0, done.stderr
@@ -161,7 +163,9 @@ def test_exams_as_tasks_of_an_array(cluster, folder):
 def test_stages_as_jobs_that_wait_for_each_other(cluster, folder):
     script = recipe('stages.sh')
     options = '--method cubic --output-resolution 4 --skip-bids-validation'
-    script = script.replace('out participant', f'out participant {options}').replace('--gpus=1', '')
+    script = script.replace('out participant', f'out participant {options}').replace(
+        '--gpus=1', ''
+    )
     (folder / 'stages.sh').write_text(script)
     done = call('bash', 'stages.sh', cwd=folder, env=cluster)
     assert done.returncode == 0, done.stderr

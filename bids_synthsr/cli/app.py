@@ -34,8 +34,15 @@ def speak_utf8() -> None:
 
 
 def choose_cache(work_dir: Path) -> None:
-    """Let Matplotlib keep its cache in the work folder where it cannot in the home."""
-    has_home = os.access(os.environ.get('HOME') or '/nowhere', os.W_OK)
+    """Let Matplotlib keep its cache in the work folder where it cannot in the home.
+
+    Of a home that may not even be looked into, as in a container that runs as somebody else, the
+    libraries are told nothing: they fail when they look for their settings in it.
+    """
+    home = os.environ.get('HOME') or '/nowhere'
+    has_home = os.access(home, os.W_OK)
+    if Path(home).is_dir() and not os.access(home, os.X_OK):
+        os.environ['HOME'] = str(work_dir.resolve())
     if 'MPLCONFIGDIR' not in os.environ and not has_home:
         os.environ['MPLCONFIGDIR'] = str(work_dir.resolve() / 'matplotlib')
 
