@@ -1,4 +1,4 @@
-"""The image as a hospital runs it: no network, nothing writable but the output, nobody in particular.
+"""The image as a hospital runs it: no network, only the output writable, nobody in particular.
 
 Takes the engine from $ENGINE (podman) and the image from $IMAGE (synthsr); `make image` builds it.
 """
