@@ -241,8 +241,11 @@ def test_dry_run_tells_and_writes_nothing(bids_dir, out, capsys):
     assert not out.exists()
 
 
-def test_resources_are_recorded_where_asked_for(bids_dir, out):
+def test_resources_are_recorded_where_asked_for(bids_dir, out, tmp_path, monkeypatch):
+    (started_in := tmp_path / 'here').mkdir()
+    monkeypatch.chdir(started_in)
     assert run(bids_dir, out, '--participant-label', '02', '--resource-monitor') == 0
+    assert not list(started_in.iterdir())
     (recorded,) = out.glob('logs/*/resources-sub-02.json')
     usage = json.loads(recorded.read_text())
     steps = {name.split('.')[-1] for name in usage['name']}

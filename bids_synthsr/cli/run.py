@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -268,11 +269,15 @@ def _process_part(
         num_threads=threads_of(settings.run, steps.progress.exams),
         name=WORKFLOW,
     )
-    engine, arguments = _choose_engine(plans, settings, steps)
-    if engine == SLURM:
-        ask_for_resources(workflow)
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    # nipype's monitor leaves its samples in the current folder
+    aside = chdir(settings.work_dir) if settings.run.resource_monitor else nullcontext()
     try:
-        workflow.run(plugin=engine, plugin_args=arguments)
+        with aside:
+            engine, arguments = _choose_engine(plans, settings, steps)
+            if engine == SLURM:
+                ask_for_resources(workflow)
+            workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
         return False

@@ -28,7 +28,7 @@ BRAIN_HU = (0, 80)  # what is kept of CT
 UNIT = 255  # intensity that the general network calls 1
 BRIGHTEST = 128  # intensity at which its volumes are cut
 SWOOP_MM = np.array((1.5, 1.5, 5))  # voxels that the two-channel network was trained for
-MAX_VOXELS = 256**3  # at once: they take 4 GB in 16 bits, 6 GB in float32 (benchmarks/networks.py)
+MAX_VOXELS = 256**3  # at once: 3.4 GB in 16 bits, 6.3 in float32 (benchmarks/networks.py)
 LOW_MEM_VOXELS = 224**3  # where memory is short, 2.4 GB: the least that the margin allows
 
 Run = Callable[..., Inference]
