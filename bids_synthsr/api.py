@@ -57,7 +57,8 @@ def synthesize(
     Returns
     -------
     volumes
-        What the method makes, the main volume first, by the BIDS suffix of each.
+        What the method makes, the main volume first, by the BIDS suffix of each; where two have
+        one, the later is called by its desc as well: ``uncertainty_T1w``.
 
     Raises
     ------
@@ -171,8 +172,13 @@ def run_exam(
     except RuntimeError as error:
         raise ValueError(last_error(str(error))) from error
     made = next(node for node in graph.nodes() if node.name == 'synthesize')
-    suffixes = [entities['suffix'] for entities in made.result.outputs.entities]
-    return dict(zip(suffixes, map(Path, _listed(made.result.outputs.volumes)), strict=True))
+    volumes: dict[str, Path] = {}
+    for entities, file in zip(
+        made.result.outputs.entities, _listed(made.result.outputs.volumes), strict=True
+    ):
+        suffix = entities['suffix']
+        volumes[f'{entities["desc"]}_{suffix}' if suffix in volumes else suffix] = Path(file)
+    return volumes
 
 
 @contextmanager

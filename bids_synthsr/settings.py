@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METHODS = ('auto', 'tv', 'sr-t1', 'cubic', 'published')
-NETWORK_METHODS = ('sr-t1', 'published')  # their networks know voxels of 1 mm only
+METHODS = ('auto', 'tv', 'sr-t1', 'synthsr', 'cubic', 'published')
+NETWORK_METHODS = ('sr-t1', 'synthsr', 'published')  # their networks know voxels of 1 mm only
 WEIGHTED_METHODS = ('auto', *NETWORK_METHODS)  # those that read a file of weights
 FIELDS_OF_VIEW = ('reference', 'union')
 STAGES = ('register', 'synthesize', 'report')  # the last of which finishes an exam
@@ -60,6 +60,8 @@ class MethodSettings:
         Voxel size of the output, mm.
     fov
         Field of view of the output: of the reference, or of all scans together.
+    least_quality
+        Score of ``synthsr`` below which an exam is marked.
     """
 
     method: str = 'auto'
@@ -69,6 +71,7 @@ class MethodSettings:
     contrasts: tuple[str, ...] = ()
     output_resolution: float = 1.0
     fov: str = 'reference'
+    least_quality: float = 0.6
 
 
 @dataclass(frozen=True)

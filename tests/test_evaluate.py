@@ -12,14 +12,8 @@ from bids_synthsr.cli.simulate import find_heads, list_cases
 from bids_synthsr.dataset.images import save_volume, volume_of
 from bids_synthsr.dataset.selection import PLANES
 from bids_synthsr.imaging.similarity import closeness, psnr, ssim
-from bids_synthsr.reports.evaluation import (
-    COLUMNS,
-    Result,
-    gains_over_baseline,
-    summarise,
-    write_evaluation,
-    write_table,
-)
+from bids_synthsr.reports.evaluation import gains_over_baseline, summarise, write_evaluation
+from bids_synthsr.reports.results import COLUMNS, Result, write_table
 
 
 def result(tmp_path, subject, method, axis, value, spacing=5.0):
@@ -145,8 +139,8 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     told = capsys.readouterr().err
     assert 'failed: sub-02_T1w, conform: ' in told and 'sub-02_T1w.nii.gz' in told
     made = next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns
-    (out / 'results' / 'sub_01_T1w_axial_6_6_cubic.json').unlink()
+    (out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').unlink()
     assert main(command) == 1
     assert next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns == made
-    told = json.loads((out / 'results' / 'sub_01_T1w_axial_6_6_cubic.json').read_text())
+    told = json.loads((out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').read_text())
     assert told['measures']['psnr'] == pytest.approx(values['psnr'], rel=1e-4)

@@ -7,7 +7,14 @@ from torch.nn import functional
 
 from bids_synthsr.imaging.resampling import spline_matrix
 from bids_synthsr.imaging.slices import CHANNELS, encode_slices
-from bids_synthsr.networks.exam_unet import ExamUNet, VolumeNorm, fold, thin, unfold
+from bids_synthsr.networks.exam_unet import (
+    ExamUNet,
+    VolumeNorm,
+    expected_t1w,
+    fold,
+    thin,
+    unfold,
+)
 from bids_synthsr.networks.slice_unet import SliceUNet
 
 SIDE = 16
@@ -179,3 +186,26 @@ def test_new_slice_network_says_cubic_interpolation():
     network = SliceUNet(CHANNELS, features=8, levels=2)
     assert torch.equal(network(channels), channels[:, :1])
     assert not torch.allclose(awake(network)(channels), channels[:, :1])
+
+
+def test_sure_segmentation_expects_the_intensity_of_its_class():
+    truth = torch.randint(3, (2, 4, 4, 4))
+    logits = 100 * functional.one_hot(truth, 3).movedim(-1, 1).float()
+    class_t1w = torch.tensor([0.0, 1.0, 0.6])
+    torch.testing.assert_close(expected_t1w(logits, class_t1w)[:, 0], class_t1w[truth])
+
+
+@torch.no_grad()
+def test_t1w_is_told_as_a_difference_from_what_the_segmentation_expects():
+    plain = awake(ExamUNet(features=8, levels=3, classes=3))
+    network = ExamUNet(features=8, levels=3, classes=3, class_t1w=(0.0, 1.0, 0.6)).eval()
+    network.load_state_dict(plain.state_dict())
+    scans, reliability = exam(2)
+    made, before = network(scans, reliability), plain(scans, reliability)
+    expected = expected_t1w(before.logits, torch.tensor([0.0, 1.0, 0.6]))
+    torch.testing.assert_close(made.t1w, before.t1w + expected)
+
+
+def test_every_class_needs_its_intensity():
+    with pytest.raises(ValueError, match='2 T1w intensities were given for 3 classes'):
+        ExamUNet(features=8, levels=3, classes=3, class_t1w=(0.0, 1.0))

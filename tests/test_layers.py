@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 VALUES = {'numpy', 'bids_synthsr.settings', 'bids_synthsr.data'}
 NUMERICS = VALUES | {'scipy', 'torch', 'bids_synthsr.imaging'}
 FILES = NUMERICS | {
-    'bids_synthsr.methods', 'bids_synthsr.networks', 'bids_synthsr.synthesis',
+    'bids_synthsr.methods', 'bids_synthsr.morphometry', 'bids_synthsr.networks',
+    'bids_synthsr.synthesis',
     'bids_synthsr.dataset', 'bids_synthsr.reports', 'bids_synthsr',
     'nibabel', 'bids', 'nilearn', 'nitransforms', 'matplotlib', 'jinja2', 'PIL', 'h5py',
     'safetensors', 'bids_validator_deno',
@@ -21,7 +22,9 @@ LAYERS = {
     'bids_synthsr/imaging': NUMERICS,
     'bids_synthsr/synthesis': NUMERICS | {'bids_synthsr.synthesis'},
     'bids_synthsr/networks': NUMERICS | {'bids_synthsr.networks'},
-    'bids_synthsr/methods': NUMERICS | {'bids_synthsr.methods', 'bids_synthsr.networks'},
+    'bids_synthsr/morphometry': NUMERICS | {'bids_synthsr.morphometry'},
+    'bids_synthsr/methods': NUMERICS
+    | {'bids_synthsr.methods', 'bids_synthsr.networks', 'bids_synthsr.morphometry'},
     'bids_synthsr/dataset': FILES,
     'bids_synthsr/reports': FILES,
     'bids_synthsr/training': TRAINING,

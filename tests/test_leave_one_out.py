@@ -13,8 +13,8 @@ from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.similarity import agreement, fit_monotone
-from bids_synthsr.reports.evaluation import Result
 from bids_synthsr.reports.left_out import summarise_agreement
+from bids_synthsr.reports.results import Result
 
 
 def cases_of(bids_dir, methods=('cubic',), takes_subsets=False):

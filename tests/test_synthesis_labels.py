@@ -66,3 +66,12 @@ def test_public_label_maps_are_covered(table, number):
         pytest.skip(f'{path} is not here')
     labels = np.asarray(nb.load(path).dataobj)[::2, ::2, ::2].astype(np.int16)
     table.check(torch.from_numpy(labels), path.name)
+
+
+def test_classes_of_the_segmentation_are_called_after_labels_of_their_own():
+    table = freesurfer_table()
+    assert set(table.targets) <= {label.value for label in table.labels}
+    named = dict(zip(table.target_names, table.target_tissues, strict=True))
+    assert named['skull'] == 'bone' and named['left-cortex'] == 'cortex'
+    head = [label for label in table.labels if label.region == 'head']
+    assert {label.target for label in head} == {165, 258}

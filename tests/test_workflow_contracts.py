@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from bids_synthsr.workflows.align import init_align_wf
-from bids_synthsr.workflows.evaluate import init_case_wf
+from bids_synthsr.workflows.evaluate import init_case_wf, init_truth_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
@@ -54,6 +54,8 @@ def build(name):
         return init_align_wf(mem_gb=1)
     if name == 'init_method_wf':
         return init_method_wf(method=Cubic(), n_procs=1, mem_gb=1)
+    if name == 'init_truth_wf':
+        return init_truth_wf(facts={'labels': __file__}, segmenter=None, num_threads=1)
     if name == 'init_outputs_wf':
         exam = {'subject': '01', 'session': None}
         return init_outputs_wf(
@@ -61,9 +63,16 @@ def build(name):
         )
     if name == 'init_case_wf':
         return init_case_wf(
-            facts={'subject': '01'},
-            setting={'orientation': 'axial', 'spacing': 5.0, 'thickness': 3.0},
+            facts={'subject': '01', 'session': '', 'group': '', 'seed': 1},
+            setting={
+                'orientation': 'axial',
+                'spacing': 5.0,
+                'thickness': 3.0,
+                'exam': ['T1w'],
+                'able': ['sr-t1', 'cubic'],
+            },
             methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
+            segmenter={'weights': __file__},
             num_threads=1,
             place='out',
             name='case',
@@ -73,7 +82,9 @@ def build(name):
     )
 
 
-WITH_FIELDS = (init_align_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf)
+WITH_FIELDS = (
+    init_align_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf, init_truth_wf,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize('builder', WITH_FIELDS)
@@ -89,7 +100,7 @@ def test_every_builder_with_fields_is_among_them():
     documented = [
         name
         for module, name in builders()
-        if 'Inputs\n---' in inspect.getdoc(builder_of(module, name))
+        if re.search('(Inputs|Outputs)\n---', inspect.getdoc(builder_of(module, name)))
     ]
     assert documented == [builder.__name__ for builder in WITH_FIELDS]
 

@@ -18,6 +18,7 @@ from bids_synthsr.interfaces.methods import (
     Cubic,
     Published,
     SuperResolution,
+    SynthSR,
     TotalVariation,
 )
 from bids_synthsr.settings import STAGES, MethodSettings, Settings
@@ -173,4 +174,6 @@ def choose_method(
     }
     if method.method == 'published':
         return Published(**on_device, ct=method.ct)
+    if method.method == 'synthsr':
+        return SynthSR(**on_device, least_quality=method.least_quality)
     return Automatic(**on_device) if method.method == 'auto' else SuperResolution(**on_device)

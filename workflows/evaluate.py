@@ -11,17 +11,29 @@ from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.evaluation import CompareVolume, ConformHead, MaskBrain, SimulateScan
+from bids_synthsr.interfaces.evaluation import (
+    CompareVolume,
+    ConformHead,
+    MaskBrain,
+    PaintHead,
+    SegmentVolume,
+    SimulateExam,
+)
 
 SCAN_INPUTS = INPUTS[:-1]  # all but the grid
 HEAD_MEM_GB = 1.0  # 256^3 in float32, a few times
+SEGMENT_MEM_GB = 4.0
+TRUTH = ('head', 'mask', 'labels', 'reference')
+SLICES = ('orientation', 'spacing', 'thickness')
+TOLD = ('subject', 'session', 'group')  # of a head
 
 
 def init_simulate_wf(
     *,
-    heads: Mapping[str, Mapping[str, str]],
+    heads: Mapping[str, Mapping[str, Any]],
     cases: Mapping[str, Mapping[str, Any]],
     methods: Mapping[str, tuple[BaseInterface, float]],
+    segmenter: Mapping[str, Any] | None,
     place: str,
     num_threads: int,
     work_dir: str,
@@ -32,11 +44,15 @@ def init_simulate_wf(
     Parameters
     ----------
     heads
-        ``image`` and what else is to be told of each, by name (letters, digits, underscores).
+        ``image``, ``labels``, ``subject``, ``session``, ``group`` and ``seed`` of each, by name
+        (letters, digits, underscores).
     cases
-        ``orientation``, ``spacing`` and ``thickness`` of the scans, by name.
+        ``exam`` (contrasts), ``orientation``, ``spacing``, ``thickness`` of the scans, and the
+        methods that are ``able`` to take them, by name.
     methods
         Interfaces of `bids_synthsr.interfaces.methods` and the memory they take, by name.
+    segmenter
+        Inputs of `SegmentVolume`: ``weights``, ``device``; None compares no structures.
     place
         Folder for the results.
     num_threads
@@ -52,6 +68,7 @@ def init_simulate_wf(
             facts=facts,
             cases=cases,
             methods=methods,
+            segmenter=segmenter,
             place=f'{place}/{head}',
             num_threads=num_threads,
             name=head,
@@ -62,9 +79,10 @@ def init_simulate_wf(
 
 def init_head_wf(
     *,
-    facts: Mapping[str, str],
+    facts: Mapping[str, Any],
     cases: Mapping[str, Mapping[str, Any]],
     methods: Mapping[str, tuple[BaseInterface, float]],
+    segmenter: Mapping[str, Any] | None,
     num_threads: int,
     place: str,
     name: str,
@@ -74,8 +92,8 @@ def init_head_wf(
     Parameters
     ----------
     facts
-        ``image`` and what else is to be told of the head.
-    cases, methods, num_threads
+        Of the head; see `init_simulate_wf`.
+    cases, methods, segmenter, num_threads
         See `init_simulate_wf`.
     place
         First part of the names of the results.
@@ -83,30 +101,84 @@ def init_head_wf(
         Of the workflow.
     """
     workflow = pe.Workflow(name=name)
-    conform = pe.Node(ConformHead(image=facts['image']), name='conform', mem_gb=HEAD_MEM_GB)
-    mask = pe.Node(MaskBrain(), name='mask', mem_gb=HEAD_MEM_GB)
-    workflow.connect(conform, 'head', mask, 'head')
+    truth_wf = init_truth_wf(facts=facts, segmenter=segmenter, num_threads=num_threads)
     for case, setting in cases.items():
         case_wf = init_case_wf(
             facts=facts,
             setting=setting,
             methods=methods,
+            segmenter=segmenter,
             place=f'{place}_{case}',
             num_threads=num_threads,
             name=case,
         )
         workflow.connect([
-            (conform, case_wf, [('head', 'inputnode.head')]),
-            (mask, case_wf, [('mask', 'inputnode.mask')]),
+            (truth_wf, case_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in TRUTH])
         ])  # fmt: skip
     return workflow
 
 
+def init_truth_wf(
+    *,
+    facts: Mapping[str, Any],
+    segmenter: Mapping[str, Any] | None,
+    num_threads: int,
+    name: str = 'truth',
+) -> pe.Workflow:
+    """Prepare what methods are compared with: of a label map, or of a T1w alone.
+
+    Parameters
+    ----------
+    facts, segmenter, num_threads
+        See `init_head_wf`.
+    name
+        Of the workflow.
+
+    Outputs
+    -------
+    head
+        T1w of 1 mm.
+    mask
+        1 in the brain.
+    labels, reference
+        Label map, and the segmentation that is taken for the truth; empty where there is none.
+    """
+    workflow = pe.Workflow(name=name)
+    fields = niu.IdentityInterface(TRUTH, labels='', reference='')
+    outputnode = pe.Node(fields, name='outputnode')
+    if facts.get('labels'):
+        painted = {'labels': facts['labels'], 'image': facts.get('image', '')}
+        paint = pe.Node(PaintHead(**painted), name='paint', mem_gb=HEAD_MEM_GB)
+        workflow.connect([(paint, outputnode, [(field, field) for field in TRUTH])])
+        return workflow
+    conform = pe.Node(ConformHead(image=facts['image']), name='conform', mem_gb=HEAD_MEM_GB)
+    mask = pe.Node(MaskBrain(), name='mask', mem_gb=HEAD_MEM_GB)
+    workflow.connect([
+        (conform, mask, [('head', 'head')]),
+        (conform, outputnode, [('head', 'head')]),
+        (mask, outputnode, [('mask', 'mask')]),
+    ])  # fmt: skip
+    if segmenter:
+        segment = _segmenting(segmenter, num_threads, 'segment')
+        workflow.connect([
+            (conform, segment, [('head', 'volumes')]),
+            (segment, outputnode, [('segmentation', 'reference')]),
+        ])  # fmt: skip
+    return workflow
+
+
+def _segmenting(segmenter: Mapping[str, Any], num_threads: int, name: str) -> pe.Node:
+    """Make a step that segments a T1w."""
+    interface = SegmentVolume(**segmenter, num_threads=num_threads)
+    return pe.Node(interface, name=name, n_procs=num_threads, mem_gb=SEGMENT_MEM_GB)
+
+
 def init_case_wf(
     *,
-    facts: Mapping[str, str],
+    facts: Mapping[str, Any],
     setting: Mapping[str, Any],
     methods: Mapping[str, tuple[BaseInterface, float]],
+    segmenter: Mapping[str, Any] | None,
     num_threads: int,
     place: str,
     name: str,
@@ -118,8 +190,9 @@ def init_case_wf(
     facts
         What is to be told of the head.
     setting
-        ``orientation``, ``spacing`` and ``thickness`` of the scan.
-    methods, num_threads
+        ``exam``, ``orientation``, ``spacing`` and ``thickness`` of the scans, and the methods
+        that are ``able`` to take them.
+    methods, segmenter, num_threads
         See `init_simulate_wf`.
     place
         First part of the names of the results.
@@ -132,21 +205,28 @@ def init_case_wf(
         The truth, 1 mm.
     mask
         Where volumes are compared with it.
+    labels, reference
+        Its label map, and its segmentation.
     """
     workflow = pe.Workflow(name=name)
-    inputnode = pe.Node(niu.IdentityInterface(['head', 'mask']), name='inputnode')
-    simulate = pe.Node(SimulateScan(**setting), name='simulate', mem_gb=HEAD_MEM_GB)
-    workflow.connect(inputnode, 'head', simulate, 'head')
-    told = {'contrasts': 'T1w', **facts, **setting}
-    told.pop('image', None)
-    for method, (interface, mem_gb) in methods.items():
+    inputnode = pe.Node(niu.IdentityInterface(TRUTH), name='inputnode')
+    is_painted = bool(facts.get('labels')) and not facts.get('image')
+    able, slices = setting['able'], {x: setting[x] for x in SLICES}
+    scanning = SimulateExam(
+        **slices, exam=setting['exam'], seed=facts['seed'], is_painted=is_painted
+    )
+    simulate = pe.Node(scanning, name='simulate', mem_gb=HEAD_MEM_GB)
+    workflow.connect([(inputnode, simulate, [('head', 'head'), ('labels', 'labels')])])
+    told = {key: facts[key] for key in TOLD} | slices
+    for method, (interface, mem_gb) in ((method, methods[method]) for method in able):
         label = method.replace('-', '_')
         method_wf = init_method_wf(
             method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
         )
         compare = pe.Node(
             CompareVolume(
-                facts={**told, 'contrasts': 'T1w', 'method': method}, place=f'{place}_{label}'
+                facts={**told, 'contrasts': '+'.join(setting['exam']), 'method': method},
+                place=f'{place}_{label}',
             ),
             name=f'compare_{label}',
             mem_gb=HEAD_MEM_GB,
@@ -158,4 +238,11 @@ def init_case_wf(
             (method_wf, compare, [('outputnode.volumes', 'volumes')]),
             (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),
         ])  # fmt: skip
+        if segmenter:
+            segment = _segmenting(segmenter, num_threads, f'segment_{label}')
+            workflow.connect([
+                (method_wf, segment, [(f'outputnode.{x}', x) for x in ('volumes', 'entities')]),
+                (segment, compare, [('segmentation', 'segmentation')]),
+                (inputnode, compare, [('reference', 'reference')]),
+            ])  # fmt: skip
     return workflow

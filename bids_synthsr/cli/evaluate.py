@@ -13,6 +13,7 @@ from bids_synthsr.cli.evaluation import WRONG_USE
 from bids_synthsr.dataset.selection import PLANES
 from bids_synthsr.settings import METHODS
 
+PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')  # see synthesis/exams.py
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 
 
@@ -43,6 +44,28 @@ def build_parser() -> argparse.ArgumentParser:
     )
     simulate.add_argument(
         '--planes', nargs='+', choices=PLANES, default=list(PLANES), help='of the slices'
+    )
+    simulate.add_argument(
+        '--exams',
+        nargs='+',
+        type=_contrasts,
+        default=[('T1w',)],
+        metavar='A+B',
+        help='contrasts of the scans of an exam, the first being the reference: T1w is the head '
+        'itself; T2w, PDw, FLAIR and random (a contrast that there is not) need --labels',
+    )
+    simulate.add_argument(
+        '--labels',
+        type=Path,
+        metavar='FOLDER',
+        help='label maps of 1 mm with the numbers of FreeSurfer: each is a head, whose T1w is '
+        'that of the same name, or painted where there is none; its structures are the truth',
+    )
+    simulate.add_argument(
+        '--structures',
+        action='store_true',
+        help='compare structures, too: Dice and volumes of what the network of synthsr finds in '
+        'the T1w of each method, with the labels, or with what it finds in the truth',
     )
     leave_one_out = commands.add_parser(
         'leave-one-out',
@@ -94,6 +117,15 @@ def _methods(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in METHODS:
             raise argparse.ArgumentTypeError(f'{name!r} is none of {", ".join(METHODS)}')
+    return names
+
+
+def _contrasts(text: str) -> tuple[str, ...]:
+    """Read the contrasts of an exam, ``T1w+FLAIR``."""
+    names = tuple(text.split('+'))
+    for name in names:
+        if name not in PAINTED:
+            raise argparse.ArgumentTypeError(f'{name!r} is none of {", ".join(PAINTED)}')
     return names
 
 

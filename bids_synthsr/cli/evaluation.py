@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from nipype.interfaces.base import BaseInterface
     from nipype.pipeline import engine as pe
 
-    from bids_synthsr.reports.evaluation import Result
+    from bids_synthsr.reports.results import Result
 
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
 LOG = 'evaluate.log'
-METHOD_MEM_GB = {'auto': 5.0, 'tv': 5.0, 'sr-t1': 5.0, 'cubic': 1.0, 'published': 4.0}  # of a head
+METHOD_MEM_GB = {
+    'auto': 5.0, 'tv': 5.0, 'sr-t1': 5.0, 'synthsr': 4.0, 'cubic': 1.0, 'published': 4.0
+}  # of a head  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,29 @@ def method_settings(options: argparse.Namespace) -> dict[str, MethodSettings]:
     FileNotFoundError
         For weights that are missing.
     """
-    given = {}
-    for text in map(str, options.weights):
-        method, _, file = text.partition('=')
-        if method not in options.methods or not file:
-            raise ValueError(f'--weights {text}: write METHOD=FILE with a method of --methods')
-        given[method] = Path(file)
+    given = given_weights(options)
     return {
         name: MethodSettings(method=name, weights=find_weights(name, given.get(name), environ()))
         for name in options.methods
     }
+
+
+def given_weights(options: argparse.Namespace) -> dict[str, Path]:
+    """Read which weights the user gave for which method.
+
+    Raises
+    ------
+    ValueError
+        For weights of no method that is run.
+    """
+    usable = {*options.methods, *(['synthsr'] if getattr(options, 'structures', False) else [])}
+    given = {}
+    for text in map(str, options.weights):
+        method, _, file = text.partition('=')
+        if method not in usable or not file:
+            raise ValueError(f'--weights {text}: write METHOD=FILE with a method of --methods')
+        given[method] = Path(file)
+    return given
 
 
 def run_workflow(
@@ -149,7 +164,7 @@ def close(
 ) -> int:
     """Write table and page of what was found, tell what failed; return the exit code."""
     from bids_synthsr.cli.crashes import read_crashes
-    from bids_synthsr.reports.evaluation import read_result, write_table
+    from bids_synthsr.reports.results import read_result, write_table
 
     found = [read_result(path) for path in results if path.is_file()]
     failures = [

@@ -101,14 +101,15 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         default='auto',
         help='auto: sr-t1 where the reference is a T1w of thick slices, else tv; tv: '
         'multi-channel total variation super-resolution of all scans, a volume for each contrast; '
-        'sr-t1: super-resolution of a T1w reference by a network; cubic: interpolation of the '
-        'reference; published: the published SynthSR networks (needs their weight file)',
+        'sr-t1: super-resolution of a T1w reference by a network; synthsr: a T1w, its uncertainty '
+        'and a segmentation of all scans by a network; cubic: interpolation of the reference; '
+        'published: the published SynthSR networks (needs their weight file)',
     )
     group.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
-        help='weights of the network: safetensors (auto, sr-t1) instead of those that come with '
+        help='weights of the network: safetensors (auto, sr-t1, synthsr) for those that come with '
         'the program, or Keras .h5 (published), for which $BIDS_SYNTHSR_WEIGHTS and '
         '$FREESURFER_HOME/models are searched without it',
     )
@@ -136,6 +137,13 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         choices=FIELDS_OF_VIEW,
         default='reference',
         help='field of view of the output: that of the reference, or of all scans together',
+    )
+    group.add_argument(
+        '--min-quality',
+        type=float,
+        default=0.6,
+        metavar='SCORE',
+        help='mark exams of which synthsr thinks less, 0 to 1; the report tells what it means',
     )
 
 

@@ -42,7 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         '--method', choices=METHODS, default='auto', help='see bids_synthsr --help'
     )
     parser.add_argument(
-        '--weights', type=Path, metavar='FILE', help='of the network (auto, sr-t1, published)'
+        '--weights',
+        type=Path,
+        metavar='FILE',
+        help='of the network (auto, sr-t1, synthsr, published)',
     )
     parser.add_argument('--ct', action='store_true', help='the scan is CT (published only)')
     parser.add_argument('--reference', metavar='SUFFIX', help='whose frame the output takes')

@@ -54,6 +54,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             contrasts=tuple(options.contrasts),
             output_resolution=options.output_resolution,
             fov=options.fov,
+            least_quality=options.min_quality,
         ),
         run=_run_settings(options, environ),
         output_dir=output_dir,
@@ -80,6 +81,7 @@ def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) 
     from bids_synthsr.dataset.weights import (
         find_own,
         find_published,
+        load_exam_unet,
         load_published,
         load_slice_unet,
     )
@@ -89,7 +91,8 @@ def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) 
         load_published(found)
     else:
         found = find_own(method, weights).resolve()
-        load_slice_unet(found)
+        load = load_exam_unet if method == 'synthsr' else load_slice_unet
+        load(found)
     return found
 
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
-from bids_synthsr.cli.evaluation import choose_methods, close, place_of, run_workflow
+from bids_synthsr.cli.environment import choose_device
+from bids_synthsr.cli.evaluation import (
+    choose_methods,
+    close,
+    given_weights,
+    place_of,
+    run_workflow,
+)
+from bids_synthsr.cli.resolve import environ, find_weights
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
@@ -23,16 +33,28 @@ def simulate(options: argparse.Namespace) -> int:
     from bids_synthsr.reports.evaluation import write_evaluation
 
     place = place_of(options, options.t1w)
-    heads = find_heads(options.t1w, options.participant_label)
-    cases = dict(list_cases(options.spacing, options.thickness, options.planes))
-    if not cases:
+    heads = heads_of(options)
+    slices = dict(list_cases(options.spacing, options.thickness, options.planes))
+    if not slices:
         raise ValueError('No slices to simulate: give a --thickness of at most the --spacing')
+    needing = [exam for exam in options.exams if set(exam) != {'T1w'}]
+    if needing and options.labels is None:
+        raise ValueError(f'--exams {"+".join(needing[0])} is painted from labels: give --labels')
+    cases = {
+        re.sub(r'\W', '_', f'{"_".join(exam)}_{name}'): {
+            **setting,
+            'exam': list(exam),
+            'able': [method for method in options.methods if can_take(method, exam)],
+        }
+        for exam in options.exams
+        for name, setting in slices.items()
+    }
     methods = choose_methods(options)
     results = [
         place.results / f'{head}_{case}_{method.replace("-", "_")}.json'
         for head in heads
-        for case in cases
-        for method in methods
+        for case, setting in cases.items()
+        for method in setting['able']
     ]
 
     def build() -> pe.Workflow:
@@ -42,6 +64,7 @@ def simulate(options: argparse.Namespace) -> int:
             heads=heads,
             cases=cases,
             methods=methods,
+            segmenter=find_segmenter(options),
             place=str(place.results),
             num_threads=max(options.omp_nthreads, 1),
             work_dir=str(place.work),
@@ -49,6 +72,71 @@ def simulate(options: argparse.Namespace) -> int:
 
     run_workflow(build, list(heads), results, place, options)
     return close(results, place, 'simulate', write_evaluation)
+
+
+def can_take(method: str, exam: Sequence[str]) -> bool:
+    """Whether a method can make a T1w of an exam whose reference is its first scan."""
+    return method != 'sr-t1' or exam[0] == 'T1w'
+
+
+def find_segmenter(options: argparse.Namespace) -> dict[str, str] | None:
+    """Say which network segments volumes, where structures are to be compared."""
+    if not options.structures:
+        return None
+    weights = given_weights(options).get('synthsr')
+    found = find_weights('synthsr', weights, environ())
+    return {'weights': str(found), 'device': choose_device(options.device)}
+
+
+def heads_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Find the heads: T1w images, or label maps with the T1w of the same name.
+
+    Each gets a seed of its name, and the group of its person.
+    """
+    labels = options.labels
+    if labels is None:
+        heads = find_heads(options.t1w, options.participant_label)
+    else:
+        heads = find_maps(labels, options.t1w, options.participant_label)
+    groups = read_groups(options.t1w / 'participants.tsv')
+    return {
+        name: {**head, 'group': groups.get(head['subject'], ''), 'seed': crc32(name.encode())}
+        for name, head in heads.items()
+    }
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read the column ``group`` of a participants.tsv; empty where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        rows = [*csv.DictReader(file, delimiter='\t')]
+    return {row['participant_id'].removeprefix('sub-'): row.get('group') or '' for row in rows}
+
+
+def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Find label maps, and for each the T1w whose name begins like its own up to the last ``_``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    t1w = {path.name.split('.nii')[0]: path for path in images.rglob('*T1w.nii*')}
+    wanted = {label.removeprefix('sub-') for label in labels}
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.rglob('*.nii*')):
+        name = path.name.split('.nii')[0]
+        subject = name.rpartition('_')[0] or name
+        if path.name.endswith('T1w.nii.gz') or (wanted and not wanted & {name, subject}):
+            continue
+        head = {'labels': str(path.resolve()), 'subject': subject, 'session': ''}
+        image = t1w.get(f'{subject}_T1w')
+        found[re.sub(r'\W', '_', name)] = head | ({'image': str(image.resolve())} if image else {})
+    if not found:
+        among = f' of {", ".join(labels)}' if labels else ''
+        raise FileNotFoundError(f'{folder} holds no label maps{among} (*.nii.gz)')
+    return found
 
 
 def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, dict[str, str]]:

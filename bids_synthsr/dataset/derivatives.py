@@ -6,15 +6,17 @@ fMRIPrep, whichever scan is the reference.
 
 from __future__ import annotations
 
+import csv
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
 from bids_synthsr.data.exam import SUFFIXES
+from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.dataset.filenames import join_name, split_name
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.query import DESCRIPTION
@@ -246,8 +248,8 @@ class Provenance:
         """
         reference = next(iter(self.sources.values()))
         return {
-            'Description': f'Synthetic image, computed by bids_synthsr (method {method}) from the '
-            'scans under Sources. It was not acquired and is not meant for diagnosis.',
+            'Description': f'{_kind_of(uri)}, computed by bids_synthsr (method {method}) from '
+            'the scans under Sources. It was not acquired and is not meant for diagnosis.',
             'Synthetic': True,
             'Sources': [self.sources[name] for name in used],
             'SpatialReference': reference if uri == self.space else self.space,
@@ -255,6 +257,7 @@ class Provenance:
             'Method': method,
             'MethodDetails': dict(facts or {}),
             'GeneratedBy': generator(),
+            **({'Type': 'Brain'} if uri.endswith('_mask.nii.gz') else {}),
         }
 
     def resampled(self, scan: str) -> dict[str, Any]:
@@ -285,6 +288,41 @@ class Provenance:
             'SkullStripped': False,
             'GeneratedBy': generator(),
         }
+
+
+def _kind_of(uri: str) -> str:
+    """Tell what a product is, by its name."""
+    kinds = {
+        '_dseg.nii.gz': 'Segmentation (the numbers of FreeSurfer)',
+        '_mask.nii.gz': 'Brain mask (brain, ventricles and CSF)',
+        'desc-uncertainty_T1w.nii.gz': 'Expected absolute error of the T1w (Laplace scale, in '
+        'its units)',
+    }
+    return next((kind for end, kind in kinds.items() if uri.endswith(end)), 'Synthetic image')
+
+
+def labels_text(indices: Iterable[int]) -> str:
+    """Write the look-up table of a segmentation as BIDS wants it."""
+    rows = [STRUCTURES[index] for index in sorted(indices)]
+    lines = ['index\tname\tcolor', *(f'{row.index}\t{row.name}\t{row.color}' for row in rows)]
+    return '\n'.join(lines) + '\n'
+
+
+def volumes_text(volumes: Iterable[Mapping[str, Any]]) -> str:
+    """Write volumes of structures as a table."""
+    lines = ['index\tname\tvolume_mm3\tuncertainty_mm3']
+    lines += [
+        f'{row["index"] or "n/a"}\t{row["name"]}\t{row["volume_mm3"]:.1f}'
+        f'\t{row["uncertainty_mm3"]:.1f}'
+        for row in volumes
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def read_volumes(path: Path) -> list[dict[str, str]]:
+    """Read such a table again, as text."""
+    with path.open(encoding='utf-8', newline='') as file:
+        return [*csv.DictReader(file, delimiter='\t')]
 
 
 def raw_uri(path: Path, bids_dir: Path) -> str:

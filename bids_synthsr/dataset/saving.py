@@ -14,12 +14,17 @@ import numpy as np
 from bids_synthsr.dataset.derivatives import (
     ExamDerivatives,
     Provenance,
+    labels_text,
     raw_uri,
     sidecar_of,
+    volumes_text,
     write_json,
+    write_text,
 )
 from bids_synthsr.dataset.images import load_volume, save_volume, written_atomically
 from bids_synthsr.dataset.selection import leave_out, read_selection, write_selection
+
+LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 
 
 @dataclass(frozen=True)
@@ -102,16 +107,34 @@ def _save_products(
     used: Sequence[str],
     facts: Mapping[str, Any],
 ) -> list[Path]:
-    """Write the volumes that the method made of the scans that it used."""
-    outputs = []
+    """Write the volumes that the method made of the scans that it used, and its tables."""
+    facts = dict(facts)
+    outputs = _save_tables(facts.pop('volumes', None), facts.get('labels'), made, exam)
     for volume, entities in zip(made.volumes, made.entities, strict=True):
         path = exam.product(**entities)
         method = facts.get('method', entities['desc'])
         described = provenance.product(exam.dataset.uri(path), used, method, facts)
+        voxels, grid = load_volume(volume)
+        stored = LABEL_TYPES.get(entities['suffix'], np.float32)
         outputs += [
-            save_volume(path, *load_volume(volume)),
+            save_volume(path, voxels.astype(stored), grid),
             write_json(sidecar_of(path), described),
         ]
+    return outputs
+
+
+def _save_tables(
+    volumes: Sequence[Mapping[str, Any]] | None,
+    labels: Sequence[int] | None,
+    made: MadeFiles,
+    exam: ExamDerivatives,
+) -> list[Path]:
+    """Write the volumes of structures, and the names of labels, which all exams share."""
+    desc, outputs = made.entities[0]['desc'], []
+    if labels:
+        write_text(exam.dataset.labels(desc), labels_text(labels))
+    if volumes:
+        outputs.append(write_text(exam.volumes(desc), volumes_text(volumes)))
     return outputs
 
 

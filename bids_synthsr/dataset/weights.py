@@ -6,28 +6,36 @@ Nothing that can hold code is ever opened, and nothing is ever downloaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.keras import read_keras
+from bids_synthsr.networks.exam_unet import ExamUNet
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
+
+Network = TypeVar('Network', bound=torch.nn.Module)
 
 DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
 HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
 PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
 
-OWN = {'auto': 'sr-t1', 'sr-t1': 'sr-t1'}  # recipe of the network of each method
+OWN = {
+    'auto': 'sr-t1',
+    'sr-t1': 'sr-t1',
+    'synthsr': 'any-exam',
+}  # recipe of the network of each method
 SHIPPED = Path(str(files('bids_synthsr.data'))) / 'weights'
 
 WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
@@ -136,19 +144,64 @@ def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
     network, file
         The network in evaluation mode, and its file's name and SHA-256.
     """
+    weights = _exported(path, 'slice_unet', 'sr-t1', 'sr-t1')
+    return _filled(SliceUNet(**weights.description['arguments']), weights, path)
+
+
+@dataclass(frozen=True, eq=False)
+class ExamWeights:
+    """A network for exams, and what has to be known to use it.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    file
+        Name and SHA-256 of its file.
+    labels
+        Label value of each class of its segmentation.
+    window
+        Voxels along R, A and S of what it was trained on.
+    """
+
+    network: ExamUNet
+    file: Mapping[str, str]
+    labels: Sequence[int]
+    window: tuple[int, int, int]
+
+
+def load_exam_unet(path: Path) -> ExamWeights:
+    """Make a network for exams with the weights of an export."""
+    weights = _exported(path, 'exam_unet', 'synthsr', 'any-exam')
+    labels = weights.description.get('labels', [])
+    unknown = [index for index in labels if index not in STRUCTURES]
+    if not labels or unknown:
+        told = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
+        raise ValueError(f'{path} names {told}; export it with this version of bids_synthsr-train')
+    network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
+    first, second, third = weights.description['recipe']['samples']['shape']
+    return ExamWeights(network, file, labels, (first, second, third))
+
+
+def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:
+    """Read weights that must be an export of a training of our own network."""
     weights = load_weights(path)
-    told = weights.description
-    if told.get('network') != 'slice_unet':
+    found = weights.description.get('network')
+    if found != network:
         raise ValueError(
-            f'{path} is no network for sr-t1 (slice_unet) but {told.get("network")}; train one '
-            'with: bids_synthsr-train run sr-t1'
+            f'{path} is no network for {method} ({network}) but {found}; train one with: '
+            f'bids_synthsr-train run {recipe}'
         )
     if any(name.startswith('network.') for name in weights.tensors):
         raise ValueError(
             f'{path} is a checkpoint of a training; make weights of it with: bids_synthsr-train '
             f'export {path.parent} --out FILE.safetensors'
         )
-    network = SliceUNet(**told['arguments'])
+    return weights
+
+
+def _filled(network: Network, weights: Weights, path: Path) -> tuple[Network, dict[str, str]]:
+    """Give a network its weights."""
     try:
         network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
     except RuntimeError as error:

@@ -30,6 +30,13 @@ def axis_order(vox2ras: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
     return (axes[0], axes[1], axes[2]), np.sign(cosines[range(3), axes])
 
 
+def voxels_in_ras_order(voxels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Permute and flip the axes of ``voxels`` so that they run R, A, S."""
+    axes, signs = axis_order(grid.vox2ras)
+    permuted = voxels.transpose(axes)
+    return permuted[tuple(slice(None, None, int(sign)) for sign in signs)]
+
+
 def in_ras_order(grid: Grid) -> Grid:
     """Permute and flip the axes of ``grid`` so that they run R, A, S: the same voxels."""
     axes, signs = axis_order(grid.vox2ras)

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 AIR_SHARE = 0.02  # of the maximum: darker voxels show air
 BRIGHT_PERCENTILE = 99.5  # of the others: leaves out vessels and fat
+
+PERCENTILES = (0.1, 99.9)  # of the intensities that become 0 and 1 for the exam network
+QUANTILE_VOXELS = 100_000  # on a regular grid, are enough for them
+
+
+def percentile_range(volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the intensities that the exam network calls 0 and 1; single voxels do not count.
+
+    Training and inference scale by it.
+    """
+    step = max(volume.numel() // QUANTILE_VOXELS, 1)
+    shares = torch.tensor(PERCENTILES, device=volume.device) / 100
+    low, high = volume.flatten()[::step].quantile(shares)
+    return low, high
 
 
 def bright_intensity(voxels: np.ndarray) -> float:

@@ -91,50 +91,203 @@ def find_brain(voxels: np.ndarray, grid: Grid) -> np.ndarray:
     return resample(mask, template_grid, grid, mni2head) > 0.5
 
 
-class _SimulateScanInputSpec(BaseInterfaceInputSpec):
+class _PaintHeadInputSpec(BaseInterfaceInputSpec):
+    labels = File(exists=True, mandatory=True, desc='label map, FreeSurfer numbers, 1 mm')
+    image = traits.Str('', usedefault=True, desc='T1w of the same head; empty paints one')
+
+
+class _PaintHeadOutputSpec(TraitedSpec):
+    head = File(desc='T1w of 1 mm in RAS order')
+    labels = File(desc='the labels on its grid')
+    reference = File(desc='the labels by which segmentations call them')
+    mask = File(desc='1 in the brain')
+
+
+class PaintHead(SimpleInterface):
+    """Make the truth of a label map: a T1w, painted where there is no real one, and the brain."""
+
+    input_spec = _PaintHeadInputSpec
+    output_spec = _PaintHeadOutputSpec
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import numpy as np
+        import torch
+
+        from bids_synthsr.dataset.images import load_volume, save_volume
+        from bids_synthsr.imaging.geometry import output_grid
+        from bids_synthsr.imaging.resampling import resample
+        from bids_synthsr.synthesis.exams import as_targets, paint_truth
+        from bids_synthsr.synthesis.labels import freesurfer_table
+        from bids_synthsr.synthesis.overlays import brain_mask
+
+        table, folder = freesurfer_table(), Path(runtime.cwd)
+        voxels, source = load_volume(Path(self.inputs.labels))
+        labels, grid = labels_in_ras(voxels, source, Path(self.inputs.labels).name)
+        table.check(torch.from_numpy(labels), Path(self.inputs.labels).name)
+        if self.inputs.image:
+            own, own_grid = load_volume(Path(self.inputs.image))
+            grid, label_grid = output_grid(own_grid), grid
+            head = resample(own, own_grid, grid, order=3).clip(0)
+            labels = take_nearest(labels, label_grid, grid)
+        else:
+            head = 1000 * paint_truth(labels, table)
+        brain = brain_mask(torch.from_numpy(labels), table).numpy()
+        made = {
+            'head': head,
+            'labels': labels,
+            'reference': as_targets(labels, table),
+            'mask': brain.astype(np.uint8),
+        }
+        for name, volume in made.items():
+            self._results[name] = str(save_volume(folder / f'{name}.nii', volume, grid))
+        return runtime
+
+
+def labels_in_ras(voxels: np.ndarray, grid: Grid, name: str) -> tuple[np.ndarray, Grid]:
+    """Lay labels of 1 mm out in RAS order, int32.
+
+    Raises
+    ------
+    ValueError
+        For voxels of another size, and for values that are not whole numbers.
+    """
+    import numpy as np
+
+    from bids_synthsr.imaging.geometry import in_ras_order, voxels_in_ras_order
+
+    if np.abs(grid.spacing - 1).max() > 0.01:
+        sizes = ' x '.join(f'{size:.3g}' for size in grid.spacing)
+        raise ValueError(f'{name} has voxels of {sizes} mm; label maps must have 1 mm')
+    if not np.array_equal(voxels, np.round(voxels)):
+        raise ValueError(f'{name} holds values that are no whole numbers: it is no label map')
+    turned = np.ascontiguousarray(voxels_in_ras_order(voxels, grid)).astype(np.int32)
+    return turned, in_ras_order(grid)
+
+
+def take_nearest(labels: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+    """Give every voxel of a grid the nearest label; 0 outside."""
+    import numpy as np
+    from scipy.ndimage import affine_transform
+
+    from bids_synthsr.imaging.geometry import vox2vox
+
+    target2source = np.linalg.inv(vox2vox(source, target))
+    return affine_transform(labels, target2source, output_shape=target.shape, order=0)
+
+
+class _SimulateExamInputSpec(BaseInterfaceInputSpec):
     head = File(exists=True, mandatory=True, desc='T1w of 1 mm')
-    orientation = traits.Str(mandatory=True, desc='plane of the slices')
+    labels = traits.Str('', usedefault=True, desc='label map on its grid, to paint contrasts from')
+    exam = traits.List(traits.Str, mandatory=True, desc='contrasts of the scans')
+    orientation = traits.Str(mandatory=True, desc='plane of the slices of the first scan')
     spacing = traits.Float(mandatory=True, desc='between slice centres, mm')
     thickness = traits.Float(mandatory=True, desc='of the slices, mm')
+    seed = traits.Int(mandatory=True, desc='of contrasts and motion')
+    is_painted = traits.Bool(False, usedefault=True, desc='whether T1w scans are painted, too')
 
 
-class _SimulateScanOutputSpec(TraitedSpec):
+class _SimulateExamOutputSpec(TraitedSpec):
     scans = OutputMultiObject(File, desc='thick slices of the head')
-    contrasts = traits.List(traits.Str, desc='its BIDS suffix')
-    acquisitions = traits.List(traits.Dict, desc='fields of its Acquisition')
-    scan2ref = OutputMultiObject(File, desc='identity, ITK text')
+    contrasts = traits.List(traits.Str, desc='their BIDS suffixes')
+    acquisitions = traits.List(traits.Dict, desc='fields of their Acquisitions')
+    scan2ref = OutputMultiObject(File, desc='how the head moved, ITK text')
 
 
-class SimulateScan(SimpleInterface):
-    """Acquire thick slices of a head, which does not move and has no noise but its own.
+class SimulateExam(SimpleInterface):
+    """Acquire thick slices of a head: the T1w as it is, other contrasts painted from its labels.
 
-    The outputs are an exam of one scan, as methods take it.
+    The first scan lies still; before each other one the head moves, which methods are told, and
+    the slices take the next direction.
     """
 
-    input_spec = _SimulateScanInputSpec
-    output_spec = _SimulateScanOutputSpec
+    input_spec = _SimulateExamInputSpec
+    output_spec = _SimulateExamOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         from dataclasses import asdict
 
         import numpy as np
+        import torch
 
         from bids_synthsr.data.acquisition import Acquisition
         from bids_synthsr.dataset.images import load_volume, save_rigid, save_volume
         from bids_synthsr.dataset.selection import PLANES
         from bids_synthsr.imaging.acquisition import acquire
         from bids_synthsr.imaging.geometry import with_slices
+        from bids_synthsr.synthesis.exams import draw_motion, paint_contrast
+        from bids_synthsr.synthesis.labels import freesurfer_table
 
-        inputs, folder = self.inputs, Path(runtime.cwd)
-        voxels, grid = load_volume(Path(inputs.head))
-        axis = PLANES.index(inputs.orientation)
-        slices = Acquisition(axis, inputs.spacing, inputs.thickness)
-        own = with_slices(grid, axis, inputs.spacing)
-        scan = acquire(voxels, grid, own, slices)
-        self._results['scans'] = [str(save_volume(folder / 'scan.nii', scan, own))]
-        self._results['contrasts'] = ['T1w']
-        self._results['acquisitions'] = [asdict(slices)]
-        self._results['scan2ref'] = [str(save_rigid(folder / 'scan2ref.txt', np.eye(4)))]
+        inputs, folder, table = self.inputs, Path(runtime.cwd), freesurfer_table()
+        head, grid = load_volume(Path(inputs.head))
+        first = PLANES.index(inputs.orientation)
+        generator = torch.Generator().manual_seed(inputs.seed)
+        made: dict[str, list] = {'scans': [], 'acquisitions': [], 'scan2ref': []}
+        for number, contrast in enumerate(inputs.exam):
+            fine = head
+            if contrast != 'T1w' or inputs.is_painted:
+                labels = load_volume(Path(inputs.labels))[0]
+                fine = paint_contrast(labels, contrast, table, generator)
+            axis = (first - number) % 3
+            slices = Acquisition(axis, inputs.spacing, inputs.thickness)
+            moved = draw_motion(generator, grid.center) if number else np.eye(4)
+            own = with_slices(grid, axis, inputs.spacing)
+            scan = acquire(fine, grid, own, slices, np.linalg.inv(moved))
+            made['scans'].append(str(save_volume(folder / f'scan-{number}.nii', scan, own)))
+            made['acquisitions'].append(asdict(slices))
+            xfm = save_rigid(folder / f'scan2ref-{number}.txt', moved)
+            made['scan2ref'].append(str(xfm))
+        self._results.update(made)
+        self._results['contrasts'] = list(inputs.exam)
+        return runtime
+
+
+class _SegmentVolumeInputSpec(BaseInterfaceInputSpec):
+    volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
+    entities = traits.List(traits.Dict, desc='their suffixes; none for a T1w alone')
+    weights = File(exists=True, mandatory=True, desc='of the exam network')
+    device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
+    num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')
+
+
+class _SegmentVolumeOutputSpec(TraitedSpec):
+    segmentation = File(desc='label values on the grid of the main volume')
+
+
+class SegmentVolume(SimpleInterface):
+    """Segment the main volume, a T1w of 1 mm, where the method has not segmented the exam."""
+
+    input_spec = _SegmentVolumeInputSpec
+    output_spec = _SegmentVolumeOutputSpec
+
+    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import numpy as np
+        import torch
+
+        from bids_synthsr.data.acquisition import Acquisition
+        from bids_synthsr.data.observation import Observation
+        from bids_synthsr.dataset.images import load_volume, save_volume
+        from bids_synthsr.dataset.weights import load_exam_unet
+        from bids_synthsr.methods.synthsr import synthesize
+
+        suffixes = [entities['suffix'] for entities in self.inputs.entities or []]
+        if 'dseg' in suffixes:
+            self._results['segmentation'] = self.inputs.volumes[suffixes.index('dseg')]
+            return runtime
+        torch.set_num_threads(self.inputs.num_threads)
+        weights = load_exam_unet(Path(self.inputs.weights))
+        voxels, grid = load_volume(Path(self.inputs.volumes[0]))
+        scan = Observation('T1w', voxels, grid, Acquisition(2, 1.0, 1.0), np.eye(4))
+        made = synthesize(
+            [scan],
+            grid,
+            network=weights.network.to(self.inputs.device),
+            labels=weights.labels,
+            window=weights.window,
+            low_mem=True,
+        )
+        found = next(product for product in made.products if product.suffix == 'dseg')
+        path = Path(runtime.cwd) / 'dseg.nii'
+        self._results['segmentation'] = str(save_volume(path, found.voxels, grid))
         return runtime
 
 
@@ -142,6 +295,8 @@ class _CompareVolumeInputSpec(BaseInterfaceInputSpec):
     volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
     head = File(exists=True, mandatory=True, desc='the truth')
     mask = File(exists=True, mandatory=True, desc='where they are compared')
+    segmentation = traits.Str('', usedefault=True, desc='of the volume')
+    reference = traits.Str('', usedefault=True, desc='segmentation that is taken for the truth')
     facts = traits.Dict(mandatory=True, desc='head, method and setting')
     place = traits.Str(mandatory=True, desc='file to write, without its ending')
 
@@ -171,9 +326,24 @@ class CompareVolume(SimpleInterface):
         volume = volume if own == grid else resample(volume, own, grid)
         volume = scale_to(volume, truth, brain)
         path = place.with_name(place.name + '.json')
-        write_json(path, {**self.inputs.facts, 'measures': closeness(volume, truth, brain)})
+        told = {**self.inputs.facts, 'measures': closeness(volume, truth, brain)}
+        write_json(path, {**told, 'structures': self._structures(grid)})
         picture = place.with_name(place.name + '.jpg')
         in_plane = (PLANES.index(self.inputs.facts['orientation']) + 1) % 3
         save_comparison([truth, volume], grid, in_plane, picture)
         self._results['measures'] = str(path)
         return runtime
+
+    def _structures(self, grid: Grid) -> dict[str, dict[str, float]]:
+        """Compare the segmentations, where they are given."""
+        import numpy as np
+
+        from bids_synthsr.dataset.images import load_volume
+        from bids_synthsr.morphometry.volumes import compare_structures
+
+        if not self.inputs.segmentation:
+            return {}
+        found, own = load_volume(Path(self.inputs.segmentation))
+        found = found if own == grid else take_nearest(found, own, grid)
+        truth = load_volume(Path(self.inputs.reference))[0]
+        return compare_structures(found, truth, float(np.prod(grid.spacing)))

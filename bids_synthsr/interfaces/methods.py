@@ -130,6 +130,30 @@ class Automatic(SuperResolution):
     _module = 'automatic'
 
 
+class _ExamNetworkInputSpec(_NetworkInputSpec):
+    least_quality = traits.Float(mandatory=True, desc='score below which to warn')
+
+
+class SynthSR(_Method):
+    """T1w, uncertainty and segmentation of any exam by our own network."""
+
+    input_spec = _ExamNetworkInputSpec
+    _module = 'synthsr'
+
+    def _options(self) -> dict[str, Any]:
+        from bids_synthsr.dataset.weights import load_exam_unet
+
+        weights = load_exam_unet(Path(self.inputs.weights))
+        return {
+            'network': weights.network.to(self.inputs.device),
+            'labels': weights.labels,
+            'window': weights.window,
+            'weights': weights.file,
+            'low_mem': self.inputs.low_mem,
+            'least_quality': self.inputs.least_quality,
+        }
+
+
 class _PublishedInputSpec(_NetworkInputSpec):
     ct = traits.Bool(False, usedefault=True, desc='whether the scans are CT')
 

@@ -50,12 +50,14 @@ def forecast(
     memory = {
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': TORCH_GB + 0.41 * out,
+        'synthsr': TORCH_GB + 2.0 + 0.16 * out,
         'published': TORCH_GB + 0.26 * out,
         'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
     seconds = {
         'tv': 7.0 * out * len(set(contrasts)),
         'sr-t1': 4.0 * out,
+        'synthsr': 30.0,
         'published': 2.5 * out,
         'cubic': 0.5 * out,
     }

@@ -47,6 +47,15 @@ class Prediction(NamedTuple):
     logits: Tensor | None = None
 
 
+def expected_t1w(logits: Tensor, class_t1w: Tensor) -> Tensor:
+    """Average the T1w intensities of the classes ``(L,)`` by their probabilities.
+
+    From logits ``(B, L, I, J, K)`` to ``(B, 1, I, J, K)`` float32.
+    """
+    likely = logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
+    return (likely @ class_t1w)[:, None]
+
+
 def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
     """Tell the channels of an output ``(B, 1 + has_scale + classes, I, J, K)`` apart."""
     t1w, scale, logits = output.split([1, int(has_scale), classes], 1)
@@ -72,6 +81,9 @@ class ExamUNet(nn.Module):
         Whether to predict the Laplace scale.
     is_residual
         Whether the T1w is predicted as a difference from the first scan.
+    class_t1w
+        T1w intensity of each class: the T1w is predicted as a difference from what the
+        segmentation leads to expect. Empty for none.
     """
 
     def __init__(
@@ -82,13 +94,18 @@ class ExamUNet(nn.Module):
         classes: int = 0,
         has_scale: bool = True,
         is_residual: bool = False,
+        class_t1w: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if stride not in (1, 2):
             raise ValueError(f'ExamUNet works at a stride of 1 or 2, not {stride}')
+        if class_t1w and len(class_t1w) != classes:
+            raise ValueError(f'{len(class_t1w)} T1w intensities were given for {classes} classes')
         widths = [features * 2**level for level in range(levels)]
         self.stride, self.is_residual = stride, is_residual
         self.has_scale, self.classes = has_scale, classes
+        self.class_t1w: Tensor
+        self.register_buffer('class_t1w', torch.tensor(class_t1w), persistent=False)
         self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, nn.Identity, NormedBlock)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
         self.decoder = Decoder(widths, nn.Identity, NormedBlock)
@@ -140,10 +157,12 @@ class ExamUNet(nn.Module):
         ]
         output = self._output(self.decoder(fused), place)
         prediction = split_output(output, self.has_scale, self.classes)
-        if not self.is_residual:
-            return prediction
-        first = scans[:, :1] if place is None else thin(scans[:, :1], place, self.stride)
-        return prediction._replace(t1w=prediction.t1w + first)
+        t1w = prediction.t1w
+        if len(self.class_t1w) and prediction.logits is not None:
+            t1w = t1w + expected_t1w(prediction.logits, self.class_t1w)
+        if self.is_residual:
+            t1w = t1w + (scans[:, :1] if place is None else thin(scans[:, :1], place, self.stride))
+        return prediction._replace(t1w=t1w)
 
     def _output(self, features: Tensor, place: Place | None) -> Tensor:
         """Channels of all voxels, or of those at one place of every block."""

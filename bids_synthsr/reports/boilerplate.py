@@ -30,6 +30,10 @@ SUMMARIES = {
         'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
         'network, which adds to the interpolated scan. Other scans were not used.'
     ),
+    'synthsr': (
+        'A T1w volume of {spacing:g} mm, its uncertainty and a segmentation, from {scans}, by a '
+        'network. It paints every voxel anew from what it takes it for: lesions may be missing.'
+    ),
     'cubic': 'A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
     'published': 'A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',
 }
@@ -76,6 +80,13 @@ METHODS = {
         'network (weights {weights}), run in PyTorch{torch} [@pytorch], added what it predicted '
         'that the interpolation misses between the slices. It was trained on T1w scans of 1 mm, '
         'of which thick slices were simulated.'
+    ),
+    'synthsr': (
+        'A 1 mm T1-weighted volume, its expected error and a segmentation were predicted from all '
+        'scans and their reliability maps by a convolutional network (weights {weights}), run in '
+        'PyTorch{torch} [@pytorch] in windows around the brain. It was trained on scans of random '
+        'contrast, drawn from label maps [@synthsr]. Volumes of structures are sums of their '
+        'probabilities.'
     ),
     'cubic': (
         'The output is the reference scan, interpolated on this grid by cubic splines. It holds '

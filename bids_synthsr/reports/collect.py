@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from bids_synthsr.data.exam import Scan
-from bids_synthsr.dataset.derivatives import ExamDerivatives, sidecar_of
+from bids_synthsr.data.exam import SUFFIXES, Scan
+from bids_synthsr.dataset.derivatives import ExamDerivatives, read_volumes, sidecar_of
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.records import Record, read_steps
 from bids_synthsr.dataset.scans import load_scan
@@ -28,6 +28,7 @@ from bids_synthsr.reports.content import (
     Volume,
 )
 
+VOLUMES = '_volumes.tsv'
 HEX_SHOWN = 12  # digits of a SHA-256 that tell files apart for a reader
 
 
@@ -61,6 +62,9 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
         reliability=tuple(Volume(name, *load_volume(place.reliability(name))) for name in names),
         outputs=tuple(outputs),
         baseline=_baseline(natives[0], outputs[0]),
+        segmentation=_segmentation(place, record),
+        volumes=_volumes(place, record),
+        quality=main.get('MethodDetails', {}).get('quality', {}),
         steps=steps_of(place, record.run_uuid),
         provenance=_provenance(run, main, record),
         methods=methods_text(facts),
@@ -175,10 +179,32 @@ def _products(place: ExamDerivatives, record: Record) -> list[Path]:
 
 
 def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:
-    """Load what the method made."""
+    """Load the images that the method made."""
     for path in _products(place, record):
-        suffix = path.name.removesuffix('.nii.gz').rpartition('_')[2]
-        yield Volume(f'Output {suffix}', *load_volume(path))
+        suffix = _suffix(path)
+        name = 'Uncertainty' if 'desc-uncertainty' in path.name else f'Output {suffix}'
+        if suffix in SUFFIXES:
+            yield Volume(name, *load_volume(path))
+
+
+def _segmentation(place: ExamDerivatives, record: Record) -> Volume | None:
+    """Load the segmentation that the method made, if it made one."""
+    found = [path for path in _products(place, record) if _suffix(path) == 'dseg']
+    return Volume('Segmentation', *load_volume(found[0])) if found else None
+
+
+def _suffix(path: Path) -> str:
+    return path.name.removesuffix('.nii.gz').rpartition('_')[2]
+
+
+def _volumes(place: ExamDerivatives, record: Record) -> tuple[tuple[str, str, str], ...]:
+    """Read the volumes of structures, in ml."""
+    tables = [place.dataset.root / path for path in record.outputs if path.endswith(VOLUMES)]
+    return tuple(
+        (row['name'], *(f'{float(row[key]) / 1000:.2f}' for key in list(row)[2:]))  # type: ignore[misc]
+        for table in tables
+        for row in read_volumes(table)
+    )
 
 
 def _pairs(place: ExamDerivatives, natives: Sequence[Volume]) -> Iterator[AlignedPair]:

@@ -170,6 +170,12 @@ class ExamReport:
         What the method made, the main volume first, all on one grid.
     baseline
         Cubic interpolation of the reference on the same grid.
+    segmentation
+        Label values on the grid of the main output.
+    volumes
+        Rows of the table of volumes: name, volume and uncertainty in ml, as text.
+    quality
+        Figures from 0 to 1 by name, such as ``coverage``.
     steps
         Cost of the work, in its order.
     provenance
@@ -190,6 +196,9 @@ class ExamReport:
     reliability: tuple[Volume, ...] = ()
     outputs: tuple[Volume, ...] = ()
     baseline: Volume | None = None
+    segmentation: Volume | None = None
+    volumes: tuple[tuple[str, str, str], ...] = ()
+    quality: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     methods: str = ''

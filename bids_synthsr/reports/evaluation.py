@@ -1,8 +1,7 @@
-"""What an evaluation found: one long table, and a page that sums it up."""
+"""The page of an evaluation on simulated scans."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,62 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bids_synthsr.data.grid import Grid
-from bids_synthsr.dataset.derivatives import write_text
 from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.reports import structures
 from bids_synthsr.reports.embedding import jpeg_of_file, svg
 from bids_synthsr.reports.figures import INK, LINE_COLORS, rows_of_slices
 from bids_synthsr.reports.pages import Picture, write_page
+from bids_synthsr.reports.results import Case, Result, by_setting
 
-COLUMNS = (
-    'subject', 'session', 'method', 'contrasts', 'orientation', 'spacing', 'thickness',
-    'structure', 'measure', 'value',
-)  # fmt: skip
 BASELINE = 'cubic'
 PICTURES = 6  # on the page
-
-
-@dataclass(frozen=True)
-class Result:
-    """How close one method came for one scan of one head.
-
-    Parameters
-    ----------
-    subject, session
-        Labels; ``session`` may be empty.
-    method
-        Its name.
-    contrasts
-        Of the scans that were given.
-    orientation, spacing, thickness
-        Of the slices that were simulated or left out; mm.
-    measures
-        By name, such as ``psnr``.
-    picture
-        JPEG: truth above, what was made below.
-    left_out
-        Name of the scan that was left out; empty where scans were simulated.
-    """
-
-    subject: str
-    session: str
-    method: str
-    contrasts: str
-    orientation: str
-    spacing: float
-    thickness: float
-    measures: Mapping[str, float]
-    picture: Path
-    left_out: str = ''
-
-    @property
-    def setting(self) -> tuple[float, float]:
-        """Slice spacing and thickness, mm."""
-        return self.spacing, self.thickness
-
-    @property
-    def case(self) -> tuple[str, str, str, float, float]:
-        """What all methods got in the same way."""
-        return self.subject, self.session, self.orientation, self.spacing, self.thickness
 
 
 @dataclass(frozen=True)
@@ -75,7 +27,7 @@ class Summary:
 
     Parameters
     ----------
-    spacing, thickness
+    contrasts, spacing, thickness
         The setting, mm.
     method
         Its name.
@@ -87,6 +39,7 @@ class Summary:
         Of PSNR over cubic interpolation, mean and least, dB; None where that was not run.
     """
 
+    contrasts: str
     spacing: float
     thickness: float
     method: str
@@ -96,36 +49,10 @@ class Summary:
     least_gain: float | None
 
 
-def read_result(path: Path) -> Result:
-    """Read what a comparison wrote."""
-    told = json.loads(path.read_text(encoding='utf-8'))
-    return Result(**told, picture=path.with_suffix('.jpg'))
-
-
-def write_table(results: Sequence[Result], path: Path) -> Path:
-    """Write a line per measure, as TSV; the last column is the scan that was left out, if any."""
-    leaves_out = any(found.left_out for found in results)
-    lines = ['\t'.join((*COLUMNS, 'left_out') if leaves_out else COLUMNS)]
-    for found in results:
-        facts = (
-            found.subject, found.session or 'n/a', found.method, found.contrasts,
-            found.orientation, f'{found.spacing:g}', f'{found.thickness:g}',
-            'head' if leaves_out else 'brain',
-        )  # fmt: skip
-        ending = [found.left_out] if leaves_out else []
-        lines += [
-            '\t'.join([*facts, name, f'{value:.6g}', *ending])
-            for name, value in found.measures.items()
-        ]
-    return write_text(path, '\n'.join(lines) + '\n')
-
-
 def summarise(results: Sequence[Result]) -> list[Summary]:
     """Average over heads and directions, by setting and method, in the order of the results."""
     gains = gains_over_baseline(results)
-    groups: dict[tuple[tuple[float, float], str], list[Result]] = {}
-    for found in results:
-        groups.setdefault((found.setting, found.method), []).append(found)
+    groups = by_setting(results)
     return [
         Summary(
             *setting,
@@ -146,7 +73,7 @@ def _mean_and_least(values: Sequence[float]) -> tuple[float | None, float | None
     return (float(np.mean(values)), min(values)) if values else (None, None)
 
 
-def gains_over_baseline(results: Sequence[Result]) -> dict[tuple[tuple, str], float]:
+def gains_over_baseline(results: Sequence[Result]) -> dict[tuple[Case, str], float]:
     """PSNR minus that of cubic interpolation of the same scan, dB, by case and method."""
     base = {found.case: found.measures['psnr'] for found in results if found.method == BASELINE}
     return {
@@ -166,14 +93,15 @@ def draw_gains(results: Sequence[Result]) -> Figure:
     for number, method in enumerate(methods):
         shift = (number - (len(methods) - 1) / 2) * 0.25
         points = [
-            (settings.index(case[3:]) + shift, gain)
+            (settings.index(case[-1]) + shift, gain)
             for (case, name), gain in gains.items()
             if name == method
         ]
         axes.plot(*zip(*points, strict=True), 'o', alpha=0.6, label=method,
                   color=LINE_COLORS[number % len(LINE_COLORS)])  # fmt: skip
     axes.axhline(0, color=INK, linewidth=1)
-    axes.set_xticks(range(len(settings)), [f'{s:g} mm\n{t:g} mm thick' for s, t in settings])
+    names = [f'{exam}\n{s:g} mm\n{t:g} mm thick' for exam, s, t in settings]
+    axes.set_xticks(range(len(settings)), names)
     axes.set_xlim(-0.5, len(settings) - 0.5)
     axes.set_ylabel('PSNR above cubic, dB', color=INK)
     axes.tick_params(colors=INK)
@@ -199,8 +127,9 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
             jpeg_of_file(found.picture),
             f'Slices of the truth and, below, of {found.method}',
             f'{found.method}, {found.spacing:g} mm',
-            f'{found.subject}, {found.orientation} slices of {found.thickness:g} mm. Above '
-            f'the truth, below {found.method}: {found.measures["psnr"]:.2f} dB.',
+            f'{found.subject}, {found.contrasts}, {found.orientation} slices of '
+            f'{found.thickness:g} mm. Above the truth, below {found.method}: '
+            f'{found.measures["psnr"]:.2f} dB.',
         )
         for found in pictured(results)
     ]
@@ -212,6 +141,9 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
         'evaluation.html',
         path,
         summaries=summarise(results),
+        table=structures.tabulate(results),
+        charts=structures.draw_charts(results),
+        shown_structures=structures.SHOWN,
         heads=len({(found.subject, found.session) for found in results}),
         chart=chart,
         pictures=shown,

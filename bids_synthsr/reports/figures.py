@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bids_synthsr.data.grid import Grid
+from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.imaging.head import otsu_threshold
 from bids_synthsr.reports.screen import (
     PLANES,
@@ -24,6 +25,7 @@ from bids_synthsr.reports.screen import (
     head_box,
     slice_panel,
     slice_positions,
+    slice_values,
     to_screen,
     window_of,
 )
@@ -43,6 +45,8 @@ INK = '#123456'  # stands for the colour of the page's text: see `embedding.svg`
 LINE_COLORS = ('#3b82d6', '#e07b39', '#2e9e6b', '#b065d0', '#c9a227', '#5f7f8f')
 BINS, BRIGHTEST = 75, 150  # of a histogram: number, and percent of white at its end
 NATIVE_SLICES, OUTPUT_SLICES = 10, 5
+OPACITY = 0.55  # of labels over an image
+UNSURE = 0.25  # of the brightest: an expected error that is shown brightest
 DETAIL = 80.0  # mm of a reliability map that are shown
 OUTLINE = [withStroke(linewidth=2, foreground='black')]
 
@@ -238,6 +242,51 @@ def rows_of_slices(volumes: Sequence[np.ndarray], grid: Grid, axis: int) -> Figu
         for index in positions
     ]
     return mosaic(panels, columns=len(positions))
+
+
+def labelled_slices(voxels: np.ndarray, labels: np.ndarray, grid: Grid, axis: int) -> Figure:
+    """Show slices of a volume with its labels in their colours over it."""
+    colors = np.zeros((max(STRUCTURES) + 1, 3), np.float32)
+    for index, structure in STRUCTURES.items():
+        digits = structure.color.removeprefix('#')
+        colors[index] = [int(digits[at : at + 2], 16) for at in (0, 2, 4)]
+    shows = np.zeros((len(colors), 1), np.float32)
+    shows[[index for index in STRUCTURES if STRUCTURES[index].is_intracranial]] = OPACITY
+
+    def paint(grey: np.ndarray, found: np.ndarray) -> np.ndarray:
+        index = found.astype(int)
+        shown = (1 - shows[index]) * grey[..., None] + shows[index] * colors[index]
+        return shown.astype(np.uint8)
+
+    return _laid_over(voxels, labels, grid, axis, paint)
+
+
+def heat_slices(voxels: np.ndarray, error: np.ndarray, grid: Grid, axis: int) -> Figure:
+    """Show slices of an expected error, where the head of ``voxels`` is."""
+    most = UNSURE * window_of(voxels)[1]
+
+    def paint(_: np.ndarray, found: np.ndarray) -> np.ndarray:
+        return (colormaps['inferno']((found / most).clip(0, 1))[..., :3] * 255).astype(np.uint8)
+
+    return _laid_over(voxels, error, grid, axis, paint)
+
+
+def _laid_over(
+    voxels: np.ndarray,
+    other: np.ndarray,
+    grid: Grid,
+    axis: int,
+    paint: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Figure:
+    """Paint slices from those of two volumes on one grid: grey levels, and values."""
+    box = head_box(to_screen(voxels, grid))
+    screen, over = (cropped(to_screen(volume, grid), box) for volume in (voxels, other))
+    window, panels = window_of(voxels), []
+    for index in slice_positions(screen, axis, OUTPUT_SLICES):
+        panel = slice_panel(screen, axis, index, window)
+        values = slice_values(over, axis, index)
+        panels.append(Panel(paint(panel.pixels, values), panel.size, panel.edges))
+    return mosaic(panels, columns=OUTPUT_SLICES)
 
 
 def reliability_map(voxels: np.ndarray, grid: Grid) -> Figure:

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from bids_synthsr.reports.embedding import jpeg_of_file
-from bids_synthsr.reports.evaluation import Result
 from bids_synthsr.reports.pages import Picture, write_page
+from bids_synthsr.reports.results import Result
 
 PICTURES = 12  # on the page
 

@@ -143,6 +143,25 @@ def output_pictures(report: ExamReport) -> Iterator[Picture]:
         yield Picture(embedding.jpeg(figure), f'{title}.', title)
 
 
+def segmentation_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show the segmentation over the main output, and where the output is unsure."""
+    main, found = report.outputs[0], report.segmentation
+    unsure = next((volume for volume in report.outputs if volume.name == 'Uncertainty'), None)
+    for axis in (2, 1, 0):
+        if found is not None:
+            figure = figures.labelled_slices(main.voxels, found.voxels, main.grid, axis)
+            title = f'{PLANES[axis].capitalize()}: segmentation'
+            yield Picture(embedding.jpeg(figure), f'{title} over {main.name}.', title)
+        if unsure is not None:
+            figure = figures.heat_slices(main.voxels, unsure.voxels, main.grid, axis)
+            title = f'{PLANES[axis].capitalize()}: uncertainty'
+            yield Picture(
+                embedding.jpeg(figure),
+                f'{title} of {main.name}: dark is sure, bright is not.',
+                title,
+            )
+
+
 def histogram_pictures(report: ExamReport) -> Iterator[Picture]:
     """Show the intensities of scans and outputs."""
     volumes = [*report.natives, *report.outputs]
@@ -221,6 +240,15 @@ SECTIONS = (
         'output.html',
         (viewers, output_pictures),
         RADIOLOGICAL,
+    ),
+    Section(
+        'segmentation',
+        'Segmentation and uncertainty',
+        attrgetter('segmentation'),
+        'segmentation.html',
+        (segmentation_pictures,),
+        f'{RADIOLOGICAL} Colours as in FreeSurfer. Uncertainty: black is sure, yellow is an '
+        'expected error of a quarter of the intensity of white matter.',
     ),
     Section(
         'intensities',

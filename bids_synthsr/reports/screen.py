@@ -138,10 +138,15 @@ def slice_panel(
     screen: Screen, axis: int, index: int, window: tuple[float, float], caption: str = ''
 ) -> Panel:
     """Take the slice ``index`` across a screen axis."""
-    pixels = to_bytes(np.moveaxis(screen.voxels, axis, 0)[index].T, window)
+    pixels = to_bytes(slice_values(screen, axis, index), window)
     across, down = (screen.spacing[other] for other in range(3) if other != axis)
     size = (pixels.shape[0] * down, pixels.shape[1] * across)
     return Panel(pixels, size, edge_letters(screen, axis), caption)
+
+
+def slice_values(screen: Screen, axis: int, index: int) -> np.ndarray:
+    """Values of the slice ``index`` across a screen axis, rows from top to bottom."""
+    return np.moveaxis(screen.voxels, axis, 0)[index].T
 
 
 def head_extent(screen: Screen, axis: int, level: float) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from bids_synthsr.imaging.intensity import percentile_range
 from bids_synthsr.imaging.resampling import sample_linear
 from bids_synthsr.synthesis.artefacts import apply_artefacts
 from bids_synthsr.synthesis.contrast import apply_bias, draw_intensities, paint, t1w_means
@@ -40,9 +41,6 @@ from bids_synthsr.synthesis.overlays import (
 )
 from bids_synthsr.synthesis.priors import GeneratorPrior
 from bids_synthsr.synthesis.slices import acquire, blur, into_box, lay_slices, to_crop
-
-PERCENTILES = (0.1, 99.9)  # of the intensities that become 0 and 1
-QUANTILE_VOXELS = 100_000  # on a regular grid, are enough for them
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +208,7 @@ class Anatomy:
     aimed
         Labels that the target shows: without lesions and masses where these are to be removed.
     segmentation
-        Of these, indices into `LabelTable.targets`.
+        Of these, indices into `LabelTable.targets`; background where something was cut away.
     kept
         What skull-stripping and defacing left, or None.
     image
@@ -280,7 +278,10 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
                 painted = paint(disease, t1w_means(table.classes), table)
                 image = torch.where(disease > 0, painted, image)
     segmentation = look_up(table.target_of, labels)
-    return Anatomy(scanned, aimed, segmentation, kept_mask(labels, draw.removal, table), image)
+    kept = kept_mask(labels, draw.removal, table)
+    if kept is not None:
+        segmentation *= kept
+    return Anatomy(scanned, aimed, segmentation, kept, image)
 
 
 def paint_scan(scan: ScanDraw, labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
@@ -323,10 +324,7 @@ def intensity_range(image: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch
     if kind == 'min-max':
         low, high = torch.aminmax(image)
     else:
-        step = max(image.numel() // QUANTILE_VOXELS, 1)
-        low, high = image.flatten()[::step].quantile(
-            torch.tensor(PERCENTILES, device=image.device) / 100
-        )
+        low, high = percentile_range(image)
     return low, high.maximum(low + 1e-6)
 
 

@@ -11,6 +11,7 @@ import torch
 # Labels that the generator draws itself, outside FreeSurfer's numbers
 LESION = 77  # FreeSurfer's white matter hypointensity
 FAT, VESSEL, MENINGES, MASS_CORE, MASS_RIM, OEDEMA = 601, 602, 603, 604, 605, 606
+SKULL, HEAD_TISSUE = 165, 258  # FreeSurfer's Skull and Head-ExtraCerebral
 WHITE_MATTER = (2, 41, 25, 57)
 LATERAL_VENTRICLES = (4, 43, 5, 44)
 CORTEX = (3, 42)
@@ -79,6 +80,12 @@ class LabelTable:
         """Names of the segmentation classes."""
         names = {label.value: label.name for label in self.labels}
         return tuple(names[value] for value in self.targets)
+
+    @cached_property
+    def target_tissues(self) -> tuple[str, ...]:
+        """Generation classes of the labels after which the segmentation classes are called."""
+        tissues = {label.value: label.tissue for label in self.labels}
+        return tuple(tissues[value] for value in self.targets)
 
     @cached_property
     def class_of(self) -> torch.Tensor:
@@ -184,10 +191,12 @@ _HEAD = {
     516: ('marrow', 'marrow'),
     530: ('optic-nerves', 'nerve'),
 }
+_SKULL = (515, 516)
+_TARGETS = {SKULL: ('skull', 'bone'), HEAD_TISSUE: ('other-head-tissue', 'muscle')}
 _DRAWN = {
-    FAT: ('fat', 'fat', 0, HEAD),
+    FAT: ('fat', 'fat', HEAD_TISSUE, HEAD),
     VESSEL: ('drawn-vessel', 'vessel', 0, BRAIN),
-    MENINGES: ('meninges', 'dura', 0, HEAD),
+    MENINGES: ('meninges', 'dura', HEAD_TISSUE, HEAD),
     MASS_CORE: ('mass-core', 'mass-core', LESION, BRAIN),
     MASS_RIM: ('mass-rim', 'mass-rim', LESION, BRAIN),
     OEDEMA: ('oedema', 'oedema', LESION, BRAIN),
@@ -198,7 +207,8 @@ def freesurfer_table() -> LabelTable:
     """Make the table of FreeSurfer's numbers and of the whole-head maps of SynthSeg (502 to 530).
 
     Cortical parcels count as cortex of their side; 25, 57, 136, 137, 163 and 164 of SynthSeg's
-    maps lie where the white matter around the ventricles and the choroid plexus are.
+    maps lie where the white matter around the ventricles and the choroid plexus are. The head
+    around the brain is called skull or other head tissue.
     """
     labels = [Label(0, 'background', 'air', 0, 0, AIR)]
     labels += [label for line in _BRAIN.strip().split('\n') for label in _sides(line)]
@@ -208,7 +218,11 @@ def freesurfer_table() -> LabelTable:
             pair = left + parcel, right + parcel
             labels.append(Label(pair[0], 'left-parcel', 'cortex', 3, pair[1], BRAIN))
             labels.append(Label(pair[1], 'right-parcel', 'cortex', 42, pair[0], BRAIN))
-    labels += [Label(x, name, tissue, 0, x, HEAD) for x, (name, tissue) in _HEAD.items()]
+    labels += [Label(x, *told, x, x, HEAD) for x, told in _TARGETS.items()]
+    labels += [
+        Label(x, name, tissue, SKULL if x in _SKULL else HEAD_TISSUE, x, HEAD)
+        for x, (name, tissue) in _HEAD.items()
+    ]
     labels += [
         Label(x, name, tissue, target, x, region)
         for x, (name, tissue, target, region) in _DRAWN.items()

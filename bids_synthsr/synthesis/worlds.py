@@ -117,6 +117,25 @@ def research_3d() -> GeneratorPrior:
     return replace(world, scans=tuple(scans))
 
 
+def mixed() -> GeneratorPrior:
+    """Scans of 1 to 9 mm of any orientation, from volumes to thick slices; spin echoes, MP-RAGE.
+
+    Fine scans teach where structures end, thick ones what that looks like in between: a network
+    that saw thick slices almost alone drew no folds (docs/training-log.md).
+    """
+    world = clinical_2d()
+    acquisition = replace(
+        CLINICAL_SLICES,
+        slice_spacing=(1.5, 9.0),
+        isotropic_probability=0.35,
+        isotropic=(0.8, 1.6),
+    )
+    scans = [replace(scan, acquisition=acquisition) for scan in world.scans]
+    inversion = replace(scans[0], contrast=replace(T1_INVERSION, texture=(0.0, 0.6), spread=0.12))
+    counts = (0.4, 0.25, 0.15, 0.08, 0.04, 0.03, 0.03, 0.02)
+    return replace(world, scans=(*scans, replace(inversion, weight=2.0)), scan_counts=counts)
+
+
 def low_field() -> GeneratorPrior:
     """Portable scanners of 64 mT: 1.5 to 2 mm in plane, 5 mm slices, much noise."""
     world = clinical_2d()
@@ -169,6 +188,7 @@ def prior_by_name(name: str) -> GeneratorPrior:
         'paper': paper,
         'clinical-2d': clinical_2d,
         'research-3d': research_3d,
+        'mixed': mixed,
         'low-field': low_field,
         'ct-like': ct_like,
     }

@@ -42,6 +42,7 @@ def describe(task: Task) -> dict[str, Any]:
     return {
         'network': task.recipe.network.name,
         'arguments': task.arguments,
+        'labels': task.labels,
         'recipe': dataclasses.asdict(task.recipe),
     }
 

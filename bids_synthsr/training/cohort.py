@@ -15,7 +15,7 @@ import torch
 
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.imaging.geometry import axis_order, output_grid
+from bids_synthsr.imaging.geometry import output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.generator import Head, make_head
@@ -195,8 +195,8 @@ def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
                 f'{image_path} has {image_grid.shape} voxels, its label map {path} {grid.shape}, '
                 'or they lie elsewhere: resample the image on the grid of the labels'
             )
-        image = _in_ras_order(image, grid)
-    labels = _in_ras_order(labels, grid)
+        image = voxels_in_ras_order(image, grid)
+    labels = voxels_in_ras_order(labels, grid)
     whole = labels.astype(np.int32)
     if (whole == labels).all():  # else `make_head` raises
         labels = whole
@@ -250,13 +250,6 @@ def _check_finite(voxels: np.ndarray, path: Path) -> None:
     count = int((~np.isfinite(voxels)).sum())
     if count:
         raise ValueError(f'{path} has {count} voxels that are not finite (NaN): set them to 0')
-
-
-def _in_ras_order(voxels: np.ndarray, grid: Grid) -> np.ndarray:
-    """Permute and flip the axes so that they run R, A, S."""
-    axes, signs = axis_order(grid.vox2ras)
-    permuted = voxels.transpose(axes)
-    return permuted[tuple(slice(None, None, int(sign)) for sign in signs)]
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:

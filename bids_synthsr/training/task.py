@@ -12,9 +12,10 @@ from bids_synthsr.imaging.slices import CHANNELS
 from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, split_output
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
+from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.training.recipe import Recipe, unknown_key
-from bids_synthsr.training.samples import FOLD, Batch, slots_of
+from bids_synthsr.training.samples import FOLD, Batch, generator_prior, slots_of
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'unet': UNet,
@@ -29,6 +30,8 @@ class Task:
     What the samples and the losses settle is not said twice: channels follow from the scans of
     the prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
 
+    ``labels`` holds the label value of each class of the segmentation.
+
     Raises
     ------
     ValueError
@@ -40,7 +43,8 @@ class Task:
         is_segmenting = loss.dice > 0 or loss.cross_entropy > 0
         self.recipe = recipe
         self.has_scale = loss.laplace > 0
-        self.classes = len(freesurfer_table().targets) if is_segmenting else 0
+        self.labels = freesurfer_table().targets if is_segmenting else ()
+        self.classes = len(self.labels)
         self._check_source()
         self.slots = slots_of(recipe)
         self._check_network()
@@ -56,9 +60,19 @@ class Task:
         if name == 'slice_unet':
             return {'channels': CHANNELS}
         if name == 'exam_unet':
-            return {'has_scale': self.has_scale, 'classes': self.classes}
+            return {
+                'has_scale': self.has_scale,
+                'classes': self.classes,
+                'class_t1w': self._class_t1w(),
+            }
         outputs = 1 + self.has_scale + self.classes
         return {'in_channels': 2 * self.slots, 'out_channels': outputs}
+
+    def _class_t1w(self) -> tuple[float, ...]:
+        """T1w intensities of the classes, where both are wanted."""
+        if not self.classes or generator_prior(self.recipe).target != 't1w':
+            return ()
+        return t1w_means(freesurfer_table().target_tissues)
 
     def _check_source(self) -> None:
         """Raise where the network cannot take the samples."""

@@ -1,0 +1,82 @@
+"""The structures of a segmentation: FreeSurfer's numbers, names and colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a label stands for.
+
+    Parameters
+    ----------
+    index
+        Value in the segmentation.
+    name
+        As in FreeSurfer's look-up table.
+    color
+        ``#RRGGBB``, from there as well.
+    """
+
+    index: int
+    name: str
+    color: str
+
+    @property
+    def is_brain(self) -> bool:
+        """Whether it belongs to the brain or its ventricles."""
+        return self.index not in AROUND
+
+    @property
+    def is_intracranial(self) -> bool:
+        """Whether it lies within the skull."""
+        return self.is_brain or self.index == CSF
+
+
+BACKGROUND, CSF, SKULL, HEAD = 0, 24, 165, 258
+AROUND = (BACKGROUND, CSF, SKULL, HEAD)  # the brain
+# FreeSurferColorLUT.txt; the colour of Head-ExtraCerebral is our own: there it is black
+_TABLE = """
+0   Unknown                      #000000
+2   Left-Cerebral-White-Matter   #f5f5f5
+3   Left-Cerebral-Cortex         #cd3e4e
+4   Left-Lateral-Ventricle       #781286
+5   Left-Inf-Lat-Vent            #c43afa
+7   Left-Cerebellum-White-Matter #dcf8a4
+8   Left-Cerebellum-Cortex       #e69422
+10  Left-Thalamus                #00760e
+11  Left-Caudate                 #7abadc
+12  Left-Putamen                 #ec0db0
+13  Left-Pallidum                #0c30ff
+14  3rd-Ventricle                #ccb68e
+15  4th-Ventricle                #2acca4
+16  Brain-Stem                   #779fb0
+17  Left-Hippocampus             #dcd814
+18  Left-Amygdala                #67ffff
+24  CSF                          #3c3c3c
+26  Left-Accumbens-area          #ffa500
+28  Left-VentralDC               #a52a2a
+41  Right-Cerebral-White-Matter  #f5f5f5
+42  Right-Cerebral-Cortex        #cd3e4e
+43  Right-Lateral-Ventricle      #781286
+44  Right-Inf-Lat-Vent           #c43afa
+46  Right-Cerebellum-White-Matter #dcf8a4
+47  Right-Cerebellum-Cortex      #e69422
+49  Right-Thalamus               #00760e
+50  Right-Caudate                #7abadc
+51  Right-Putamen                #ec0db0
+52  Right-Pallidum               #0d30ff
+53  Right-Hippocampus            #dcd814
+54  Right-Amygdala               #67ffff
+58  Right-Accumbens-area         #ffa500
+60  Right-VentralDC              #a52a2a
+77  WM-hypointensities           #c846ff
+85  Optic-Chiasm                 #eaa91e
+165 Skull                        #787878
+258 Head-ExtraCerebral           #c8a078
+"""
+STRUCTURES = {
+    int(index): Structure(int(index), name, color)
+    for index, name, color in (line.split() for line in _TABLE.strip().split('\n'))
+}

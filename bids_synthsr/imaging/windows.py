@@ -1,0 +1,105 @@
+"""Windows of one size over a volume, and the blend of what a network finds in them.
+
+A network that is normalised over its input finds most in windows of the size that it was trained
+on: on more, what it sees of air and neck shifts its features (docs/training-log.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from math import ceil
+
+import torch
+from torch import Tensor
+
+from bids_synthsr.imaging.inference import Region
+
+Start = tuple[int, int, int]
+REACH = 16  # voxels from the middle of the object to the middles of the windows around it
+STEP_SHARE = 0.75  # of a window, between those farther away
+SLACK = 4  # voxels at the border of what is to be covered for which no window is worth its time
+
+
+def cut(volume: Tensor, start: Start, shape: Sequence[int]) -> Tensor:
+    """Cut a window out of the last three axes; it may reach beyond the volume, where 0 lies."""
+    window = volume.new_zeros((*volume.shape[:-3], *shape))
+    inside, own = _common(volume.shape[-3:], start, shape)
+    window[own] = volume[inside]
+    return window
+
+
+def _common(volume: Sequence[int], start: Start, shape: Sequence[int]) -> tuple[Region, Region]:
+    """Find what a window and a volume share, as indices of either."""
+    low = [max(at, 0) for at in start]
+    high = [min(at + n, size) for at, n, size in zip(start, shape, volume, strict=True)]
+    spans = [*zip(low, [max(a, b) for a, b in zip(low, high, strict=True)], strict=True)]
+    inside = tuple(slice(a, b) for a, b in spans)
+    own = tuple(slice(a - at, b - at) for (a, b), at in zip(spans, start, strict=True))
+    return (..., *inside), (..., *own)
+
+
+def around(center: Sequence[float], shape: Sequence[int]) -> Start:
+    """Place a window around a voxel."""
+    first, second, third = (
+        round(at - size / 2 + 0.5) for at, size in zip(center, shape, strict=True)
+    )
+    return first, second, third
+
+
+def place_windows(
+    center: Sequence[float], shape: Sequence[int], low: Sequence[int], high: Sequence[int]
+) -> list[Start]:
+    """Place windows around an object, and farther away until a box is covered.
+
+    Parameters
+    ----------
+    center
+        Of the object, voxels: the corners of eight windows' offsets lie around it.
+    shape
+        Of a window.
+    low, high
+        First voxel of the box, and that behind its last one.
+    """
+    lines = [
+        [*_line(around(center, shape)[axis], shape[axis], low[axis], high[axis])]
+        for axis in range(3)
+    ]
+    return [(i, j, k) for i, j, k in product(*lines)]
+
+
+def _line(middle: int, size: int, low: int, high: int) -> Iterator[int]:
+    """Starts of the windows along one axis."""
+    step = ceil(size * STEP_SHARE)
+    first, last = middle - REACH, middle + REACH
+    yield from (first, last)
+    while first > low + SLACK:
+        first -= step
+        yield first
+    while last + size < high - SLACK:
+        last += step
+        yield last
+
+
+def bell(shape: Sequence[int]) -> Tensor:
+    """Weights of a window's voxels, a Gaussian whose sd is a quarter of the window."""
+    lines = [torch.exp(-((torch.arange(n) - (n - 1) / 2) / (n / 4)).square() / 2) for n in shape]
+    return lines[0][:, None, None] * lines[1][:, None] * lines[2]
+
+
+def blend(
+    parts: Iterable[tuple[Start, Tensor]], shape: Sequence[int], dtype: torch.dtype
+) -> Tensor:
+    """Average windows ``(C, i, j, k)`` by their weights, ``(C, *shape)``; 0 where none lies."""
+    total, weights = None, torch.zeros(*shape)
+    for start, part in parts:
+        own_shape = part.shape[-3:]
+        weight = bell(own_shape)
+        inside, own = _common(shape, start, own_shape)
+        if total is None:
+            total = torch.zeros(len(part), *shape, dtype=dtype)
+        total[inside] += (part[own] * weight[own]).to(dtype)
+        weights[inside] += weight[own]
+    if total is None:
+        raise ValueError('There is no window to blend')
+    return total.div_(weights.clamp(min=1e-6).to(dtype))

@@ -1,0 +1,414 @@
+"""One T1w, its uncertainty and a segmentation of any exam, by our own network.
+
+It sees all scans at once, in windows of the size that it was trained on, placed around the brain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from bids_synthsr.data.grid import Grid
+from bids_synthsr.data.observation import Observation
+from bids_synthsr.data.structures import STRUCTURES
+from bids_synthsr.data.synthesis import Product, Synthesis
+from bids_synthsr.imaging.head import head_mask
+from bids_synthsr.imaging.inference import fastest_precision, predict
+from bids_synthsr.imaging.intensity import percentile_range
+from bids_synthsr.imaging.resampling import reliability, resample
+from bids_synthsr.imaging.windows import Start, around, blend, cut, place_windows
+from bids_synthsr.morphometry.volumes import (
+    Overlap,
+    dice_between,
+    expected_dice,
+    measure_overlap,
+    volumes_of,
+)
+from bids_synthsr.networks.exam_unet import ExamUNet
+
+MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
+WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
+TOP_TO_BRAIN = 75.0  # mm from the top of the head to the middle of the brain: where to look first
+LOOKS, NEAR = 4, 4.0  # windows until the brain is in the middle, and voxels that are near enough
+LEAST_QUALITY = 0.6  # below it, an exam is marked; users can move it
+CHUNK = 2**20  # voxels at a time
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How far an exam can be trusted; each figure from 0 to 1.
+
+    Parameters
+    ----------
+    expected_dice
+        Mean Dice that the segmentation can expect if the network's probabilities are right.
+    coverage
+        Share of the brain that lies in the field of view of the output.
+    agreement
+        Mean Dice between the segmentations of all scans and of all but one, the least over the
+        scans; 1 for a single scan, which nothing can contradict.
+    """
+
+    expected_dice: float
+    coverage: float
+    agreement: float
+
+    @property
+    def score(self) -> float:
+        """All three together: their product."""
+        return self.expected_dice * self.coverage * self.agreement
+
+    def as_facts(self) -> dict[str, float]:
+        """The figures, rounded."""
+        return {name: round(value, 3) for name, value in (*asdict(self).items(),
+                                                          ('score', self.score))}  # fmt: skip
+
+
+class _Stacked(nn.Module):
+    """The network with one tensor in, images and reliabilities, and one out, in a precision."""
+
+    def __init__(self, network: ExamUNet, precision: str) -> None:
+        super().__init__()
+        self.network, self.precision = network, precision
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``."""
+        scans, trust = volume.chunk(2, 1)
+        made = self.network(scans, trust)
+        assert made.log_scale is not None and made.logits is not None  # see `synthesize`
+        likely = made.logits.softmax(1, dtype=torch.float32)
+        return torch.cat([made.t1w, made.log_scale.exp(), likely], 1)
+
+
+def synthesize(
+    observations: Sequence[Observation],
+    grid: Grid,
+    *,
+    network: ExamUNet,
+    labels: Sequence[int],
+    window: tuple[int, int, int],
+    precision: str = 'auto',
+    weights: Mapping[str, str] | None = None,
+    low_mem: bool = False,
+    least_quality: float = LEAST_QUALITY,
+) -> Synthesis:
+    """Make a 1 mm T1w, its uncertainty, a segmentation and a brain mask of the scans of an exam.
+
+    Parameters
+    ----------
+    observations
+        The exam, reference first; what it looks like is not asked.
+    grid
+        1 mm, axes in RAS order.
+    network
+        With Laplace scale and segmentation, on the device that shall run it.
+    labels
+        Label value of each of its classes.
+    window
+        Voxels of what it was trained on.
+    precision
+        See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
+    weights
+        What provenance should tell of the weights.
+    low_mem
+        Whether to keep probabilities in 16 bits, in half the memory.
+    least_quality
+        Score below which a warning tells that the exam is doubtful.
+
+    Raises
+    ------
+    ValueError
+        For a network that cannot do this, and where no brain is found.
+    """
+    if not network.has_scale or network.classes != len(labels):
+        raise ValueError(
+            f'The network tells {network.classes} classes '
+            f'{"and" if network.has_scale else "without"} a Laplace scale; synthsr needs both, '
+            f'and {len(labels)} labels are named'
+        )
+    device = next(network.parameters()).device
+    if precision == 'auto':
+        # float16, which may be faster, overflows in networks that were trained in bfloat16
+        precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+    exam = _Exam(observations, grid, _Stacked(network, precision), labels, window)
+    center = exam.find_brain()
+    seen = exam.predict_around(center, torch.float16 if low_mem else torch.float32)
+    quality = Quality(expected_dice(seen.overlap, labels), seen.coverage, exam.agreement(center))
+    facts = {
+        'method': 'synthsr',
+        'scans': [scan.contrast for scan in observations],
+        'scans_reason': 'the network takes all scans of an exam',
+        'labels': list(labels),
+        'windows': seen.windows,
+        'precision': precision,
+        'device': device.type,
+        'quality': quality.as_facts(),
+        'volumes': [
+            asdict(volume)
+            for volume in volumes_of(seen.overlap, labels, float(np.prod(grid.spacing)))
+        ],
+        **(weights or {}),
+    }
+    doubts = [*exam.doubts, *_doubts(quality, least_quality)]
+    return Synthesis(seen.products(grid), facts, tuple(dict.fromkeys(doubts)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the network saw of an exam, on the output grid.
+
+    Parameters
+    ----------
+    t1w, scale
+        ``(I, J, K)`` float32, white matter 1.
+    labels
+        ``(I, J, K)`` int16.
+    overlap
+        Sums of the probabilities.
+    coverage
+        Share of the brain that lies on the grid.
+    windows
+        Number of windows.
+    """
+
+    t1w: np.ndarray
+    scale: np.ndarray
+    labels: np.ndarray
+    overlap: Overlap
+    coverage: float
+    windows: int
+
+    def products(self, grid: Grid) -> tuple[Product, ...]:
+        """The volumes, the T1w first."""
+        return (
+            Product('T1w', 'synthsr', (WHITE_MATTER * self.t1w).clip(0), grid),
+            Product('T1w', 'uncertainty', WHITE_MATTER * self.scale, grid),
+            Product('dseg', 'synthsr', self.labels, grid),
+            Product('mask', 'brain', brain_mask(self.labels).astype(np.uint8), grid),
+        )
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    """The box that the windows cover, and a margin of the output at most.
+
+    Parameters
+    ----------
+    low, high
+        Its first voxel, and that behind its last one, counted on the output grid.
+    grid
+        Shape of the output.
+    """
+
+    low: Start
+    high: Start
+    grid: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the box."""
+        return tuple(b - a for a, b in zip(self.low, self.high, strict=True))
+
+    @property
+    def inside(self) -> tuple[slice, ...]:
+        """Where in the box the output lies."""
+        spans = zip(self.low, self.high, self.grid, strict=True)
+        return tuple(slice(max(-a, 0), min(b, size) - a) for a, b, size in spans)
+
+    def within(self, start: Start) -> Start:
+        """Count a voxel from the first one of the box."""
+        first, second, third = (at - a for at, a in zip(start, self.low, strict=True))
+        return first, second, third
+
+    def on_grid(self, values: Tensor) -> np.ndarray:
+        """Put the part that lies on the output there; 0 is around it."""
+        whole = torch.zeros(self.grid, dtype=values.dtype)
+        spans = zip(self.low, self.high, self.grid, strict=True)
+        whole[tuple(slice(max(a, 0), min(b, size)) for a, b, size in spans)] = values[self.inside]
+        return whole.numpy()
+
+
+def _canvas_around(starts: Sequence[Start], window: Sequence[int], grid: Sequence[int]) -> _Canvas:
+    """Bound windows, as far as they lie on the output or in its margin."""
+    low = [max(min(axis), -MARGIN) for axis in zip(*starts, strict=True)]
+    ends = [max(axis) + size for axis, size in zip(zip(*starts, strict=True), window, strict=True)]
+    high = [min(end, size + MARGIN) for end, size in zip(ends, grid, strict=True)]
+    return _Canvas((low[0], low[1], low[2]), (high[0], high[1], high[2]), tuple(grid))
+
+
+class _Exam:
+    """The scans of an exam on the output grid, and the network that looks at them.
+
+    Parameters
+    ----------
+    observations, grid
+        See `synthesize`.
+    network
+        With one input and one output.
+    labels
+        Label value of each class.
+    window
+        Voxels of a window.
+    """
+
+    def __init__(
+        self,
+        observations: Sequence[Observation],
+        grid: Grid,
+        network: _Stacked,
+        labels: Sequence[int],
+        window: tuple[int, int, int],
+    ) -> None:
+        self.network, self.labels, self.window = network, labels, window
+        self.count = len(observations)
+        images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
+        trusts = [reliability(scan.grid, grid, scan.scan2ref) for scan in observations]
+        self.head = _box(head_mask(images[0], 2))
+        self.volume = torch.from_numpy(np.stack([*images, *trusts]))  # (2 N, I, J, K)
+        self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in labels])
+        self.doubts: list[str] = []
+
+    def look(self, start: Start, left_out: int | None = None) -> Tensor:
+        """Predict one window, ``(2 + L, i, j, k)``, from all scans or from all but one."""
+        kept = [scan for scan in range(self.count) if scan != left_out]
+        window = cut(self.volume, start, self.window)[
+            [*kept, *(self.count + scan for scan in kept)]
+        ]
+        for image in window[: len(kept)]:
+            low, high = percentile_range(image)
+            image.sub_(low).div_((high - low).clamp(min=1e-6)).clamp_(0, 1)
+        run = predict(self.network, window[None], precision=self.network.precision)
+        self.doubts += run.doubts
+        return run.output[0]
+
+    def find_brain(self) -> list[float]:
+        """Move a window until the brain is in its middle: that voxel.
+
+        Raises
+        ------
+        ValueError
+            If the network sees no brain.
+        """
+        (low, high) = self.head
+        center = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+        center[2] = max(high[2] - TOP_TO_BRAIN, center[2])
+        for _ in range(LOOKS):
+            start = around(center, self.window)
+            likely = self.look(start)[2:][self.is_brain].sum(0)
+            if float(likely.max()) < 0.5:
+                raise ValueError(
+                    'The network finds no brain in this exam: look at its scans, and leave out '
+                    'what shows another part of the body (--bids-filter-file)'
+                )
+            found = [at + middle for at, middle in zip(start, _center(likely), strict=True)]
+            is_near = max(abs(a - b) for a, b in zip(found, center, strict=True)) < NEAR
+            center = found
+            if is_near:
+                break
+        return center
+
+    def predict_around(self, center: Sequence[float], dtype: torch.dtype) -> _Seen:
+        """Predict all of the head from windows around a voxel."""
+        starts = place_windows(center, self.window, *self.head)
+        canvas = _canvas_around(starts, self.window, self.volume.shape[1:])
+        parts = ((canvas.within(start), self.look(start)) for start in starts)
+        made = blend(parts, canvas.shape, dtype)
+        classes = most_likely(made[2:])
+        keep_one_brain(made[2:], classes, self.is_brain)
+        is_brain, inside = self.is_brain[classes], canvas.inside
+        values = torch.tensor(self.labels, dtype=torch.int16)
+        return _Seen(
+            canvas.on_grid(made[0].float()),
+            canvas.on_grid(made[1].float()),
+            canvas.on_grid(values[classes]),
+            measure_overlap(made[(slice(2, None), *inside)], classes[inside], self.labels),
+            float(is_brain[inside].sum() / is_brain.sum().clamp(min=1)),
+            len(starts),
+        )
+
+    def agreement(self, center: Sequence[float]) -> float:
+        """Compare the middle window of all scans with that of all but one: the least Dice."""
+        if self.count < 2:
+            return 1.0
+        start = around(center, self.window)
+        values = np.asarray(self.labels)
+        whole, *others = (
+            values[self.look(start, left_out)[2:].argmax(0).numpy()]
+            for left_out in (None, *range(self.count))
+        )
+        return min(dice_between(whole, other, self.labels) for other in others)
+
+
+def most_likely(likely: Tensor) -> Tensor:
+    """Choose the class of every voxel: ``(L, I, J, K)`` to ``(I, J, K)`` int64."""
+    chosen = [part.float().argmax(0) for part in likely.flatten(1).split(CHUNK, 1)]
+    return torch.cat(chosen).view(likely.shape[1:])
+
+
+def keep_one_brain(likely: Tensor, classes: Tensor, is_brain: Tensor) -> None:
+    """Take brain away that hangs together with no other, in place: there is one brain.
+
+    Parameters
+    ----------
+    likely
+        ``(L, I, J, K)`` probabilities.
+    classes
+        ``(I, J, K)`` the likeliest.
+    is_brain
+        ``(L,)`` which classes are brain.
+    """
+    pieces, count = ndimage.label(is_brain[classes].numpy())
+    if count < 2:
+        return
+    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
+    stray = torch.from_numpy((pieces > 0) & (pieces != largest))
+    own = likely[:, stray].float() * ~is_brain[:, None]
+    own /= own.sum(0).clamp(min=1e-6)
+    likely[:, stray] = own.to(likely.dtype)
+    classes[stray] = own.argmax(0)
+
+
+def brain_mask(labels: np.ndarray) -> np.ndarray:
+    """Mark brain, ventricles and CSF, with what they enclose: bool ``(I, J, K)``."""
+    within = [index for index, structure in STRUCTURES.items() if structure.is_intracranial]
+    return ndimage.binary_fill_holes(np.isin(labels, within))
+
+
+def _box(mask: np.ndarray) -> tuple[list[int], list[int]]:
+    """Bound a mask: its first voxel, and that behind its last one; all where it is empty."""
+    if not mask.any():
+        return [0, 0, 0], list(mask.shape)
+    found = ndimage.find_objects(mask.astype(np.uint8))[0]
+    return [part.start for part in found], [part.stop for part in found]
+
+
+def _center(likely: Tensor) -> list[float]:
+    """Find the middle of the bounding box of what is likelier than not, voxels.
+
+    As in the training, where crops lie around that of the brain.
+    """
+    sure = (likely > 0.5).numpy()
+    low, high = _box(sure)
+    return [(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]
+
+
+def _doubts(quality: Quality, least: float) -> list[str]:
+    """Tell why an exam is doubtful."""
+    if quality.score >= least:
+        return []
+    worst = min(asdict(quality).items(), key=lambda item: item[1])[0]
+    reason = {
+        'expected_dice': 'the network is unsure of its segmentation',
+        'coverage': 'part of the brain lies outside of the field of view',
+        'agreement': 'its scans contradict each other',
+    }[worst]
+    doubt = (
+        f'The quality of this exam is {quality.score:.2f}, below {least:g}: {reason}. '
+        'Look at it before you use it.'
+    )
+    return [doubt]

@@ -1,0 +1,201 @@
+"""The method of the default network: its laws on a phantom, with a network that knows it."""
+
+import csv
+import json
+
+import nibabel as nb
+import numpy as np
+import pytest
+import torch
+from label_phantoms import draw_labels, grid_of
+
+from bids_synthsr.cli.app import main
+from bids_synthsr.data.acquisition import Acquisition
+from bids_synthsr.data.observation import Observation
+from bids_synthsr.dataset.weights import load_exam_unet, save_weights
+from bids_synthsr.imaging.geometry import output_grid
+from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
+from bids_synthsr.networks.exam_unet import ExamUNet, Prediction
+from bids_synthsr.synthesis.labels import freesurfer_table
+
+LABELS = (0, 2, 41, 24, 165)
+TONE = {2: 0.9, 41: 0.7, 24: 0.5, 165: 0.3, 0: 0.0}  # of the phantom, what the network knows
+WINDOW = (48, 48, 48)  # every one sees the brightest tissue, by which it is scaled
+
+
+class Knowing(torch.nn.Module):
+    """A network that tells the classes of the phantom by their intensities in the first scan."""
+
+    has_scale, classes = True, len(LABELS)
+
+    def __init__(self, doubt=0.0):
+        super().__init__()
+        self.own = torch.nn.Parameter(torch.zeros(1))
+        self.doubt = doubt
+
+    def forward(self, scans, reliability):
+        image = scans.mean(1, keepdim=True)
+        tones = torch.tensor([TONE[label] / 0.9 for label in LABELS])
+        distance = (image - tones.view(1, -1, 1, 1, 1)).abs()
+        logits = -distance * (8 if self.doubt else 400)
+        return Prediction(image, torch.full_like(image, 0.1).log(), logits)
+
+
+def phantom(side=32, shift=(0, 0, 0)):
+    """A head of three shells, left and right of the brain unlike, in a field of view of `side`."""
+    labels = np.zeros((64, 64, 64), np.int16)
+    labels[16:48, 16:48, 16:48] = draw_labels()
+    merge = {511: 0, 515: 165, 24: 24, 3: 2, 42: 41, 2: 2, 41: 41, 10: 2, 49: 41, 0: 0}
+    labels = np.vectorize(merge.get)(labels)
+    start = [(64 - side) // 2 + by for by in shift]
+    return labels[tuple(slice(at, at + side) for at in start)]
+
+
+def observe(labels):
+    voxels = np.vectorize(TONE.get)(labels).astype(np.float32)
+    return Observation('T2w', voxels, grid_of(voxels.shape), Acquisition(2, 1.0, 1.0), np.eye(4))
+
+
+def made_of(observations, network=None, **options):
+    grid = output_grid(observations[0].grid)
+    return synthesize(
+        observations, grid, network=network or Knowing(), labels=LABELS, window=WINDOW,
+        precision='float32', **options,
+    )  # fmt: skip
+
+
+def test_what_the_network_knows_comes_out():
+    labels = phantom(60)
+    made = made_of([observe(labels)])
+    t1w, scale, segmentation, mask = made.products
+    assert [(x.suffix, x.desc) for x in made.products] == [
+        ('T1w', 'synthsr'), ('T1w', 'uncertainty'), ('dseg', 'synthsr'), ('mask', 'brain'),
+    ]  # fmt: skip
+    np.testing.assert_array_equal(segmentation.voxels, labels)
+    np.testing.assert_array_equal(mask.voxels > 0, np.isin(labels, (2, 41, 24)))
+    assert t1w.voxels[labels == 2].mean() == pytest.approx(110, rel=0.01)
+    assert scale.voxels[labels == 2].mean() == pytest.approx(11, rel=0.01)
+    told = {row['index']: row['volume_mm3'] for row in made.facts['volumes']}
+    for label in (2, 41, 24):
+        assert told[label] == pytest.approx((labels == label).sum(), rel=1e-3)
+    quality = made.facts['quality']
+    assert quality == {'expected_dice': 1.0, 'coverage': 1.0, 'agreement': 1.0, 'score': 1.0}
+    assert not made.warnings and made.used is None
+
+
+def test_half_the_memory_gives_the_same():
+    whole, short = (made_of([observe(phantom(60))], low_mem=x) for x in (False, True))
+    for one, other in zip(whole.products, short.products, strict=True):
+        np.testing.assert_allclose(one.voxels, other.voxels, atol=0.5)  # 16 bits of 110
+
+
+def test_brain_outside_of_the_field_of_view_is_told():
+    labels = phantom(40, shift=(0, 0, 13))
+    made = made_of([observe(labels)])
+    assert made.products[0].voxels.shape == labels.shape
+    np.testing.assert_array_equal(made.products[2].voxels, labels)
+    assert 0 <= made.facts['quality']['coverage'] <= 1
+
+
+def test_scans_that_agree_are_told_from_those_that_do_not():
+    first = observe(phantom(60))
+    assert made_of([first, first]).facts['quality']['agreement'] == 1
+    swapped = {2: 41, 41: 2}
+    other = observe(np.vectorize(lambda x: swapped.get(x, x))(phantom(60)))
+    torn = made_of([first, other])
+    assert torn.facts['quality']['agreement'] < 0.5
+    assert 'its scans contradict each other' in torn.warnings[-1]
+
+
+def test_an_unsure_network_marks_the_exam_unless_the_user_moves_the_limit():
+    made = made_of([observe(phantom(60))], Knowing(doubt=1), least_quality=0.9)
+    assert 'below 0.9: the network is unsure of its segmentation' in made.warnings[-1]
+    assert not made_of([observe(phantom(60))], Knowing(doubt=1), least_quality=0.1).warnings
+
+
+class Blind(Knowing):
+    """A network that sees no brain."""
+
+    def forward(self, scans, reliability):
+        made = super().forward(scans, reliability)
+        logits = made.logits.clone()
+        logits[:, 1:3] = -1000
+        return made._replace(logits=logits)
+
+
+def test_no_brain_is_an_error():
+    with pytest.raises(ValueError, match='finds no brain in this exam: look at its scans'):
+        made_of([observe(phantom(60))], Blind())
+
+
+def test_a_network_without_segmentation_is_refused():
+    grid = grid_of((32, 32, 32))
+    network = ExamUNet(features=8, levels=2, has_scale=False)
+    with pytest.raises(ValueError, match='0 classes without a Laplace scale; synthsr needs both'):
+        synthesize([observe(phantom())], grid, network=network, labels=LABELS, window=WINDOW)
+
+
+def test_stray_brain_is_taken_away():
+    classes = torch.zeros(8, 8, 8, dtype=torch.int64)
+    classes[:4, :4, :4], classes[7, 7, 7] = 1, 1
+    likely = 0.1 + 0.8 * torch.nn.functional.one_hot(classes, 2).movedim(-1, 0).float()
+    found = most_likely(likely)
+    keep_one_brain(likely, found, torch.tensor([False, True]))
+    assert int(found.sum()) == 64 and likely[:, 7, 7, 7].tolist() == [1, 0]
+
+
+def weights_of(path, labels=None):
+    """Save a network as it is made, which is unsure of everything."""
+    table = freesurfer_table().targets
+    arguments = {'features': 8, 'levels': 2, 'classes': len(table)}
+    torch.manual_seed(0)
+    network = ExamUNet(**arguments)
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.zeros_(network.head.bias)
+    with torch.no_grad():
+        network.head.bias.view(-1, 8)[2 + table.index(2)] = 9  # white matter wherever one looks
+    description = {
+        'network': 'exam_unet', 'arguments': arguments,
+        'labels': table if labels is None else labels, 'recipe': {'samples': {'shape': WINDOW}},
+    }  # fmt: skip
+    return save_weights(path, network.state_dict(), description)
+
+
+def test_weights_tell_their_labels(tmp_path):
+    loaded = load_exam_unet(weights_of(tmp_path / 'w.safetensors'))
+    assert tuple(loaded.labels) == freesurfer_table().targets and loaded.window == WINDOW
+    with pytest.raises(
+        ValueError, match=r'names labels \[9999\], which this version does not know'
+    ):
+        load_exam_unet(weights_of(tmp_path / 'w.safetensors', [0, 9999]))
+    with pytest.raises(ValueError, match='names no labels; export it'):
+        load_exam_unet(weights_of(tmp_path / 'w.safetensors', []))
+
+
+def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, capsys):
+    weights = weights_of(tmp_path / 'w.safetensors')
+    out = tmp_path / 'out'
+    command = [bids_dir, out, 'participant', '--participant-label', '01', '--method', 'synthsr',
+               '--weights', weights, '--work-dir', tmp_path / 'work', '--nprocs', '1',
+               '--min-quality', '1', '--skip-bids-validation']  # fmt: skip
+    assert main([*map(str, command)]) == 0
+    anat = next(out.glob('sub-01/**/anat'))
+    stem = next(anat.glob('*_desc-synthsr_dseg.nii.gz')).name.removesuffix(
+        '_desc-synthsr_dseg.nii.gz'
+    )
+    segmentation = nb.load(anat / f'{stem}_desc-synthsr_dseg.nii.gz')
+    assert segmentation.get_data_dtype() == np.int16
+    assert set(np.unique(segmentation.dataobj)) <= {0, 2}
+    assert nb.load(anat / f'{stem}_desc-brain_mask.nii.gz').get_data_dtype() == np.uint8
+    mask = json.loads((anat / f'{stem}_desc-brain_mask.json').read_text())
+    assert mask['Type'] == 'Brain' and mask['Description'].startswith('Brain mask')
+    rows = list(csv.DictReader((anat / f'{stem}_desc-synthsr_volumes.tsv').open(), delimiter='\t'))
+    assert [*rows[0]] == ['index', 'name', 'volume_mm3', 'uncertainty_mm3']
+    assert rows[-1]['name'] == 'Intracranial' and rows[-1]['index'] == 'n/a'
+    names = list(csv.DictReader((out / 'desc-synthsr_dseg.tsv').open(), delimiter='\t'))
+    assert {'index': '17', 'name': 'Left-Hippocampus', 'color': '#dcd814'} in names
+    main_json = json.loads((anat / f'{stem}_desc-synthsr_T1w.json').read_text())
+    assert 0 < main_json['MethodDetails']['quality']['score'] < 1
+    page = (out / f'{stem}.html').read_text()
+    assert 'Left-Cerebral-White-Matter' in page and 'Segmentation and uncertainty' in page
+    assert 'The quality of this exam is' in page
