@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import os
@@ -24,12 +23,12 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
 from bids_synthsr.cli.messages import log_to_file
+from bids_synthsr.imaging.memory import give_back_memory, keep_volumes_apart
 
 # Workers are forked from a process of their own that has run nothing yet: forked from the main
 # process, they would hang in PyTorch if that has used several threads before.
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
-M_MMAP_THRESHOLD, VOLUME_BYTES = -3, 4 << 20  # of malloc.h; smaller arrays stay on the heap
 LAST_WAIT_S = 2.0
 PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
@@ -93,23 +92,6 @@ def run_step(node: Any, updatehash: bool, task: int) -> dict[str, Any]:
     told = {**run_node(node, updatehash, task), 'mem_peak_gb': peak_gb()}
     give_back_memory()
     return told
-
-
-def keep_volumes_apart() -> None:
-    """Let glibc map each volume by itself, so that its memory returns as soon as it is freed.
-
-    By default volumes of up to 32 MB end up on the heap, between small things that outlive them:
-    total variation then took up to half as much again.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, VOLUME_BYTES)
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system, of which glibc keeps a GB or two for later."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # other libraries have no malloc_trim
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_gb(status: Path = Path('/proc/self/status')) -> float:

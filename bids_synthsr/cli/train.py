@@ -148,6 +148,7 @@ def run(options: argparse.Namespace) -> None:
     """Train."""
     import torch
 
+    from bids_synthsr.imaging.memory import reusing_memory
     from bids_synthsr.training.loop import Run, train
     from bids_synthsr.training.processes import Processes
     from bids_synthsr.training.recipe import load_recipe
@@ -158,20 +159,21 @@ def run(options: argparse.Namespace) -> None:
     processes = Processes(int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
     recipe = load_recipe(options.recipe, options.changes)
     Task(recipe).build()  # raises before any data are read
-    train(
-        recipe,
-        cohort_of(options, recipe),
-        Run(
-            folder=options.out,
-            device=torch.device(training_device(options.device)),
-            last_step=recipe.steps if options.max_steps is None else options.max_steps,
-            minutes=options.time_limit,
-            weights=options.weights,
-            processes=processes,
-            is_interrupted=catch_signals(),
-            show=progress_line(sys.stderr) if processes.is_first else lambda _: None,
-        ),
-    )
+    with reusing_memory():
+        train(
+            recipe,
+            cohort_of(options, recipe),
+            Run(
+                folder=options.out,
+                device=torch.device(training_device(options.device)),
+                last_step=recipe.steps if options.max_steps is None else options.max_steps,
+                minutes=options.time_limit,
+                weights=options.weights,
+                processes=processes,
+                is_interrupted=catch_signals(),
+                show=progress_line(sys.stderr) if processes.is_first else lambda _: None,
+            ),
+        )
     logger.info('%s', options.out)
 
 

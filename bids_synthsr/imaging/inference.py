@@ -200,6 +200,8 @@ def _in_tiles(network: nn.Module, volume: torch.Tensor, tiles: Sequence[Tile]) -
     device = next(network.parameters()).device
     cores = (network(volume[tile.source].to(device))[tile.core].float().cpu() for tile in tiles)
     first = next(cores)
+    if len(tiles) == 1:
+        return first
     output = first.new_empty((*first.shape[:2], *volume.shape[2:]))
     for tile, core in zip(tiles, chain([first], cores), strict=True):
         output[tile.target] = core

@@ -6,9 +6,8 @@ on: on more, what it sees of air and neck shifts its features (docs/training-log
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
-from math import ceil
 
 import torch
 from torch import Tensor
@@ -16,9 +15,7 @@ from torch import Tensor
 from bids_synthsr.imaging.inference import Region
 
 Start = tuple[int, int, int]
-REACH = 16  # voxels from the middle of the object to the middles of the windows around it
-STEP_SHARE = 0.75  # of a window, between those farther away
-SLACK = 4  # voxels at the border of what is to be covered for which no window is worth its time
+REACH = 16  # voxels; up to 20 in the training
 
 
 def cut(volume: Tensor, start: Start, shape: Sequence[int]) -> Tensor:
@@ -47,38 +44,17 @@ def around(center: Sequence[float], shape: Sequence[int]) -> Start:
     return first, second, third
 
 
-def place_windows(
-    center: Sequence[float], shape: Sequence[int], low: Sequence[int], high: Sequence[int]
-) -> list[Start]:
-    """Place windows around an object, and farther away until a box is covered.
+def place_windows(center: Sequence[float], shape: Sequence[int]) -> list[Start]:
+    """Place eight windows around a voxel, each `REACH` away from it along every axis.
 
-    Parameters
-    ----------
-    center
-        Of the object, voxels: the corners of eight windows' offsets lie around it.
-    shape
-        Of a window.
-    low, high
-        First voxel of the box, and that behind its last one.
+    All of them show the object as the training did, whose samples lie as far from its middle.
+    Farther away there is nothing to be had: a network that always saw a brain sees one in a neck.
     """
-    lines = [
-        [*_line(around(center, shape)[axis], shape[axis], low[axis], high[axis])]
-        for axis in range(3)
+    middle = around(center, shape)
+    return [
+        (middle[0] + i, middle[1] + j, middle[2] + k)
+        for i, j, k in product((-REACH, REACH), repeat=3)
     ]
-    return [(i, j, k) for i, j, k in product(*lines)]
-
-
-def _line(middle: int, size: int, low: int, high: int) -> Iterator[int]:
-    """Starts of the windows along one axis."""
-    step = ceil(size * STEP_SHARE)
-    first, last = middle - REACH, middle + REACH
-    yield from (first, last)
-    while first > low + SLACK:
-        first -= step
-        yield first
-    while last + size < high - SLACK:
-        last += step
-        yield last
 
 
 def bell(shape: Sequence[int]) -> Tensor:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bids_synthsr.data.grid import Grid
 
 
+MARGIN = 5  # voxels of air that stay around a head
+
+
 class _ConformHeadInputSpec(BaseInterfaceInputSpec):
     image = File(exists=True, mandatory=True, desc='T1w of about 1 mm')
 
@@ -144,15 +147,18 @@ class PaintHead(SimpleInterface):
 
 
 def labels_in_ras(voxels: np.ndarray, grid: Grid, name: str) -> tuple[np.ndarray, Grid]:
-    """Lay labels of 1 mm out in RAS order, int32.
+    """Lay labels of 1 mm out in RAS order, int32, with little of the air around the head.
 
     Raises
     ------
     ValueError
-        For voxels of another size, and for values that are not whole numbers.
+        For voxels of another size, for values that are not whole numbers, and for nothing but 0.
     """
     import numpy as np
+    from nibabel.affines import apply_affine
+    from scipy.ndimage import find_objects
 
+    from bids_synthsr.data.grid import Grid
     from bids_synthsr.imaging.geometry import in_ras_order, voxels_in_ras_order
 
     if np.abs(grid.spacing - 1).max() > 0.01:
@@ -160,8 +166,17 @@ def labels_in_ras(voxels: np.ndarray, grid: Grid, name: str) -> tuple[np.ndarray
         raise ValueError(f'{name} has voxels of {sizes} mm; label maps must have 1 mm')
     if not np.array_equal(voxels, np.round(voxels)):
         raise ValueError(f'{name} holds values that are no whole numbers: it is no label map')
-    turned = np.ascontiguousarray(voxels_in_ras_order(voxels, grid)).astype(np.int32)
-    return turned, in_ras_order(grid)
+    turned, own = voxels_in_ras_order(voxels, grid).astype(np.int32), in_ras_order(grid)
+    if not turned.any():
+        raise ValueError(f'{name} is empty: all its labels are 0')
+    shown = find_objects((turned > 0).astype(np.uint8))[0]
+    first = np.maximum([part.start - MARGIN for part in shown], 0)
+    last = np.minimum([part.stop + MARGIN for part in shown], turned.shape)
+    box = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    vox2ras = own.vox2ras.copy()
+    vox2ras[:3, 3] = apply_affine(own.vox2ras, first)
+    cropped = np.ascontiguousarray(turned[box])
+    return cropped, Grid((cropped.shape[0], cropped.shape[1], cropped.shape[2]), vox2ras)
 
 
 def take_nearest(labels: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
@@ -267,6 +282,7 @@ class SegmentVolume(SimpleInterface):
         from bids_synthsr.data.observation import Observation
         from bids_synthsr.dataset.images import load_volume, save_volume
         from bids_synthsr.dataset.weights import load_exam_unet
+        from bids_synthsr.imaging.memory import reusing_memory
         from bids_synthsr.methods.synthsr import synthesize
 
         suffixes = [entities['suffix'] for entities in self.inputs.entities or []]
@@ -277,14 +293,15 @@ class SegmentVolume(SimpleInterface):
         weights = load_exam_unet(Path(self.inputs.weights))
         voxels, grid = load_volume(Path(self.inputs.volumes[0]))
         scan = Observation('T1w', voxels, grid, Acquisition(2, 1.0, 1.0), np.eye(4))
-        made = synthesize(
-            [scan],
-            grid,
-            network=weights.network.to(self.inputs.device),
-            labels=weights.labels,
-            window=weights.window,
-            low_mem=True,
-        )
+        with reusing_memory():
+            made = synthesize(
+                [scan],
+                grid,
+                network=weights.network.to(self.inputs.device),
+                labels=weights.labels,
+                window=weights.window,
+                low_mem=True,
+            )
         found = next(product for product in made.products if product.suffix == 'dseg')
         path = Path(runtime.cwd) / 'dseg.nii'
         self._results['segmentation'] = str(save_volume(path, found.voxels, grid))

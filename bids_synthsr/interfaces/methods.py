@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class _Method(SimpleInterface):
     output_spec = _MethodOutputSpec
 
     _module = ''
+    _reuses_memory = False  # many arrays of the same sizes, one after the other
 
     def _options(self) -> dict[str, Any]:
         return {}
@@ -52,11 +54,13 @@ class _Method(SimpleInterface):
         import torch
 
         from bids_synthsr.dataset.images import load_grid, save_volume
+        from bids_synthsr.imaging.memory import reusing_memory
 
         torch.set_num_threads(self.inputs.num_threads)
         method = import_module(f'bids_synthsr.methods.{self._module}')
         grid = load_grid(Path(self.inputs.grid))
-        synthesis: Synthesis = method.synthesize(self._observations(), grid, **self._options())
+        with reusing_memory() if self._reuses_memory else nullcontext():
+            synthesis: Synthesis = method.synthesize(self._observations(), grid, **self._options())
         self._results['volumes'] = [
             str(save_volume(Path(runtime.cwd) / f'volume-{number}.nii', made.voxels, made.grid))
             for number, made in enumerate(synthesis.products)
@@ -139,6 +143,7 @@ class SynthSR(_Method):
 
     input_spec = _ExamNetworkInputSpec
     _module = 'synthsr'
+    _reuses_memory = True
 
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_exam_unet

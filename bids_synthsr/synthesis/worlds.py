@@ -120,6 +120,7 @@ def research_3d() -> GeneratorPrior:
 def mixed() -> GeneratorPrior:
     """Scans of 1 to 9 mm of any orientation, from volumes to thick slices; spin echoes, MP-RAGE.
 
+    Lesions are to be replaced by healthy tissue, as the published networks do.
     Fine scans teach where structures end, thick ones what that looks like in between: a network
     that saw thick slices almost alone drew no folds (docs/training-log.md).
     """
@@ -133,7 +134,12 @@ def mixed() -> GeneratorPrior:
     scans = [replace(scan, acquisition=acquisition) for scan in world.scans]
     inversion = replace(scans[0], contrast=replace(T1_INVERSION, texture=(0.0, 0.6), spread=0.12))
     counts = (0.4, 0.25, 0.15, 0.08, 0.04, 0.03, 0.03, 0.02)
-    return replace(world, scans=(*scans, replace(inversion, weight=2.0)), scan_counts=counts)
+    return replace(
+        world,
+        scans=(*scans, replace(inversion, weight=2.0)),
+        scan_counts=counts,
+        pathology=replace(PATHOLOGY, in_target='remove'),
+    )
 
 
 def low_field() -> GeneratorPrior:
