@@ -113,6 +113,12 @@ def test_an_unsure_network_marks_the_exam_unless_the_user_moves_the_limit():
     assert not made_of([observe(phantom(60))], Knowing(doubt=1), least_quality=0.1).warnings
 
 
+def test_what_everyone_must_know_is_told():
+    assert made_of([observe(phantom(60))], caution='Not tested yet.').warnings == (
+        'Not tested yet.',
+    )
+
+
 class Blind(Knowing):
     """A network that sees no brain."""
 

@@ -117,6 +117,12 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         '--notes', type=Path, metavar='FILE', help='Markdown to end the model card with'
     )
     parser.add_argument('--full-precision', action='store_true', help='32 instead of 16 bits')
+    parser.add_argument(
+        '--caution',
+        default='',
+        metavar='TEXT',
+        help='what everyone who uses them must know: outputs and reports repeat it',
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -253,7 +259,12 @@ def export(options: argparse.Namespace) -> None:
         checkpoint /= NAME
     notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
     card = export_weights(
-        checkpoint, options.out, options.licence, notes, not options.full_precision
+        checkpoint,
+        options.out,
+        options.licence,
+        notes,
+        not options.full_precision,
+        options.caution,
     )
     logger.info('%s and %s', options.out, card)
 

@@ -162,12 +162,15 @@ class ExamWeights:
         Label value of each class of its segmentation.
     window
         Voxels along R, A and S of what it was trained on.
+    caution
+        What everyone who uses it must know, a sentence; empty for nothing.
     """
 
     network: ExamUNet
     file: Mapping[str, str]
     labels: Sequence[int]
     window: tuple[int, int, int]
+    caution: str = ''
 
 
 def load_exam_unet(path: Path) -> ExamWeights:
@@ -180,7 +183,8 @@ def load_exam_unet(path: Path) -> ExamWeights:
         raise ValueError(f'{path} names {told}; export it with this version of bids_synthsr-train')
     network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
     first, second, third = weights.description['recipe']['samples']['shape']
-    return ExamWeights(network, file, labels, (first, second, third))
+    caution = str(weights.description.get('caution', ''))
+    return ExamWeights(network, file, labels, (first, second, third), caution)
 
 
 def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:

@@ -154,6 +154,7 @@ class SynthSR(_Method):
             'labels': weights.labels,
             'window': weights.window,
             'weights': weights.file,
+            'caution': weights.caution,
             'low_mem': self.inputs.low_mem,
             'least_quality': self.inputs.least_quality,
         }

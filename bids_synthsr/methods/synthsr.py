@@ -95,6 +95,7 @@ def synthesize(
     window: tuple[int, int, int],
     precision: str = 'auto',
     weights: Mapping[str, str] | None = None,
+    caution: str = '',
     low_mem: bool = False,
     least_quality: float = LEAST_QUALITY,
 ) -> Synthesis:
@@ -116,6 +117,8 @@ def synthesize(
         See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
     weights
         What provenance should tell of the weights.
+    caution
+        What everyone who uses them must know; empty for nothing.
     low_mem
         Whether to keep probabilities in 16 bits, in half the memory.
     least_quality
@@ -155,7 +158,7 @@ def synthesize(
         ],
         **(weights or {}),
     }
-    doubts = [*exam.doubts, *_doubts(quality, least_quality)]
+    doubts = [*exam.doubts, *_doubts(quality, least_quality), *([caution] if caution else [])]
     return Synthesis(seen.products(grid), facts, tuple(dict.fromkeys(doubts)))
 
 

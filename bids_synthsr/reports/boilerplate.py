@@ -28,11 +28,11 @@ SUMMARIES = {
     ),
     'sr-t1': (
         'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
-        'network, which adds to the interpolated scan. Other scans were not used.'
+        'network, which adds to the interpolated scan: lesions stay. Other scans were not used.'
     ),
     'synthsr': (
         'A T1w volume of {spacing:g} mm, its uncertainty and a segmentation, from {scans}, by a '
-        'network. It paints every voxel anew from what it takes it for: lesions may be missing.'
+        'network. It paints every voxel as what it takes it for, and lesions as healthy tissue.'
     ),
     'cubic': 'A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
     'published': 'A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',

@@ -15,7 +15,12 @@ from bids_synthsr.training.checkpoints import best_of, flat
 
 
 def export_weights(
-    checkpoint: Path, path: Path, licence: str, notes: str = '', is_half: bool = True
+    checkpoint: Path,
+    path: Path,
+    licence: str,
+    notes: str = '',
+    is_half: bool = True,
+    caution: str = '',
 ) -> Path:
     """Write the weights of a checkpoint, and their model card beside them.
 
@@ -27,6 +32,8 @@ def export_weights(
         Markdown to end the card with: figures on people held out, known failures.
     is_half
         Whether to store them in 16 bits, which takes half the space.
+    caution
+        What everyone who uses them must know, a sentence: outputs and reports repeat it.
 
     Returns
     -------
@@ -47,6 +54,8 @@ def export_weights(
         }
     told.pop('sums', None)
     description = {**told, 'licence': licence, 'version': __version__}
+    if caution:
+        description['caution'] = caution
     save_weights(path, tensors, description)
     size = sum(value.numel() for value in tensors.values())
     card = path.with_suffix('.md')
@@ -74,6 +83,7 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
         f'* Trained on {len(data["training"])} heads: {training}',
         f'* Validated on {len(data["validation"])} heads: {validation}',
         f'* SHA-256: {sha256(path)}',
+        *([f'* **{description["caution"]}**'] if 'caution' in description else []),
         '',
         '## Validation',
         '',
