@@ -15,7 +15,7 @@ from bids_synthsr.data.observation import Observation
 from bids_synthsr.dataset.weights import load_exam_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
-from bids_synthsr.networks.exam_unet import ExamUNet, Prediction
+from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, TrainedExamUNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 
 LABELS = (0, 2, 41, 24, 165)
@@ -56,12 +56,10 @@ def observe(labels):
     return Observation('T2w', voxels, grid_of(voxels.shape), Acquisition(2, 1.0, 1.0), np.eye(4))
 
 
-def made_of(observations, network=None, **options):
+def made_of(observations, network=None, caution='', **options):
     grid = output_grid(observations[0].grid)
-    return synthesize(
-        observations, grid, network=network or Knowing(), labels=LABELS, window=WINDOW,
-        precision='float32', **options,
-    )  # fmt: skip
+    trained = TrainedExamUNet(network or Knowing(), LABELS, WINDOW, caution=caution)
+    return synthesize(observations, grid, trained=trained, precision='float32', **options)
 
 
 def test_what_the_network_knows_comes_out():
@@ -135,10 +133,9 @@ def test_no_brain_is_an_error():
 
 
 def test_a_network_without_segmentation_is_refused():
-    grid = grid_of((32, 32, 32))
     network = ExamUNet(features=8, levels=2, has_scale=False)
     with pytest.raises(ValueError, match='0 classes without a Laplace scale; synthsr needs both'):
-        synthesize([observe(phantom())], grid, network=network, labels=LABELS, window=WINDOW)
+        TrainedExamUNet(network, LABELS, WINDOW)
 
 
 def test_stray_brain_is_taken_away():

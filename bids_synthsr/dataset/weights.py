@@ -6,7 +6,7 @@ Nothing that can hold code is ever opened, and nothing is ever downloaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from importlib.resources import files
@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.keras import read_keras
-from bids_synthsr.networks.exam_unet import ExamUNet
+from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 
@@ -148,32 +148,7 @@ def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
     return _filled(SliceUNet(**weights.description['arguments']), weights, path)
 
 
-@dataclass(frozen=True, eq=False)
-class ExamWeights:
-    """A network for exams, and what has to be known to use it.
-
-    Parameters
-    ----------
-    network
-        In evaluation mode.
-    file
-        Name and SHA-256 of its file.
-    labels
-        Label value of each class of its segmentation.
-    window
-        Voxels along R, A and S of what it was trained on.
-    caution
-        What everyone who uses it must know, a sentence; empty for nothing.
-    """
-
-    network: ExamUNet
-    file: Mapping[str, str]
-    labels: Sequence[int]
-    window: tuple[int, int, int]
-    caution: str = ''
-
-
-def load_exam_unet(path: Path) -> ExamWeights:
+def load_exam_unet(path: Path) -> TrainedExamUNet:
     """Make a network for exams with the weights of an export."""
     weights = _exported(path, 'exam_unet', 'synthsr', 'any-exam')
     labels = weights.description.get('labels', [])
@@ -184,7 +159,7 @@ def load_exam_unet(path: Path) -> ExamWeights:
     network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
     first, second, third = weights.description['recipe']['samples']['shape']
     caution = str(weights.description.get('caution', ''))
-    return ExamWeights(network, file, labels, (first, second, third), caution)
+    return TrainedExamUNet(network, labels, (first, second, third), file, caution)
 
 
 def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:

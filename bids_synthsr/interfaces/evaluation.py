@@ -290,18 +290,12 @@ class SegmentVolume(SimpleInterface):
             self._results['segmentation'] = self.inputs.volumes[suffixes.index('dseg')]
             return runtime
         torch.set_num_threads(self.inputs.num_threads)
-        weights = load_exam_unet(Path(self.inputs.weights))
+        trained = load_exam_unet(Path(self.inputs.weights))
+        trained.network.to(self.inputs.device)
         voxels, grid = load_volume(Path(self.inputs.volumes[0]))
         scan = Observation('T1w', voxels, grid, Acquisition(2, 1.0, 1.0), np.eye(4))
         with reusing_memory():
-            made = synthesize(
-                [scan],
-                grid,
-                network=weights.network.to(self.inputs.device),
-                labels=weights.labels,
-                window=weights.window,
-                low_mem=True,
-            )
+            made = synthesize([scan], grid, trained=trained, low_mem=True)
         found = next(product for product in made.products if product.suffix == 'dseg')
         path = Path(runtime.cwd) / 'dseg.nii'
         self._results['segmentation'] = str(save_volume(path, found.voxels, grid))

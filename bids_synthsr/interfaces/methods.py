@@ -148,13 +148,10 @@ class SynthSR(_Method):
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_exam_unet
 
-        weights = load_exam_unet(Path(self.inputs.weights))
+        trained = load_exam_unet(Path(self.inputs.weights))
+        trained.network.to(self.inputs.device)
         return {
-            'network': weights.network.to(self.inputs.device),
-            'labels': weights.labels,
-            'window': weights.window,
-            'weights': weights.file,
-            'caution': weights.caution,
+            'trained': trained,
             'low_mem': self.inputs.low_mem,
             'least_quality': self.inputs.least_quality,
         }

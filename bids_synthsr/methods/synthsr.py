@@ -6,7 +6,7 @@ It sees all scans at once, in windows of the size that it was trained on, placed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet
+from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
@@ -71,17 +71,17 @@ class Quality:
 
 
 class _Stacked(nn.Module):
-    """The network with one tensor in, images and reliabilities, and one out, in a precision."""
+    """The network with one tensor in, images and reliabilities, and one out."""
 
-    def __init__(self, network: ExamUNet, precision: str) -> None:
+    def __init__(self, network: ExamUNet) -> None:
         super().__init__()
-        self.network, self.precision = network, precision
+        self.network = network
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``."""
         scans, trust = volume.chunk(2, 1)
         made = self.network(scans, trust)
-        assert made.log_scale is not None and made.logits is not None  # see `synthesize`
+        assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
         likely = made.logits.softmax(1, dtype=torch.float32)
         return torch.cat([made.t1w, made.log_scale.exp(), likely], 1)
 
@@ -90,12 +90,8 @@ def synthesize(
     observations: Sequence[Observation],
     grid: Grid,
     *,
-    network: ExamUNet,
-    labels: Sequence[int],
-    window: tuple[int, int, int],
+    trained: TrainedExamUNet,
     precision: str = 'auto',
-    weights: Mapping[str, str] | None = None,
-    caution: str = '',
     low_mem: bool = False,
     least_quality: float = LEAST_QUALITY,
 ) -> Synthesis:
@@ -107,18 +103,10 @@ def synthesize(
         The exam, reference first; what it looks like is not asked.
     grid
         1 mm, axes in RAS order.
-    network
-        With Laplace scale and segmentation, on the device that shall run it.
-    labels
-        Label value of each of its classes.
-    window
-        Voxels of what it was trained on.
+    trained
+        The network, on the device that shall run it.
     precision
         See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
-    weights
-        What provenance should tell of the weights.
-    caution
-        What everyone who uses them must know; empty for nothing.
     low_mem
         Whether to keep probabilities in 16 bits, in half the memory.
     least_quality
@@ -127,19 +115,13 @@ def synthesize(
     Raises
     ------
     ValueError
-        For a network that cannot do this, and where no brain is found.
+        Where no brain is found.
     """
-    if not network.has_scale or network.classes != len(labels):
-        raise ValueError(
-            f'The network tells {network.classes} classes '
-            f'{"and" if network.has_scale else "without"} a Laplace scale; synthsr needs both, '
-            f'and {len(labels)} labels are named'
-        )
-    device = next(network.parameters()).device
+    device = next(trained.network.parameters()).device
     if precision == 'auto':
         # float16, which may be faster, overflows in networks that were trained in bfloat16
         precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
-    exam = _Exam(observations, grid, _Stacked(network, precision), labels, window)
+    exam, labels = _Exam(observations, grid, trained, precision), trained.labels
     center = exam.find_brain()
     seen = exam.predict_around(center, torch.float16 if low_mem else torch.float32)
     quality = Quality(expected_dice(seen.overlap, labels), seen.coverage, exam.agreement(center))
@@ -156,9 +138,9 @@ def synthesize(
             asdict(volume)
             for volume in volumes_of(seen.overlap, labels, float(np.prod(grid.spacing)))
         ],
-        **(weights or {}),
+        **trained.file,
     }
-    doubts = [*exam.doubts, *_doubts(quality, least_quality), *([caution] if caution else [])]
+    doubts = [*exam.doubts, *_doubts(quality, least_quality), *filter(None, [trained.caution])]
     return Synthesis(seen.products(grid), facts, tuple(dict.fromkeys(doubts)))
 
 
@@ -252,29 +234,25 @@ class _Exam:
     ----------
     observations, grid
         See `synthesize`.
-    network
-        With one input and one output.
-    labels
-        Label value of each class.
-    window
-        Voxels of a window.
+    trained, precision
+        See `synthesize`.
     """
 
     def __init__(
         self,
         observations: Sequence[Observation],
         grid: Grid,
-        network: _Stacked,
-        labels: Sequence[int],
-        window: tuple[int, int, int],
+        trained: TrainedExamUNet,
+        precision: str,
     ) -> None:
-        self.network, self.labels, self.window = network, labels, window
+        self.network, self.precision = _Stacked(trained.network), precision
+        self.labels, self.window = trained.labels, trained.window
         self.count = len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
         trusts = [reliability(scan.grid, grid, scan.scan2ref) for scan in observations]
         self.head = _box(head_mask(images[0], 2))
         self.volume = torch.from_numpy(np.stack([*images, *trusts]))  # (2 N, I, J, K)
-        self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in labels])
+        self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in trained.labels])
         self.doubts: list[str] = []
 
     def look(self, start: Start, left_out: int | None = None) -> Tensor:
@@ -286,7 +264,7 @@ class _Exam:
         for image in window[: len(kept)]:
             low, high = percentile_range(image)
             image.sub_(low).div_((high - low).clamp(min=1e-6)).clamp_(0, 1)
-        run = predict(self.network, window[None], precision=self.network.precision)
+        run = predict(self.network, window[None], precision=self.precision)
         self.doubts += run.doubts
         return run.output[0]
 
@@ -392,12 +370,13 @@ def _box(mask: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def _center(likely: Tensor) -> list[float]:
-    """Find the middle of the bounding box of what is likelier than not, voxels.
+    """Find the middle of the box around the largest piece of what is likelier than not, voxels.
 
     As in the training, where crops lie around that of the brain.
     """
-    sure = (likely > 0.5).numpy()
-    low, high = _box(sure)
+    pieces, count = ndimage.label((likely > 0.5).numpy())
+    largest = np.bincount(pieces.ravel())[1:].argmax() + 1 if count else 0
+    low, high = _box(pieces == largest)
     return [(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]
 
 

@@ -13,7 +13,8 @@ whole volumes; a tile would be normalised otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
@@ -190,6 +191,44 @@ class ExamUNet(nn.Module):
             raise ValueError(
                 f'A volume of {tuple(scans.shape[2:])} cannot be halved as often as this network '
                 f'does: pad its sides to multiples of {self.multiple}'
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedExamUNet:
+    """A network with Laplace scale and segmentation, and what has to be known to use it.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode.
+    labels
+        Label value of each class of its segmentation.
+    window
+        Voxels along R, A and S of what it was trained on.
+    file
+        What provenance should tell of the weights: name and SHA-256 of their file.
+    caution
+        What everyone who uses it must know, a sentence; empty for nothing.
+
+    Raises
+    ------
+    ValueError
+        If it has not these outputs.
+    """
+
+    network: ExamUNet
+    labels: Sequence[int]
+    window: tuple[int, int, int]
+    file: Mapping[str, str] = field(default_factory=dict)
+    caution: str = ''
+
+    def __post_init__(self) -> None:
+        if not self.network.has_scale or self.network.classes != len(self.labels):
+            raise ValueError(
+                f'The network tells {self.network.classes} classes '
+                f'{"and" if self.network.has_scale else "without"} a Laplace scale; synthsr needs '
+                f'both, and {len(self.labels)} labels are named'
             )
 
 
