@@ -88,8 +88,15 @@ def full_report(name='T1w'):
             AlignedPair('T2w', grid, voxels, other, other, is_accepted=False),
         ),
         reliability=(Volume(name, voxels / voxels.max(), grid),),
-        outputs=(Volume(f'Output {name}', voxels, grid), Volume('Output FLAIR', other, grid)),
+        outputs=(
+            Volume(f'Output {name}', voxels, grid),
+            Volume('Output FLAIR', other, grid),
+            Volume('Uncertainty', other / 10, grid),
+        ),
         baseline=Volume('Cubic', other, grid),
+        segmentation=Volume('Segmentation', 17.0 * (voxels > 100), grid),
+        volumes=(('Left-Hippocampus', '3.61', '0.42'),),
+        quality={'expected_dice': 0.91, 'coverage': 0.99, 'agreement': 0.9, 'score': 0.81},
         steps=(Step('Align', 5.2, 1.5), Step('Write', 0.0)),
         provenance={'Weights': name, 'Versions': {'numpy': '2.0'}, 'Contrasts': ['T1w', 'FLAIR']},
         methods=methods_text(MethodFacts('tv', ('T1w', 'FLAIR'))),
@@ -131,6 +138,13 @@ def test_sections_come_in_their_order(full_page):
     assert anchors == [section.anchor for section in SECTIONS]
     text = full_page.read_text(encoding='utf-8')
     assert text.index('Look at T1w.') < text.index('Made from T1w.') < text.index('id="scans"')
+
+
+def test_segmentation_tells_volumes_and_quality(full_page):
+    text = full_page.read_text(encoding='utf-8')
+    assert 'Left-Hippocampus' in text and '3.61' in text and '0.42' in text
+    assert '<dt>Quality</dt><dd>0.81</dd>' in text
+    assert 'Sagittal: segmentation' in text and 'Axial: uncertainty' in text
 
 
 def test_everything_has_a_name_for_those_who_do_not_see_it(full_page):

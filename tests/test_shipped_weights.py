@@ -23,7 +23,10 @@ from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to
 from bids_synthsr.methods.super_resolution import super_resolve
 
-HELD_OUT = ('studyforrest', 'sub-17', 'sub-18', 'sub-19', 'sub-20')  # people of the evaluation
+HELD_OUT = (
+    'studyforrest', 'sub-17', 'sub-18', 'sub-19', 'sub-20', 'training_seg_18', 'training_seg_19',
+    'training_seg_20',
+)  # people of the evaluation  # fmt: skip
 
 
 def test_weights_are_small_and_described():
