@@ -244,7 +244,7 @@ SECTIONS = (
     Section(
         'segmentation',
         'Segmentation and uncertainty',
-        attrgetter('segmentation'),
+        lambda report: report.outputs and report.segmentation,
         'segmentation.html',
         (segmentation_pictures,),
         f'{RADIOLOGICAL} Colours as in FreeSurfer. Uncertainty: black is sure, yellow is an '
