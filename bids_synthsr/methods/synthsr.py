@@ -70,7 +70,7 @@ class Quality:
                                                           ('score', self.score))}  # fmt: skip
 
 
-class _Stacked(nn.Module):
+class Stacked(nn.Module):
     """The network with one tensor in, images and reliabilities, and one out."""
 
     def __init__(self, network: ExamUNet) -> None:
@@ -245,7 +245,7 @@ class _Exam:
         trained: TrainedExamUNet,
         precision: str,
     ) -> None:
-        self.network, self.precision = _Stacked(trained.network), precision
+        self.network, self.precision = Stacked(trained.network), precision
         self.labels, self.window = trained.labels, trained.window
         self.count = len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
