@@ -48,6 +48,8 @@ def test_every_option_is_documented():
         (['--method', 'published', '--output-resolution', '2'], 'published makes 1 mm'),
         (['--method', 'magic'], 'invalid choice'),
         (['--ct'], '--ct is for --method published'),
+        (['--min-quality', '7'], '--min-quality is 7, not from 0 to 1'),
+        (['--method', 'synthsr', '--output-resolution', '2'], 'synthsr makes 1 mm'),
         (['--participant-lable', '01'], 'unrecognized arguments'),
     ],
 )

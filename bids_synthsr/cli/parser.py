@@ -260,6 +260,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
     if options.method in NETWORK_METHODS and options.output_resolution != 1:
         parser.error(f'--output-resolution: {options.method} makes 1 mm volumes only')
+    if not 0 <= options.min_quality <= 1:
+        parser.error(f'--min-quality is {options.min_quality:g}, not from 0 to 1')
     if options.ct and options.method != 'published':
         parser.error(
             f'--ct is for --method published; {options.method} takes MRI and CT as they are'
