@@ -84,6 +84,10 @@ def test_maps_are_paired_with_images_and_people_with_groups(tmp_path):
     found = find_maps(tmp_path / 'maps', tmp_path / 'images', [])
     assert found['a_seg']['image'].endswith('a_T1w.nii.gz') and 'image' not in found['b_seg']
     assert list(find_maps(tmp_path / 'maps', tmp_path / 'images', ['b'])) == ['b_seg']
+    assert {head['subject'] for head in found.values()} == {'a', 'b'}
+    (tmp_path / 'maps/training_seg_18.nii.gz').touch()
+    again = find_maps(tmp_path / 'maps', tmp_path / 'images', ['training_seg_18'])
+    assert again['training_seg_18']['subject'] == 'training_seg_18'
     with pytest.raises(FileNotFoundError, match='holds no label maps of c'):
         find_maps(tmp_path / 'maps', tmp_path / 'images', ['c'])
     (tmp_path / 'participants.tsv').write_text('participant_id\tgroup\nsub-a\tpatient\n')

@@ -83,7 +83,7 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf, init_truth_wf,
+    init_align_wf, init_truth_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf,
 )  # fmt: skip
 
 

@@ -27,6 +27,8 @@ T1W = re.compile(
     r'(?:sub-(?P<subject>[A-Za-z0-9]+)_)?(?:ses-(?P<session>[A-Za-z0-9]+)_)?.*T1w\.nii(\.gz)?$'
 )
 
+MAP_SUFFIXES = ('dseg', 'seg', 'aseg', 'labels')  # of the names of label maps
+
 
 def simulate(options: argparse.Namespace) -> int:
     """Cut slices out of heads, let methods make these again; return the exit code."""
@@ -127,10 +129,14 @@ def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, di
     found: dict[str, dict[str, str]] = {}
     for path in sorted(folder.rglob('*.nii*')):
         name = path.name.split('.nii')[0]
-        subject = name.rpartition('_')[0] or name
-        if path.name.endswith('T1w.nii.gz') or (wanted and not wanted & {name, subject}):
+        first, _, last = name.rpartition('_')
+        subject = first if last in MAP_SUFFIXES or f'{first}_T1w' in t1w else name
+        if path.name.endswith('T1w.nii.gz') or (
+            wanted and not wanted & {name, subject.removeprefix('sub-')}
+        ):
             continue
-        head = {'labels': str(path.resolve()), 'subject': subject, 'session': ''}
+        own = subject.removeprefix('sub-')
+        head = {'labels': str(path.resolve()), 'subject': own, 'session': ''}
         image = t1w.get(f'{subject}_T1w')
         found[re.sub(r'\W', '_', name)] = head | ({'image': str(image.resolve())} if image else {})
     if not found:
