@@ -50,7 +50,7 @@ def forecast(
     memory = {
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': TORCH_GB + 0.41 * out,
-        'synthsr': TORCH_GB + 2.0 + 0.16 * out,
+        'synthsr': TORCH_GB + 3.25 + 0.08 * out,
         'published': TORCH_GB + 0.26 * out,
         'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
