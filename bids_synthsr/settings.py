@@ -11,6 +11,7 @@ METHODS = ('auto', 'tv', 'sr-t1', 'synthsr', 'cubic', 'published')
 NETWORK_METHODS = ('sr-t1', 'synthsr', 'published')  # their networks know voxels of 1 mm only
 WEIGHTED_METHODS = ('auto', *NETWORK_METHODS)  # those that read a file of weights
 FIELDS_OF_VIEW = ('reference', 'union')
+LEAST_QUALITY = 0.6  # of synthsr: below it, an exam is marked; users can move it
 STAGES = ('register', 'synthesize', 'report')  # the last of which finishes an exam
 
 
@@ -71,7 +72,7 @@ class MethodSettings:
     contrasts: tuple[str, ...] = ()
     output_resolution: float = 1.0
     fov: str = 'reference'
-    least_quality: float = 0.6
+    least_quality: float = LEAST_QUALITY
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS, STAGES
+from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, METHODS, NETWORK_METHODS, STAGES
 
 NOT_IN_CONFIG = ('config_file', 'help', 'version')
 
@@ -141,7 +141,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--min-quality',
         type=float,
-        default=0.6,
+        default=LEAST_QUALITY,
         metavar='SCORE',
         help='mark exams of which synthsr thinks less, 0 to 1; the report tells what it means',
     )

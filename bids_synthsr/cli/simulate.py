@@ -18,7 +18,7 @@ from bids_synthsr.cli.evaluation import (
     place_of,
     run_workflow,
 )
-from bids_synthsr.cli.resolve import environ, find_weights
+from bids_synthsr.cli.resolve import check_folders, environ, find_weights
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
@@ -35,6 +35,8 @@ def simulate(options: argparse.Namespace) -> int:
     from bids_synthsr.reports.evaluation import write_evaluation
 
     place = place_of(options, options.t1w)
+    if options.labels is not None:
+        check_folders(options.labels.resolve(), place.out, place.work)
     heads = heads_of(options)
     slices = dict(list_cases(options.spacing, options.thickness, options.planes))
     if not slices:

@@ -294,6 +294,14 @@ def autocast(device: torch.device, precision: str = 'auto') -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
+def precision_for_bfloat16(device: torch.device) -> str:
+    """Name the precision for a network that was trained in bfloat16.
+
+    float16, which may be faster, overflows in it.
+    """
+    return 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+
+
 def fastest_precision(device: torch.device) -> str:
     """Name the precision in which the device multiplies matrices fastest.
 

@@ -18,7 +18,7 @@ from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.geometry import vox2vox
-from bids_synthsr.imaging.inference import Inference, Tiling, fastest_precision, predict
+from bids_synthsr.imaging.inference import Inference, Tiling, precision_for_bfloat16, predict
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import tissue_mask
@@ -75,8 +75,7 @@ def synthesize(
         )
     device = next(network.parameters()).device
     if precision == 'auto':
-        # float16, which may be faster, overflows in networks that were trained in bfloat16
-        precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+        precision = precision_for_bfloat16(device)
     axis = scan.acquisition.slice_axis
     balanced, interleaving = balance_slices(scan.voxels, tissue_mask(scan.voxels), axis)
     voxels, run = super_resolve(

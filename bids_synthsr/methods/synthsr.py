@@ -19,7 +19,7 @@ from bids_synthsr.data.observation import Observation
 from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.head import head_mask
-from bids_synthsr.imaging.inference import fastest_precision, predict
+from bids_synthsr.imaging.inference import precision_for_bfloat16, predict
 from bids_synthsr.imaging.intensity import percentile_range
 from bids_synthsr.imaging.resampling import reliability, resample
 from bids_synthsr.imaging.windows import Start, around, blend, cut, place_windows
@@ -31,12 +31,12 @@ from bids_synthsr.morphometry.volumes import (
     volumes_of,
 )
 from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
+from bids_synthsr.settings import LEAST_QUALITY
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
 TOP_TO_BRAIN = 75.0  # mm from the top of the head to the middle of the brain: where to look first
 LOOKS, NEAR = 4, 4.0  # windows until the brain is in the middle, and voxels that are near enough
-LEAST_QUALITY = 0.6  # below it, an exam is marked; users can move it
 CHUNK = 2**20  # voxels at a time
 
 
@@ -119,8 +119,7 @@ def synthesize(
     """
     device = next(trained.network.parameters()).device
     if precision == 'auto':
-        # float16, which may be faster, overflows in networks that were trained in bfloat16
-        precision = 'float32' if fastest_precision(device) == 'float32' else 'bfloat16'
+        precision = precision_for_bfloat16(device)
     exam, labels = _Exam(observations, grid, trained, precision), trained.labels
     center = exam.find_brain()
     seen = exam.predict_around(center, torch.float16 if low_mem else torch.float32)
@@ -344,11 +343,8 @@ def keep_one_brain(likely: Tensor, classes: Tensor, is_brain: Tensor) -> None:
     is_brain
         ``(L,)`` which classes are brain.
     """
-    pieces, count = ndimage.label(is_brain[classes].numpy())
-    if count < 2:
-        return
-    largest = np.bincount(pieces.ravel())[1:].argmax() + 1
-    stray = torch.from_numpy((pieces > 0) & (pieces != largest))
+    found = is_brain[classes].numpy()
+    stray = torch.from_numpy(found & ~_largest_piece(found))
     own = likely[:, stray].float() * ~is_brain[:, None]
     own /= own.sum(0).clamp(min=1e-6)
     likely[:, stray] = own.to(likely.dtype)
@@ -359,6 +355,12 @@ def brain_mask(labels: np.ndarray) -> np.ndarray:
     """Mark brain, ventricles and CSF, with what they enclose: bool ``(I, J, K)``."""
     within = [index for index, structure in STRUCTURES.items() if structure.is_intracranial]
     return ndimage.binary_fill_holes(np.isin(labels, within))
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    """Keep of a mask the largest part that hangs together; nothing of an empty one."""
+    pieces, count = ndimage.label(mask)
+    return pieces == np.bincount(pieces.ravel())[1:].argmax() + 1 if count else mask
 
 
 def _box(mask: np.ndarray) -> tuple[list[int], list[int]]:
@@ -374,9 +376,7 @@ def _center(likely: Tensor) -> list[float]:
 
     As in the training, where crops lie around that of the brain.
     """
-    pieces, count = ndimage.label((likely > 0.5).numpy())
-    largest = np.bincount(pieces.ravel())[1:].argmax() + 1 if count else 0
-    low, high = _box(pieces == largest)
+    low, high = _box(_largest_piece((likely > 0.5).numpy()))
     return [(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]
 
 
