@@ -7,7 +7,7 @@ import pytest
 import torch
 from label_phantoms import draw_labels, grid_of, paint_t1w
 
-from bids_synthsr.cli.evaluate import main
+from bids_synthsr.cli.evaluate import PAINTED, main
 from bids_synthsr.cli.simulate import can_take, find_maps, read_groups
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
@@ -174,6 +174,10 @@ def test_contrasts_are_painted_equally_for_equal_seeds(contrast):
     )
     np.testing.assert_array_equal(one, other)
     assert one.shape == labels.shape and np.isfinite(one).all() and one.min() >= 0
+
+
+def test_command_line_offers_every_contrast():
+    assert PAINTED == tuple(CONTRASTS)
 
 
 def test_truth_calls_parcels_cortex_and_bone_skull():
