@@ -177,7 +177,7 @@ def test_contrasts_are_painted_equally_for_equal_seeds(contrast):
 
 
 def test_command_line_offers_every_contrast():
-    assert PAINTED == tuple(CONTRASTS)
+    assert tuple(CONTRASTS) == PAINTED
 
 
 def test_truth_calls_parcels_cortex_and_bone_skull():
