@@ -1,18 +1,21 @@
 """Evaluation on real exams: what is left out, how agreement is measured, table and page."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
 import pytest
+from label_phantoms import grid_of
 from phantoms import write_scan
 
 from bids_synthsr.cli.evaluate import main
 from bids_synthsr.cli.leave_one_out import list_cases
-from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.images import load_volume, save_rigid, save_volume
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.similarity import agreement, fit_monotone
+from bids_synthsr.interfaces.left_out import CompareLeftOut
 from bids_synthsr.reports.left_out import summarise_agreement
 from bids_synthsr.reports.results import Result
 
@@ -72,13 +75,46 @@ def test_head_mask_takes_what_is_dark_inside_but_no_background():
 
 
 def test_summary_puts_t1w_first_and_takes_medians(tmp_path):
-    def found(left_out, value):
+    def found(left_out, value, **parts):
         measures = {'correlation': value, 'l1': 0.1, 'nmi': value / 2}
-        return Result('01', '', 'tv', 'x', 'axial', 3, 3, measures, tmp_path, left_out)
+        return Result('01', '', 'tv', 'x', 'axial', 3, 3, measures, tmp_path, left_out, parts)
 
-    rows = summarise_agreement([found('FLAIR', 0.1), *(found('acq-a_T1w', v) for v in (1, 2, 6))])
-    assert [(row.contrast, row.count) for row in rows] == [('T1w', 3), ('FLAIR', 1)]
+    t1w = [found('acq-a_T1w', v, brain={'correlation': v / 10}) for v in (1, 2, 6)]
+    rows = summarise_agreement([found('FLAIR', 0.1), *t1w, found('T1w', 2)])
+    assert [(row.contrast, row.count) for row in rows] == [('T1w', 4), ('FLAIR', 1)]
     assert (rows[0].correlation, rows[0].least, rows[0].nmi) == (2, 1, 1)
+    assert (rows[0].brain, rows[1].brain) == (0.2, None)
+
+
+def test_the_brain_is_compared_alone_where_it_is_known(tmp_path):
+    shape = (30, 30, 30)
+    grid, rng = grid_of(shape), np.random.default_rng(1)
+    brain = np.zeros(shape, np.uint8)
+    brain[8:22, 8:22, 8:22] = 1
+    anatomy = 50 + 50 * rng.random(shape).astype(np.float32)
+    noise = 50 + 50 * rng.random(shape).astype(np.float32)
+    files = {
+        'volume': anatomy,
+        'scan': np.where(brain, anatomy, noise),  # the rest of the head is another one
+        'mask': brain,
+    }
+    for name, voxels in files.items():
+        save_volume(tmp_path / f'{name}.nii', voxels, grid)
+    save_rigid(tmp_path / 'scan2ref.txt', np.eye(4))
+    CompareLeftOut(
+        volumes=[str(tmp_path / 'volume.nii')],
+        scans=[str(tmp_path / 'scan.nii')],
+        acquisitions=[{'slice_axis': 2, 'slice_spacing': 1.0, 'slice_thickness': 1.0}],
+        scan2ref=str(tmp_path / 'scan2ref.txt'),
+        fit={'status': 'good'},
+        facts={'left_out': 'T1w'},
+        place=str(tmp_path / 'compared'),
+        segmented=[str(tmp_path / 'volume.nii'), str(tmp_path / 'mask.nii')],
+        entities=[{'suffix': 'T1w'}, {'suffix': 'mask'}],
+    ).run()
+    told = json.loads((tmp_path / 'compared.json').read_text())
+    assert told['structures']['brain']['correlation'] > 0.99
+    assert told['measures']['correlation'] < 0.5
 
 
 def test_whole_command_and_what_fails_is_told(bids_dir, tmp_path, capsys):

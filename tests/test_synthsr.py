@@ -200,5 +200,8 @@ def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, c
     main_json = json.loads((anat / f'{stem}_desc-synthsr_T1w.json').read_text())
     assert 0 < main_json['MethodDetails']['quality']['score'] < 1
     page = (out / f'{stem}.html').read_text()
-    assert 'Left-Cerebral-White-Matter' in page and 'Segmentation and uncertainty' in page
+    left, right = (f'{float(rows[n]["volume_mm3"]) / 1000:.2f}' for n in (0, 1))
+    cells = ''.join(f'<td class="number">{volume}</td>' for volume in (left, right))
+    assert f'<th scope="row">Cerebral-White-Matter</th>{cells}' in page
+    assert 'Segmentation and uncertainty' in page
     assert 'The quality of this exam is' in page

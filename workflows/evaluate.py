@@ -173,6 +173,27 @@ def _segmenting(segmenter: Mapping[str, Any], num_threads: int, name: str) -> pe
     return pe.Node(interface, name=name, n_procs=num_threads, mem_gb=SEGMENT_MEM_GB)
 
 
+def _scanning(facts: Mapping[str, Any], setting: Mapping[str, Any]) -> pe.Node:
+    """Make a step that scans a head; see `init_case_wf`."""
+    interface = SimulateExam(
+        **{field: setting[field] for field in SLICES},
+        exam=setting['exam'],
+        seed=facts['seed'],
+        is_painted=bool(facts.get('labels')) and not facts.get('image'),
+    )
+    return pe.Node(interface, name='simulate', mem_gb=HEAD_MEM_GB)
+
+
+def _comparing(facts: Mapping[str, Any], place: str, label: str) -> pe.Node:
+    """Make a step that compares what a method made with the truth."""
+    return pe.Node(
+        CompareVolume(facts=facts, place=place),
+        name=f'compare_{label}',
+        mem_gb=HEAD_MEM_GB,
+        overwrite=True,  # nipype does not see what a user removed from the output folder
+    )
+
+
 def init_case_wf(
     *,
     facts: Mapping[str, Any],
@@ -210,28 +231,17 @@ def init_case_wf(
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(TRUTH), name='inputnode')
-    is_painted = bool(facts.get('labels')) and not facts.get('image')
-    able, slices = setting['able'], {x: setting[x] for x in SLICES}
-    scanning = SimulateExam(
-        **slices, exam=setting['exam'], seed=facts['seed'], is_painted=is_painted
-    )
-    simulate = pe.Node(scanning, name='simulate', mem_gb=HEAD_MEM_GB)
+    simulate = _scanning(facts, setting)
     workflow.connect([(inputnode, simulate, [('head', 'head'), ('labels', 'labels')])])
-    told = {key: facts[key] for key in TOLD} | slices
-    for method, (interface, mem_gb) in ((method, methods[method]) for method in able):
+    told = {x: facts[x] for x in TOLD} | {x: setting[x] for x in SLICES}
+    told['contrasts'] = '+'.join(setting['exam'])
+    for method in setting['able']:
+        interface, mem_gb = methods[method]
         label = method.replace('-', '_')
         method_wf = init_method_wf(
             method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
         )
-        compare = pe.Node(
-            CompareVolume(
-                facts={**told, 'contrasts': '+'.join(setting['exam']), 'method': method},
-                place=f'{place}_{label}',
-            ),
-            name=f'compare_{label}',
-            mem_gb=HEAD_MEM_GB,
-            overwrite=True,  # nipype does not see what a user removed from the output folder
-        )
+        compare = _comparing({**told, 'method': method}, f'{place}_{label}', label)
         workflow.connect([
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),

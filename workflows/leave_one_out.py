@@ -19,6 +19,7 @@ from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.interfaces.selection import SelectScans
 
 SCAN_MEM_GB = 1.0  # a scan of 15 million voxels
+FINDS_BRAIN = 'synthsr'  # the method whose brain mask serves all
 Methods = Mapping[str, tuple[BaseInterface, float]]
 
 
@@ -92,7 +93,7 @@ def init_left_out_wf(
     """Let methods make a volume of some scans of an exam, and compare it with another scan.
 
     The others are judged and aligned as the app does it; the scan that was left out is aligned to
-    their reference.
+    their reference. Where `synthsr` is among the methods, all are compared in its brain mask, too.
 
     Parameters
     ----------
@@ -119,20 +120,19 @@ def init_left_out_wf(
         (first, locate, [('out', 'reference')]),
         (load, locate, [('scans', 'scan')]),
     ])  # fmt: skip
+    method_wfs = {}
     for method in case.methods:
         interface, mem_gb = methods[method]
-        label = method.replace('-', '_')
-        method_wf = init_method_wf(
-            method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
+        method_wfs[method] = init_method_wf(
+            method=deepcopy(interface),
+            n_procs=num_threads,
+            mem_gb=mem_gb,
+            name=method.replace('-', '_'),
         )
-        compare = pe.Node(
-            CompareLeftOut(
-                facts={**case.facts, 'method': method}, place=f'{place}_{case.name}_{label}'
-            ),
-            name=f'compare_{label}',
-            mem_gb=SCAN_MEM_GB,
-            overwrite=True,  # nipype does not see what a user removed from the output folder
-        )
+    for method, method_wf in method_wfs.items():
+        label = method_wf.name
+        facts = {**case.facts, 'method': method}
+        compare = _comparing(facts, f'{place}_{case.name}_{label}', label)
         workflow.connect([
             (align_wf, method_wf, [
                 (f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS[:-1]
@@ -142,4 +142,20 @@ def init_left_out_wf(
             (load, compare, [('scans', 'scans'), ('acquisitions', 'acquisitions')]),
             (locate, compare, [('scan2ref', 'scan2ref'), ('fit', 'fit')]),
         ])  # fmt: skip
+        if FINDS_BRAIN in method_wfs:
+            workflow.connect([
+                (method_wfs[FINDS_BRAIN], compare, [
+                    ('outputnode.volumes', 'segmented'), ('outputnode.entities', 'entities')
+                ])
+            ])  # fmt: skip
     return workflow
+
+
+def _comparing(facts: Mapping[str, Any], place: str, label: str) -> pe.Node:
+    """Make a step that compares what a method made with the scan that was left out."""
+    return pe.Node(
+        CompareLeftOut(facts=facts, place=place),
+        name=f'compare_{label}',
+        mem_gb=SCAN_MEM_GB,
+        overwrite=True,  # nipype does not see what a user removed from the output folder
+    )

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from bids_synthsr import __version__
 from bids_synthsr.cli.evaluation import WRONG_USE
@@ -17,6 +18,9 @@ PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')  # see synthesis/exams.py
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 
 
+Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
     parser = argparse.ArgumentParser(
@@ -24,17 +28,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
     commands = parser.add_subparsers(dest='command', required=True)
-    simulate = commands.add_parser(
+    _add_simulate(commands)
+    _add_leave_one_out(commands)
+    return parser
+
+
+def _add_simulate(commands: Commands) -> None:
+    """Add the evaluation on scans whose truth is known."""
+    parser = commands.add_parser(
         'simulate',
         help='cut thick slices out of T1w scans of 1 mm, and let methods make these again',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    simulate.add_argument('t1w', type=Path, metavar='T1W', help='folder, or BIDS data set, of T1w')
-    _add_common(simulate)
-    simulate.add_argument(
+    parser.add_argument('t1w', type=Path, metavar='T1W', help='folder, or BIDS data set, of T1w')
+    _add_common(parser)
+    parser.add_argument(
         '--spacing', type=float, nargs='+', default=list(SPACINGS), metavar='MM', help='of slices'
     )
-    simulate.add_argument(
+    parser.add_argument(
         '--thickness',
         nargs='+',
         type=_thickness,
@@ -42,10 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar='MM',
         help='of slices; "equal" makes them as thick as their spacing; no thicker than that',
     )
-    simulate.add_argument(
+    parser.add_argument(
         '--planes', nargs='+', choices=PLANES, default=list(PLANES), help='of the slices'
     )
-    simulate.add_argument(
+    parser.add_argument(
         '--exams',
         nargs='+',
         type=_contrasts,
@@ -54,33 +65,36 @@ def build_parser() -> argparse.ArgumentParser:
         help='contrasts of the scans of an exam, the first being the reference: T1w is the head '
         'itself; T2w, PDw, FLAIR and random (a contrast that there is not) need --labels',
     )
-    simulate.add_argument(
+    parser.add_argument(
         '--labels',
         type=Path,
         metavar='FOLDER',
         help='label maps of 1 mm with the numbers of FreeSurfer: each is a head, whose T1w is '
         'that of the same name, or painted where there is none; its structures are the truth',
     )
-    simulate.add_argument(
+    parser.add_argument(
         '--structures',
         action='store_true',
         help='compare structures, too: Dice and volumes of what the network of synthsr finds in '
         'the T1w of each method, with the labels, or with what it finds in the truth',
     )
-    leave_one_out = commands.add_parser(
+
+
+def _add_leave_one_out(commands: Commands) -> None:
+    """Add the evaluation on real exams."""
+    parser = commands.add_parser(
         'leave-one-out',
         help='leave a scan of real exams out, and explain it from what methods make of the others',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    leave_one_out.add_argument('bids_dir', type=Path, metavar='BIDS', help='data set')
-    _add_common(leave_one_out)
-    leave_one_out.add_argument(
+    parser.add_argument('bids_dir', type=Path, metavar='BIDS', help='data set')
+    _add_common(parser)
+    parser.add_argument(
         '--session-label', nargs='+', default=[], metavar='LABEL', help='only these'
     )
-    leave_one_out.add_argument(
+    parser.add_argument(
         '--subsets', action='store_true', help='explain a scan from fewer of the others, too'
     )
-    return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

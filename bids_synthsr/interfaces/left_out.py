@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -13,6 +14,9 @@ from nipype.interfaces.base import (
     traits,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class _CompareLeftOutInputSpec(BaseInterfaceInputSpec):
     volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
@@ -22,6 +26,8 @@ class _CompareLeftOutInputSpec(BaseInterfaceInputSpec):
     fit = traits.Dict(mandatory=True, desc='how well it fits')
     facts = traits.Dict(mandatory=True, desc='exam, method and scans')
     place = traits.Str(mandatory=True, desc='file to write, without its ending')
+    segmented = traits.List(File(exists=True), desc='volumes with a brain mask; none if not given')
+    entities = traits.List(traits.Dict, desc='their suffixes')
 
 
 class _CompareLeftOutOutputSpec(TraitedSpec):
@@ -58,8 +64,12 @@ class CompareLeftOut(SimpleInterface):
         head = head_mask(scan, acquisition.slice_axis) & operator.is_seen
         if not head.any():
             raise ValueError(f'{self.inputs.facts["left_out"]} shows nothing of the volume')
+        told = {**self.inputs.facts, 'measures': agreement(again, scan, head)}
+        if self.inputs.segmented:
+            brain = head & (operator.forward(self._brain()) > 0.5)
+            told['structures'] = {'brain': agreement(again, scan, brain)} if brain.any() else {}
         path = place.with_name(place.name + '.json')
-        write_json(path, {**self.inputs.facts, 'measures': agreement(again, scan, head)})
+        write_json(path, told)
         fitted = np.zeros_like(scan)
         fitted[head] = fit_monotone(again[head], scan[head])
         across = int(np.abs(own.directions[:, acquisition.slice_axis]).argmax())
@@ -67,3 +77,10 @@ class CompareLeftOut(SimpleInterface):
         save_comparison([np.where(head, scan, 0), fitted], own, across, picture)
         self._results['measures'] = str(path)
         return runtime
+
+    def _brain(self) -> np.ndarray:
+        """Load the brain mask: float32 on the grid of the volumes."""
+        from bids_synthsr.dataset.images import load_volume
+
+        suffixes = [entities['suffix'] for entities in self.inputs.entities]
+        return load_volume(Path(self.inputs.segmented[suffixes.index('mask')]))[0]

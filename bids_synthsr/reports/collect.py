@@ -25,6 +25,7 @@ from bids_synthsr.reports.content import (
     Role,
     SelectionRow,
     Step,
+    StructureRow,
     Volume,
 )
 
@@ -63,7 +64,7 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
         outputs=tuple(outputs),
         baseline=_baseline(natives[0], outputs[0]),
         segmentation=_segmentation(place, record),
-        volumes=_volumes(place, record),
+        structures=_structures(place, record),
         quality=main.get('MethodDetails', {}).get('quality', {}),
         steps=steps_of(place, record.run_uuid),
         provenance=_provenance(run, main, record),
@@ -197,13 +198,18 @@ def _suffix(path: Path) -> str:
     return path.name.removesuffix('.nii.gz').rpartition('_')[2]
 
 
-def _volumes(place: ExamDerivatives, record: Record) -> tuple[tuple[str, str, str], ...]:
-    """Read the volumes of structures, in ml."""
-    tables = [place.dataset.root / path for path in record.outputs if path.endswith(VOLUMES)]
+def _structures(place: ExamDerivatives, record: Record) -> tuple[StructureRow, ...]:
+    """Read the volumes of structures, left and right together."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for path in record.outputs:
+        if path.endswith(VOLUMES):
+            for row in read_volumes(place.dataset.root / path):
+                name = row['name'].removeprefix('Left-').removeprefix('Right-')
+                sizes = float(row['volume_mm3']) / 1000, float(row['uncertainty_mm3']) / 1000
+                found.setdefault(name, []).append(sizes)
     return tuple(
-        (row['name'], *(f'{float(row[key]) / 1000:.2f}' for key in list(row)[2:]))  # type: ignore[misc]
-        for table in tables
-        for row in read_volumes(table)
+        StructureRow(name, tuple(volume for volume, _ in sides), sum(doubt for _, doubt in sides))
+        for name, sides in found.items()
     )
 
 

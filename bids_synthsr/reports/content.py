@@ -144,6 +144,25 @@ class Failure:
     traceback: str = ''
 
 
+@dataclass(frozen=True)
+class StructureRow:
+    """The volume of a structure, both sides beside each other.
+
+    Parameters
+    ----------
+    name
+        Without its side.
+    volumes_ml
+        Left and right, or one for a structure of the midline.
+    uncertain_ml
+        Of all of them.
+    """
+
+    name: str
+    volumes_ml: tuple[float, ...]
+    uncertain_ml: float
+
+
 @dataclass(frozen=True, eq=False)
 class ExamReport:
     """All that the page of an exam shows. What is empty is left out of the page.
@@ -172,8 +191,8 @@ class ExamReport:
         Cubic interpolation of the reference on the same grid.
     segmentation
         Label values on the grid of the main output.
-    volumes
-        Rows of the table of volumes: name, volume and uncertainty in ml, as text.
+    structures
+        Their volumes.
     quality
         Figures from 0 to 1 by name, such as ``coverage``.
     steps
@@ -197,7 +216,7 @@ class ExamReport:
     outputs: tuple[Volume, ...] = ()
     baseline: Volume | None = None
     segmentation: Volume | None = None
-    volumes: tuple[tuple[str, str, str], ...] = ()
+    structures: tuple[StructureRow, ...] = ()
     quality: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)

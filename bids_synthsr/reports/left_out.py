@@ -28,6 +28,8 @@ class Agreement:
         Scans, each as often as it was explained from other scans.
     correlation, least, l1, nmi
         Medians, and the least correlation.
+    brain
+        Median correlation in the brain alone; None where no method found it.
     """
 
     contrast: str
@@ -37,6 +39,7 @@ class Agreement:
     least: float
     l1: float
     nmi: float
+    brain: float | None
 
 
 def summarise_agreement(results: Sequence[Result]) -> list[Agreement]:
@@ -53,9 +56,16 @@ def summarise_agreement(results: Sequence[Result]) -> list[Agreement]:
             min(found.measures['correlation'] for found in group),
             median(found.measures['l1'] for found in group),
             median(found.measures['nmi'] for found in group),
+            median(brains) if (brains := list_brains(group)) else None,
         )
         for (contrast, method), group in groups.items()
     ]
+
+
+def list_brains(results: Sequence[Result]) -> list[float]:
+    """List the correlations in the brain, of those results that have one."""
+    found = [result.structures.get('brain', {}) for result in results]
+    return [measures['correlation'] for measures in found if measures]
 
 
 def contrast_of(result: Result) -> str:

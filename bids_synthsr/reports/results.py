@@ -39,7 +39,8 @@ class Result:
     left_out
         Name of the scan that was left out; empty where scans were simulated.
     structures
-        By structure ``dice``, ``volume_mm3`` and ``reference_mm3``; empty where none were.
+        By structure ``dice``, ``volume_mm3`` and ``reference_mm3``; for a scan that was left out
+        the measures in the ``brain``; empty where there are none.
     group
         Of the person; empty where there are no groups.
     """
