@@ -8,10 +8,12 @@ from torch.nn import functional
 from bids_synthsr.imaging.resampling import spline_matrix
 from bids_synthsr.imaging.slices import CHANNELS, encode_slices
 from bids_synthsr.networks.exam_unet import (
+    LEAST_TRUST,
     ExamUNet,
     VolumeNorm,
     expected_t1w,
     fold,
+    local_contrast,
     thin,
     unfold,
 )
@@ -41,9 +43,12 @@ def same(first, second):
         torch.testing.assert_close(one, other, atol=ROUNDING, rtol=ROUNDING)
 
 
-@pytest.fixture(scope='module', params=[1, 2], ids=['full', 'folded'])
+@pytest.fixture(scope='module', params=[(1, False), (2, False), (2, True)],
+                ids=['full', 'folded', 'guided'])  # fmt: skip
 def network(request):
-    return awake(ExamUNet(features=8, levels=3, stride=request.param, classes=4))
+    stride, is_guided = request.param
+    arguments = {'features': 8, 'levels': 3, 'stride': stride, 'is_guided': is_guided}
+    return awake(ExamUNet(**arguments, classes=4))
 
 
 @torch.no_grad()
@@ -103,7 +108,8 @@ def test_new_network_predicts_the_reference_as_residual():
 
 @torch.no_grad()
 def test_one_place_of_every_block_is_what_the_whole_says_there():
-    network = awake(ExamUNet(features=8, levels=2, classes=4, is_residual=True))
+    arguments = {'is_residual': True, 'is_guided': True}
+    network = awake(ExamUNet(features=8, levels=2, classes=4, **arguments))
     scans, reliability = exam(2)
     whole = network(scans, reliability)
     for place in ((0, 0, 0), (1, 0, 1)):
@@ -131,10 +137,40 @@ def test_bfloat16_stays_near_float32(network):
 
 
 def test_gradient_reaches_every_weight():
-    network = awake(ExamUNet(features=8, levels=2, classes=3))
+    network = awake(ExamUNet(features=8, levels=2, classes=3, is_guided=True))
     prediction = network(*exam(2, 8))
     sum(output.square().mean() for output in prediction).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+@torch.no_grad()
+def test_guide_starts_silent_and_then_shows_single_voxels():
+    torch.manual_seed(0)
+    plain = ExamUNet(features=8, levels=2)
+    guided = ExamUNet(features=8, levels=2, is_guided=True)
+    missing = guided.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing and all(name.startswith(ExamUNet.silent_parts) for name in missing)
+    scans, reliability = exam(2)
+    same([guided(scans, reliability).t1w], [plain(scans, reliability).t1w])
+    guided.guide.of_exam.bias[0] = 1  # a gain of 1 for the T1w
+    steered = guided(scans, reliability).t1w - plain(scans, reliability).t1w
+    share = functional.avg_pool3d(reliability, 2) + LEAST_TRUST
+    share = functional.interpolate(share / share.sum(1, keepdim=True), scale_factor=2.0)
+    contrasts = [unfold(local_contrast(image, 2), 2) for image in scans.split(1, 1)]
+    torch.testing.assert_close(steered, (share * torch.cat(contrasts, 1)).sum(1, keepdim=True),
+                               atol=1e-4, rtol=1e-4)  # fmt: skip
+
+
+def test_contrast_is_of_the_surroundings():
+    image = torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    ramp = torch.linspace(0, 4, 32)[:, None, None]  # bright fat at one end
+    first, second = (unfold(local_contrast(x, 2), 2)[..., 4:-4, 4:-4, 4:-4]
+                     for x in (image, 0.2 * image + 0.1))  # fmt: skip
+    torch.testing.assert_close(first, second, atol=0.5, rtol=0)  # noise counts for more
+    assert np.corrcoef(first.flatten(), second.flatten())[0, 1] > 0.999
+    flat = local_contrast(torch.full_like(image, 0.7), 2)
+    assert flat.abs().max() < 0.05
+    assert local_contrast(image + ramp, 2).abs().max() <= 3
 
 
 def test_unfold_undoes_fold():

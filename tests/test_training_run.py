@@ -215,6 +215,10 @@ def test_training_starts_from_other_weights(data, uninterrupted, tmp_path, capsy
     started, source = load_weights(tmp_path / 'a/checkpoint.safetensors'), load_weights(weights)
     for name, value in started.tensors.items():
         assert torch.equal(value, source.tensors[name.replace('network.', 'average.', 1)])
+    guided = ('--set', 'network.arguments.is_guided=true')
+    assert main(command(data, tmp_path / 'c', *start, *guided)) == 0
+    added = load_weights(tmp_path / 'c/checkpoint.safetensors').tensors.keys() - started.tensors
+    assert added and all('guide' in name for name in added)
     wider = ('--set', 'network.arguments.features=16')
     assert main(command(data, tmp_path / 'b', *start, *wider)) == 2
     told = capsys.readouterr().err

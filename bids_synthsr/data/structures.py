@@ -80,3 +80,13 @@ STRUCTURES = {
     int(index): Structure(int(index), name, color)
     for index, name, color in (line.split() for line in _TABLE.strip().split('\n'))
 }
+
+
+def opposite(index: int) -> int:
+    """Find the same structure on the other side; one of the midline is its own opposite."""
+    name = STRUCTURES[index].name
+    for side, other in (('Left-', 'Right-'), ('Right-', 'Left-')):
+        if name.startswith(side):
+            wanted = other + name.removeprefix(side)
+            return next(x.index for x in STRUCTURES.values() if x.name == wanted)
+    return index

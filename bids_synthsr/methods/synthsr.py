@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
-from bids_synthsr.data.structures import STRUCTURES
+from bids_synthsr.data.structures import STRUCTURES, opposite
 from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.inference import precision_for_bfloat16, predict
@@ -252,10 +252,23 @@ class _Exam:
         self.head = _box(head_mask(images[0], 2))
         self.volume = torch.from_numpy(np.stack([*images, *trusts]))  # (2 N, I, J, K)
         self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in trained.labels])
+        places = {index: 2 + number for number, index in enumerate(trained.labels)}
+        sides = [places.get(opposite(index), own) for index, own in places.items()]
+        self.mirrored_channels = [0, 1, *sides]  # T1w, scale, probabilities
         self.doubts: list[str] = []
 
-    def look(self, start: Start, left_out: int | None = None) -> Tensor:
-        """Predict one window, ``(2 + L, i, j, k)``, from all scans or from all but one."""
+    def look(self, start: Start, left_out: int | None = None, is_mirrored: bool = False) -> Tensor:
+        """Predict one window, ``(2 + L, i, j, k)``.
+
+        Parameters
+        ----------
+        start
+            Its first voxel.
+        left_out
+            Scan to do without; None takes all.
+        is_mirrored
+            Whether the network sees left and right exchanged; the result is as if it did not.
+        """
         kept = [scan for scan in range(self.count) if scan != left_out]
         window = cut(self.volume, start, self.window)[
             [*kept, *(self.count + scan for scan in kept)]
@@ -263,9 +276,11 @@ class _Exam:
         for image in window[: len(kept)]:
             low, high = percentile_range(image)
             image.sub_(low).div_((high - low).clamp(min=1e-6)).clamp_(0, 1)
-        run = predict(self.network, window[None], precision=self.precision)
+        seen = window.flip(1) if is_mirrored else window
+        run = predict(self.network, seen[None], precision=self.precision)
         self.doubts += run.doubts
-        return run.output[0]
+        made = run.output[0]
+        return made.flip(1)[self.mirrored_channels] if is_mirrored else made
 
     def find_brain(self) -> list[float]:
         """Move a window until the brain is in its middle: that voxel.
@@ -297,7 +312,10 @@ class _Exam:
         """Predict the head around a voxel; what lies farther away stays 0."""
         starts = place_windows(center, self.window)
         canvas = _canvas_around(starts, self.window, self.volume.shape[1:])
-        parts = ((canvas.within(start), self.look(start)) for start in starts)
+        parts = (
+            (canvas.within(start), self.look(start, is_mirrored=number.bit_count() % 2 == 1))
+            for number, start in enumerate(starts)  # of any two neighbours one is mirrored
+        )
         made = blend(parts, canvas.shape, dtype)
         classes = most_likely(made[2:])
         keep_one_brain(made[2:], classes, self.is_brain)

@@ -27,6 +27,9 @@ Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
 Place = tuple[int, int, int]  # of a voxel in a block of voxels
 
 SCAN_CHANNELS = 2  # image, reliability
+LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
+SURROUNDINGS = 8  # voxels along each axis, over which the contrast of a voxel is judged
+NOISE, LARGEST_CONTRAST = 0.02, 3.0  # of intensities in [0, 1]: less is flat; standard deviations
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
 
 
@@ -85,7 +88,11 @@ class ExamUNet(nn.Module):
     class_t1w
         T1w intensity of each class: the T1w is predicted as a difference from what the
         segmentation leads to expect. Empty for none.
+    is_guided
+        Whether the voxels of the scans steer the output directly; see `Guide`.
     """
+
+    silent_parts = ('guide.',)  # start as 0: weights without them compute the same
 
     def __init__(
         self,
@@ -96,6 +103,7 @@ class ExamUNet(nn.Module):
         has_scale: bool = True,
         is_residual: bool = False,
         class_t1w: Sequence[float] = (),
+        is_guided: bool = False,
     ) -> None:
         super().__init__()
         if stride not in (1, 2):
@@ -110,9 +118,11 @@ class ExamUNet(nn.Module):
         self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, nn.Identity, NormedBlock)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
         self.decoder = Decoder(widths, nn.Identity, NormedBlock)
-        self.head = nn.Conv3d(features, (1 + has_scale + classes) * stride**3, 1)
+        outputs = 1 + has_scale + classes
+        self.head = nn.Conv3d(features, outputs * stride**3, 1)
         if is_residual:
             silent(self.head)
+        self.guide = Guide(features, outputs) if is_guided else None
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
@@ -156,7 +166,13 @@ class ExamUNet(nn.Module):
                 self.fusions, zip(*encoded, strict=True), trusts, strict=True
             )
         ]
-        output = self._output(self.decoder(fused), place)
+        features = self.decoder(fused)
+        output = self._output(features, place)
+        if self.guide is not None:
+            finest = [levels[0] for levels in encoded]
+            trust = (trusts[0] + LEAST_TRUST) * present[..., None, None, None]
+            gains = self.guide(features, finest, trust)
+            output = self._steered(output, gains, scans, place)
         prediction = split_output(output, self.has_scale, self.classes)
         t1w = prediction.t1w
         if len(self.class_t1w) and prediction.logits is not None:
@@ -172,6 +188,21 @@ class ExamUNet(nn.Module):
         blocks = (-1, self.stride, self.stride, self.stride)
         weight, bias = (x.unflatten(0, blocks)[:, *place] for x in self.head.parameters())
         return functional.conv3d(features, weight, bias)
+
+    def _steered(
+        self, output: Tensor, gains: Sequence[Tensor], scans: Tensor, place: Place | None
+    ) -> Tensor:
+        """Add what the voxels of each scan say, at all voxels or at one place of every block."""
+        for gain, image in zip(gains, scans.split(1, 1), strict=True):
+            stands_out = local_contrast(image, self.stride).to(gain)
+            if place is None:
+                steps = gain[:, :, None] * stands_out[:, None]  # (B, C, s^3, i, j, k)
+                output = output + unfold(steps.flatten(1, 2), self.stride)
+            else:
+                first, second, third = place
+                number = (first * self.stride + second) * self.stride + third
+                output = output + gain * stands_out[:, number : number + 1]
+        return output
 
     def _pyramid(self, reliability: Tensor) -> list[Tensor]:
         """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
@@ -298,6 +329,40 @@ class Fusion(nn.Module):
         )
 
 
+class Guide(nn.Module):
+    """Gains by which the voxels of the scans steer the output.
+
+    A voxel of the output is what the features of its block say, and for every scan a gain times
+    how far the voxel stands out from its surroundings there (`local_contrast`). Gains change from
+    block to block; so an edge in a scan is an edge in T1w and segmentation where features say so.
+    Local affine maps of an image, predicted at a lower resolution, as in Gharbi et al. 2017.
+    """
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__()
+        self.of_exam = silent(nn.Conv3d(width, outputs, 1))
+        self.of_scan = silent(nn.Conv3d(width, outputs, 1))
+
+    def forward(self, features: Tensor, of_scans: Sequence[Tensor], trust: Tensor) -> list[Tensor]:
+        """Predict the gains of each scan, ``(B, C, i, j, k)``.
+
+        Parameters
+        ----------
+        features
+            ``(B, F, i, j, k)`` of the exam.
+        of_scans
+            The same of each of the N scans.
+        trust
+            ``(B, N, i, j, k)``: gains go by a scan's share of it; 0 for one that is not there.
+        """
+        shares = (trust / trust.sum(1, keepdim=True).clamp(min=1e-6)).split(1, 1)
+        common = self.of_exam(features)
+        return [
+            (common + self.of_scan(own)) * share.to(common)
+            for own, share in zip(of_scans, shares, strict=True)
+        ]
+
+
 class Decoder(nn.Module):
     """From the coarsest level back to the finest, which meet as their sum or side by side."""
 
@@ -396,6 +461,30 @@ def unfold(channels: Tensor, stride: int) -> Tensor:
     """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
     split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
     return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def local_contrast(image: Tensor, stride: int) -> Tensor:
+    """Tell how far voxels stand out from their surroundings, in standard deviations.
+
+    Parameters
+    ----------
+    image
+        ``(B, 1, I, J, K)`` in [0, 1].
+    stride
+        Of the blocks.
+
+    Returns
+    -------
+    contrast
+        ``(B, s^3, I / s, J / s, K / s)``, folded; between -`LARGEST_CONTRAST` and that.
+    """
+    folded = fold(image, stride)
+    moments = functional.avg_pool3d(torch.cat([image, image.square()], 1), SURROUNDINGS,
+                                    ceil_mode=True)  # fmt: skip
+    near = functional.interpolate(moments, size=folded.shape[2:], mode='trilinear')
+    mean, square = near.split(1, 1)
+    sd = (square - mean.square()).clamp(min=0).sqrt()
+    return ((folded - mean) / (sd + NOISE)).clamp(-LARGEST_CONTRAST, LARGEST_CONTRAST)
 
 
 def thin(volume: Tensor, place: Place, stride: int) -> Tensor:
