@@ -19,6 +19,7 @@ from bids_synthsr.reports.content import (
     IndexRow,
     SelectionRow,
     Step,
+    StructureRow,
     Volume,
 )
 from bids_synthsr.reports.pages import (
@@ -95,7 +96,10 @@ def full_report(name='T1w'):
         ),
         baseline=Volume('Cubic', other, grid),
         segmentation=Volume('Segmentation', 17.0 * (voxels > 100), grid),
-        volumes=(('Left-Hippocampus', '3.61', '0.42'),),
+        structures=(
+            StructureRow('Hippocampus', (3.61, 3.5), 0.42),
+            StructureRow('CSF', (300,), 9),
+        ),
         quality={'expected_dice': 0.91, 'coverage': 0.99, 'agreement': 0.9, 'score': 0.81},
         steps=(Step('Align', 5.2, 1.5), Step('Write', 0.0)),
         provenance={'Weights': name, 'Versions': {'numpy': '2.0'}, 'Contrasts': ['T1w', 'FLAIR']},
@@ -142,7 +146,7 @@ def test_sections_come_in_their_order(full_page):
 
 def test_segmentation_tells_volumes_and_quality(full_page):
     text = full_page.read_text(encoding='utf-8')
-    assert 'Left-Hippocampus' in text and '3.61' in text and '0.42' in text
+    assert all(told in text for told in ('Hippocampus', '3.61', '3.50', '0.42', '300.00'))
     assert '<dt>Quality</dt><dd>0.81</dd>' in text
     assert 'Sagittal: segmentation' in text and 'Axial: uncertainty' in text
 
