@@ -23,7 +23,8 @@ from bids_synthsr.methods.synthsr import Stacked
 from bids_synthsr.networks.exam_unet import ExamUNet
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
-from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.training.recipe import load_recipe
+from bids_synthsr.training.task import Task
 
 GB_PER_MAXRSS = 1024 / 1e9  # Linux counts in KiB
 NETWORKS = ('published', 'sr-t1', 'any-exam')
@@ -37,7 +38,8 @@ def cpu_seconds() -> float:
 def make(name: str) -> tuple[nn.Module, int, int]:
     """Make a network; say how many channels it takes and of what its sides are multiples."""
     if name == 'any-exam':
-        exam = ExamUNet(classes=len(freesurfer_table().targets))
+        task = Task(load_recipe('any-exam'))
+        exam = ExamUNet(**task.arguments)
         return Stacked(exam), 2, exam.multiple
     network = SliceUNet(CHANNELS) if name == 'sr-t1' else UNet()
     return network, CHANNELS if name == 'sr-t1' else 1, network.multiple

@@ -44,12 +44,14 @@ def same(first, second):
         torch.testing.assert_close(one, other, atol=ROUNDING, rtol=ROUNDING)
 
 
-@pytest.fixture(scope='module', params=[(1, False), (2, False), (2, True)],
-                ids=['full', 'folded', 'guided'])  # fmt: skip
+MIXTURE = {'mixture_steps': 2, 'tissue_of': (0, 1, 2, 1)}
+
+
+@pytest.fixture(scope='module', params=[(1, {}), (2, {}), (2, {'is_guided': True}), (2, MIXTURE)],
+                ids=['full', 'folded', 'guided', 'mixture'])  # fmt: skip
 def network(request):
-    stride, is_guided = request.param
-    arguments = {'features': 8, 'levels': 3, 'stride': stride, 'is_guided': is_guided}
-    return awake(ExamUNet(**arguments, classes=4))
+    stride, more = request.param
+    return awake(ExamUNet(features=8, levels=3, stride=stride, classes=4, **more))
 
 
 @torch.no_grad()
@@ -118,6 +120,19 @@ def test_one_place_of_every_block_is_what_the_whole_says_there():
 
 
 @torch.no_grad()
+def test_mixture_is_fitted_to_one_place_and_judges_all():
+    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE))
+    plain = ExamUNet(features=8, levels=2, classes=4).eval()
+    plain.load_state_dict(network.state_dict(), strict=False)
+    scans, reliability = exam(2)
+    whole, before = network(scans, reliability), plain(scans, reliability)
+    same(network(scans, reliability, place=(0, 0, 0)), [thin(x, (0, 0, 0), 2) for x in whole])
+    changed = (whole.logits - before.logits).abs()
+    assert all((thin(changed, place, 2) > 1e-3).any() for place in ((0, 0, 0), (1, 0, 1)))
+    same(whole[:2], before[:2])  # T1w and scale do without
+
+
+@torch.no_grad()
 def test_normalisation_is_of_each_volume():
     x = torch.randn(3, 8, 4, 4, 4) * torch.arange(1, 4).view(3, 1, 1, 1, 1)
     norm = VolumeNorm(8)
@@ -150,7 +165,7 @@ def test_guide_starts_silent_and_then_shows_single_voxels():
     plain = ExamUNet(features=8, levels=2)
     guided = ExamUNet(features=8, levels=2, is_guided=True)
     missing = guided.load_state_dict(plain.state_dict(), strict=False).missing_keys
-    assert missing and all(name.startswith(ExamUNet.silent_parts) for name in missing)
+    assert missing and all(name.startswith(ExamUNet.later_parts) for name in missing)
     scans, reliability = exam(2)
     same([guided(scans, reliability).t1w], [plain(scans, reliability).t1w])
     guided.guide.of_exam.bias[0] = 1  # a gain of 1 for the T1w
@@ -247,3 +262,5 @@ def test_t1w_is_told_as_a_difference_from_what_the_segmentation_expects():
 def test_every_class_needs_its_intensity():
     with pytest.raises(ValueError, match='2 T1w intensities were given for 3 classes'):
         ExamUNet(features=8, levels=3, classes=3, class_t1w=(0.0, 1.0))
+    with pytest.raises(ValueError, match='2 tissues were given for 3 classes'):
+        ExamUNet(features=8, levels=3, classes=3, mixture_steps=2, tissue_of=(0, 1))

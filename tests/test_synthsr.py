@@ -30,6 +30,7 @@ class Knowing(torch.nn.Module):
     """
 
     has_scale, classes = True, len(LABELS)
+    stride, places = 1, ((0, 0, 0),)
 
     def __init__(self, doubt=0.0):
         super().__init__()
@@ -42,6 +43,9 @@ class Knowing(torch.nn.Module):
         return bool(left.any() and right.any()) and bool(
             left.nonzero()[:, 0].float().mean() > right.nonzero()[:, 0].float().mean()
         )
+
+    def parts(self, scans, reliability, places):
+        yield self(scans, reliability)
 
     def forward(self, scans, reliability):
         image = scans.mean(1, keepdim=True)

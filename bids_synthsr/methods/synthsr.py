@@ -30,7 +30,7 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
+from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, TrainedExamUNet, scatter
 from bids_synthsr.settings import LEAST_QUALITY
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
@@ -80,10 +80,17 @@ class Stacked(nn.Module):
     def forward(self, volume: Tensor) -> Tensor:
         """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``."""
         scans, trust = volume.chunk(2, 1)
-        made = self.network(scans, trust)
-        assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
-        likely = made.logits.softmax(1, dtype=torch.float32)
-        return torch.cat([made.t1w, made.log_scale.exp(), likely], 1)
+        places = self.network.places
+        parts = map(_side_by_side, self.network.parts(scans, trust, places))
+        return scatter(parts, places, self.network.stride)
+
+
+def _side_by_side(made: Prediction) -> Tensor:
+    """T1w, Laplace scale and probabilities as channels, ``(1, 2 + L, i, j, k)``."""
+    assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
+    likely = made.logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # channels_last: no copy
+    values = [made.t1w.movedim(1, -1), made.log_scale.exp().movedim(1, -1), likely]
+    return torch.cat(values, -1).movedim(-1, 1)
 
 
 def synthesize(

@@ -13,7 +13,7 @@ whole volumes; a tile would be normalised otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from itertools import pairwise
@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bids_synthsr.networks.mixture import Gaussians, Mixture
 
 Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
 Place = tuple[int, int, int]  # of a voxel in a block of voxels
@@ -90,9 +92,14 @@ class ExamUNet(nn.Module):
         segmentation leads to expect. Empty for none.
     is_guided
         Whether the voxels of the scans steer the output directly; see `Guide`.
+    mixture_steps
+        Steps by which the segmentation is fitted to the intensities of the exam itself; see
+        `Mixture`. 0 for none.
+    tissue_of
+        Number of the tissue of each class, for the mixture.
     """
 
-    silent_parts = ('guide.',)  # start as 0: weights without them compute the same
+    later_parts = ('guide.', 'mixture.')  # trainings may start from weights without them
 
     def __init__(
         self,
@@ -104,12 +111,16 @@ class ExamUNet(nn.Module):
         is_residual: bool = False,
         class_t1w: Sequence[float] = (),
         is_guided: bool = False,
+        mixture_steps: int = 0,
+        tissue_of: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if stride not in (1, 2):
             raise ValueError(f'ExamUNet works at a stride of 1 or 2, not {stride}')
         if class_t1w and len(class_t1w) != classes:
             raise ValueError(f'{len(class_t1w)} T1w intensities were given for {classes} classes')
+        if mixture_steps and len(tissue_of) != classes:
+            raise ValueError(f'{len(tissue_of)} tissues were given for {classes} classes')
         widths = [features * 2**level for level in range(levels)]
         self.stride, self.is_residual = stride, is_residual
         self.has_scale, self.classes = has_scale, classes
@@ -123,6 +134,7 @@ class ExamUNet(nn.Module):
         if is_residual:
             silent(self.head)
         self.guide = Guide(features, outputs) if is_guided else None
+        self.mixture = Mixture(features, tissue_of, mixture_steps) if mixture_steps else None
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
@@ -152,6 +164,33 @@ class ExamUNet(nn.Module):
             One of the ``stride`` voxels along each axis, from 0: predict those alone, ``(B, C,
             I / stride, ...)``. Training saves most of the time that many classes take.
         """
+        if place is not None:
+            return next(self.parts(scans, reliability, [place], present))
+        outputs = zip(*self.parts(scans, reliability, self.places, present), strict=True)
+        return Prediction(*(self._whole(parts) for parts in outputs))  # type: ignore[arg-type]
+
+    def _whole(self, parts: Sequence[Tensor | None]) -> Tensor | None:
+        """Put one of the outputs together; None where the network does not have it."""
+        there = [part for part in parts if part is not None]
+        return scatter(there, self.places, self.stride) if there else None
+
+    @property
+    def places(self) -> list[Place]:
+        """All voxels of a block."""
+        sides = range(self.stride)
+        return [(i, j, k) for i in sides for j in sides for k in sides]
+
+    def parts(
+        self,
+        scans: Tensor,
+        reliability: Tensor,
+        places: Sequence[Place],
+        present: Tensor | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict one place of every block after the other, ``(B, C, i, j, k)`` each.
+
+        Parameters as of `forward`.
+        """
         self._check(scans, reliability)
         if present is None:
             present = reliability.amax((2, 3, 4)) > 0
@@ -167,42 +206,15 @@ class ExamUNet(nn.Module):
             )
         ]
         features = self.decoder(fused)
-        output = self._output(features, place)
-        if self.guide is not None:
-            finest = [levels[0] for levels in encoded]
-            trust = (trusts[0] + LEAST_TRUST) * present[..., None, None, None]
-            gains = self.guide(features, finest, trust)
-            output = self._steered(output, gains, scans, place)
-        prediction = split_output(output, self.has_scale, self.classes)
-        t1w = prediction.t1w
-        if len(self.class_t1w) and prediction.logits is not None:
-            t1w = t1w + expected_t1w(prediction.logits, self.class_t1w)
-        if self.is_residual:
-            t1w = t1w + (scans[:, :1] if place is None else thin(scans[:, :1], place, self.stride))
-        return prediction._replace(t1w=t1w)
+        finest = [levels[0] for levels in encoded]
+        trust = (trusts[0] + LEAST_TRUST) * present[..., None, None, None]
+        yield from map(_Speaker(self, features, finest, scans, trust).at, places)
 
-    def _output(self, features: Tensor, place: Place | None) -> Tensor:
-        """Channels of all voxels, or of those at one place of every block."""
-        if place is None:
-            return unfold(self.head(features), self.stride)
+    def head_at(self, features: Tensor, place: Place) -> Tensor:
+        """Channels of one place of every block, of the features of all of it."""
         blocks = (-1, self.stride, self.stride, self.stride)
         weight, bias = (x.unflatten(0, blocks)[:, *place] for x in self.head.parameters())
         return functional.conv3d(features, weight, bias)
-
-    def _steered(
-        self, output: Tensor, gains: Sequence[Tensor], scans: Tensor, place: Place | None
-    ) -> Tensor:
-        """Add what the voxels of each scan say, at all voxels or at one place of every block."""
-        for gain, image in zip(gains, scans.split(1, 1), strict=True):
-            stands_out = local_contrast(image, self.stride).to(gain)
-            if place is None:
-                steps = gain[:, :, None] * stands_out[:, None]  # (B, C, s^3, i, j, k)
-                output = output + unfold(steps.flatten(1, 2), self.stride)
-            else:
-                first, second, third = place
-                number = (first * self.stride + second) * self.stride + third
-                output = output + gain * stands_out[:, number : number + 1]
-        return output
 
     def _pyramid(self, reliability: Tensor) -> list[Tensor]:
         """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
@@ -223,6 +235,63 @@ class ExamUNet(nn.Module):
                 f'A volume of {tuple(scans.shape[2:])} cannot be halved as often as this network '
                 f'does: pad its sides to multiples of {self.multiple}'
             )
+
+
+class _Speaker:
+    """Tell what a network says of the voxels, one place of every block at a time.
+
+    Parameters
+    ----------
+    network
+        Whose heads speak.
+    features
+        ``(B, F, i, j, k)`` of the blocks of the exam.
+    of_scans
+        The same of each of the N scans.
+    scans
+        ``(B, N, I, J, K)``.
+    trust
+        ``(B, N, i, j, k)``: reliability of the blocks; 0 everywhere for a scan that is not there.
+    """
+
+    def __init__(
+        self,
+        network: ExamUNet,
+        features: Tensor,
+        of_scans: Sequence[Tensor],
+        scans: Tensor,
+        trust: Tensor,
+    ) -> None:
+        self.network, self.features, self.scans, self.trust = network, features, scans, trust
+        self.gains: Sequence[Tensor] = ()
+        self.contrasts: Sequence[Tensor] = ()
+        if network.guide is not None:
+            self.gains = network.guide(features, of_scans, trust)
+            self.contrasts = [local_contrast(x, network.stride) for x in scans.split(1, 1)]
+        self.gates: Sequence[Tensor] = ()
+        if network.mixture is not None:
+            self.gates = network.mixture.gates(features, of_scans, trust)
+        self.found: list[list[Gaussians]] = []
+
+    def at(self, place: Place) -> Prediction:
+        """Predict the voxels at one place of the blocks, ``(B, C, i, j, k)``."""
+        network = self.network
+        output = network.head_at(self.features, place)
+        number = (place[0] * network.stride + place[1]) * network.stride + place[2]
+        for gain, contrast in zip(self.gains, self.contrasts, strict=True):
+            output = output + gain * contrast[:, number : number + 1].to(gain)
+        images = thin(self.scans, place, network.stride)
+        made = split_output(output, network.has_scale, network.classes)
+        if network.mixture is not None and made.logits is not None:
+            made = made._replace(logits=self._judged(network.mixture, made.logits, images))
+        if len(network.class_t1w) and made.logits is not None:
+            made = made._replace(t1w=made.t1w + expected_t1w(made.logits, network.class_t1w))
+        return made._replace(t1w=made.t1w + images[:, :1]) if network.is_residual else made
+
+    def _judged(self, mixture: Mixture, logits: Tensor, images: Tensor) -> Tensor:
+        """Add what the mixture finds; it is fitted to the voxels that are asked for first."""
+        self.found = self.found or mixture.fit(logits, self.gates, images, self.trust)
+        return logits + mixture.evidence(self.found, self.gates, images).movedim(-1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,6 +530,22 @@ def unfold(channels: Tensor, stride: int) -> Tensor:
     """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
     split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
     return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+
+
+def scatter(parts: Iterable[Tensor], places: Sequence[Place], stride: int) -> Tensor:
+    """Put the places ``(B, C, i, j, k)`` of all blocks together: ``(B, C, i s, j s, k s)``.
+
+    Parts are taken one after the other, so that they need not all be there at once.
+    """
+    whole: Tensor | None = None
+    for part, place in zip(parts, places, strict=True):
+        if whole is None:
+            sides = (side * stride for side in part.shape[2:])
+            whole = part.new_empty(*part.shape[:2], *sides)
+        thin(whole, place, stride).copy_(part)
+    if whole is None:
+        raise ValueError('There is no part to put together')
+    return whole
 
 
 def local_contrast(image: Tensor, stride: int) -> Tensor:

@@ -56,7 +56,9 @@ def look_up(lookup: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 def is_one_of(labels: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
     """Mark where a label is one of ``values``: bool, the shape of ``labels``."""
-    return torch.isin(labels, torch.tensor(values, dtype=labels.dtype, device=labels.device))
+    marks = torch.zeros(max(*values, int(labels.max())) + 1, dtype=torch.bool)
+    marks[list(values)] = True
+    return look_up(marks, labels)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def flat(table: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     """Start from the weights of another training, or from published ones.
 
-    Parts of the network that start silent may be missing: they are trained from there.
+    Parts that the network says came later may be missing: they are trained from their start.
 
     Raises
     ------
@@ -129,9 +129,9 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     weights = load_weights(path)
     told = {key: weights.description.get(key) for key in ('network', 'arguments')}
     tensors, wanted = dict(best_of(weights)), learner.network.state_dict()
-    silent = tuple(getattr(learner.network, 'silent_parts', ()))
+    later = tuple(getattr(learner.network, 'later_parts', ()))
     tensors |= {name: value for name, value in wanted.items()
-                if name.startswith(silent) and name not in tensors}  # fmt: skip
+                if name.startswith(later) and name not in tensors}  # fmt: skip
     unlike = [name for name in tensors.keys() | wanted.keys()
               if name not in tensors or name not in wanted
               or tensors[name].shape != wanted[name].shape]  # fmt: skip

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.muon import Muon
 from bids_synthsr.training.recipe import OptimizerRecipe, Recipe
 from bids_synthsr.training.samples import Batch
 from bids_synthsr.training.task import Task
@@ -57,10 +58,16 @@ def new_learner(task: Task, device: torch.device) -> Learner:
     average = network
     if recipe.average > 0:
         average = copy.deepcopy(network).requires_grad_(False).eval()
+    return Learner(network, average, make_optimizer(network, recipe))
+
+
+def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
+    """Make the optimizer of a recipe."""
+    parameters, rate = network.parameters(), recipe.learning_rate
     if recipe.name == 'adam':
-        return Learner(network, average, Adam(network.parameters(), recipe.learning_rate))
-    optimizer = AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    return Learner(network, average, optimizer)
+        return Adam(parameters, rate)
+    kind = {'adamw': AdamW, 'muon': Muon}[recipe.name]
+    return kind(parameters, rate, weight_decay=recipe.weight_decay)
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:

@@ -95,7 +95,7 @@ class OptimizerRecipe:
     Parameters
     ----------
     name
-        ``adam`` or ``adamw``.
+        ``adam``, ``adamw``, or ``muon`` (`training/muon.py`).
     learning_rate
         After the warm-up.
     schedule
@@ -103,7 +103,7 @@ class OptimizerRecipe:
     warmup_steps
         Steps over which the learning rate rises from 0.
     weight_decay
-        Of ``adamw``.
+        Of ``adamw`` and ``muon``.
     clip_norm
         Longest gradient; 0 for no limit.
     average
@@ -190,7 +190,7 @@ class Recipe:
 CHOICES = {
     ('network', 'name'): ('unet', 'exam_unet', 'slice_unet'),
     ('samples', 'source'): ('generator', 'slices'),
-    ('optimizer', 'name'): ('adam', 'adamw'),
+    ('optimizer', 'name'): ('adam', 'adamw', 'muon'),
     ('optimizer', 'schedule'): ('constant', 'cosine'),
     ('numerics', 'precision'): ('bf16', 'fp32'),
 }

@@ -64,6 +64,7 @@ class Task:
                 'has_scale': self.has_scale,
                 'classes': self.classes,
                 'class_t1w': self._class_t1w(),
+                'tissue_of': self._tissue_of(),
             }
         outputs = 1 + self.has_scale + self.classes
         return {'in_channels': 2 * self.slots, 'out_channels': outputs}
@@ -73,6 +74,14 @@ class Task:
         if not self.classes or generator_prior(self.recipe).target != 't1w':
             return ()
         return t1w_means(freesurfer_table().target_tissues)
+
+    def _tissue_of(self) -> tuple[int, ...]:
+        """Number of the tissue of each class: left and right look alike."""
+        if not self.classes:
+            return ()
+        tissues = freesurfer_table().target_tissues
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(tissues))}
+        return tuple(numbers[name] for name in tissues)
 
     def _check_source(self) -> None:
         """Raise where the network cannot take the samples."""
