@@ -138,7 +138,7 @@ def test_truth_of_a_label_map_is_its_t1w_and_its_brain(tmp_path, monkeypatch):
         49,
         24,
         165,
-        258,
+        118,
     }
     real = PaintHead(labels=str(path), image=str(image)).run().outputs
     np.testing.assert_allclose(load_volume(real.head)[0], paint_t1w(labels), atol=1e-3)
@@ -180,9 +180,11 @@ def test_command_line_offers_every_contrast():
     assert tuple(CONTRASTS) == PAINTED
 
 
-def test_truth_calls_parcels_cortex_and_bone_skull():
-    labels = np.array([[[1005, 2005, 515, 507, 17, 0]]])
-    np.testing.assert_array_equal(as_targets(labels, TABLE), [[[3, 42, 165, 258, 17, 0]]])
+def test_truth_calls_parcels_cortex_bone_skull_and_fat_adipose():
+    labels = np.array([[[1005, 2005, 515, 507, 511, 601, 17, 0]]])
+    np.testing.assert_array_equal(
+        as_targets(labels, TABLE), [[[3, 42, 165, 258, 118, 125, 17, 0]]]
+    )
     assert paint_truth(np.full((8, 8, 8), 2), TABLE).max() == pytest.approx(1, abs=1e-5)
 
 

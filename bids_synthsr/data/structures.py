@@ -34,8 +34,8 @@ class Structure:
         return self.is_brain or self.index == CSF
 
 
-BACKGROUND, CSF, SKULL, HEAD = 0, 24, 165, 258
-AROUND = (BACKGROUND, CSF, SKULL, HEAD)  # the brain
+BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD = 0, 24, 118, 125, 165, 258
+AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD)  # the brain
 # FreeSurferColorLUT.txt; the colour of Head-ExtraCerebral is our own: there it is black
 _TABLE = """
 0   Unknown                      #000000
@@ -73,6 +73,8 @@ _TABLE = """
 60  Right-VentralDC              #a52a2a
 77  WM-hypointensities           #c846ff
 85  Optic-Chiasm                 #eaa91e
+118 Epidermis                    #ff1493
+125 Adipose                      #adff2f
 165 Skull                        #787878
 258 Head-ExtraCerebral           #c8a078
 """

@@ -11,7 +11,9 @@ import torch
 # Labels that the generator draws itself, outside FreeSurfer's numbers
 LESION = 77  # FreeSurfer's white matter hypointensity
 FAT, VESSEL, MENINGES, MASS_CORE, MASS_RIM, OEDEMA = 601, 602, 603, 604, 605, 606
-SKULL, HEAD_TISSUE = 165, 258  # FreeSurfer's Skull and Head-ExtraCerebral
+# FreeSurfer's Epidermis, Adipose, Skull and Head-ExtraCerebral
+EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 118, 125, 165, 258
+PART_OF = {EPIDERMIS: HEAD_TISSUE, ADIPOSE: HEAD_TISSUE}  # of what weights may know
 WHITE_MATTER = (2, 41, 25, 57)
 LATERAL_VENTRICLES = (4, 43, 5, 44)
 CORTEX = (3, 42)
@@ -193,10 +195,15 @@ _HEAD = {
     516: ('marrow', 'marrow'),
     530: ('optic-nerves', 'nerve'),
 }
-_SKULL = (515, 516)
-_TARGETS = {SKULL: ('skull', 'bone'), HEAD_TISSUE: ('other-head-tissue', 'muscle')}
+_TARGET_OF = {SKIN: EPIDERMIS, 515: SKULL, 516: SKULL}  # the others are other head tissue
+_TARGETS = {
+    EPIDERMIS: ('epidermis', 'skin'),
+    ADIPOSE: ('adipose', 'fat'),
+    SKULL: ('skull', 'bone'),
+    HEAD_TISSUE: ('other-head-tissue', 'muscle'),
+}
 _DRAWN = {
-    FAT: ('fat', 'fat', HEAD_TISSUE, HEAD),
+    FAT: ('fat', 'fat', ADIPOSE, HEAD),
     VESSEL: ('drawn-vessel', 'vessel', 0, BRAIN),
     MENINGES: ('meninges', 'dura', HEAD_TISSUE, HEAD),
     MASS_CORE: ('mass-core', 'mass-core', LESION, BRAIN),
@@ -210,7 +217,7 @@ def freesurfer_table() -> LabelTable:
 
     Cortical parcels count as cortex of their side; 25, 57, 136, 137, 163 and 164 of SynthSeg's
     maps lie where the white matter around the ventricles and the choroid plexus are. The head
-    around the brain is called skull or other head tissue.
+    around the brain is called skull, adipose (drawn fat), epidermis or other head tissue.
     """
     labels = [Label(0, 'background', 'air', 0, 0, AIR)]
     labels += [label for line in _BRAIN.strip().split('\n') for label in _sides(line)]
@@ -222,7 +229,7 @@ def freesurfer_table() -> LabelTable:
             labels.append(Label(pair[1], 'right-parcel', 'cortex', 42, pair[0], BRAIN))
     labels += [Label(x, *told, x, x, HEAD) for x, told in _TARGETS.items()]
     labels += [
-        Label(x, name, tissue, SKULL if x in _SKULL else HEAD_TISSUE, x, HEAD)
+        Label(x, name, tissue, _TARGET_OF.get(x, HEAD_TISSUE), x, HEAD)
         for x, (name, tissue) in _HEAD.items()
     ]
     labels += [

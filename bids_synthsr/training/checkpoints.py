@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
+from bids_synthsr.synthesis.labels import PART_OF
 from bids_synthsr.training.learner import Learner
 from bids_synthsr.training.recipe import IntervalRecipe, Recipe, recipe_from
 from bids_synthsr.training.task import Task
 
 NAME = 'checkpoint.safetensors'
+# what an exam network has a row, or a block of rows, of for every output or tissue
+CLASS_ROWS = ('head.weight', 'head.bias', *(f'guide.of_{x}.{y}' for x in ('exam', 'scan')
+                                            for y in ('weight', 'bias')))  # fmt: skip
+TISSUE_ROWS = (
+    'mixture.of_exam.weight',
+    'mixture.of_exam.bias',
+    'mixture.of_scan.weight',
+    'mixture.trust',
+)
 PARTS = ('network.', 'average.', 'optimizer.')  # first parts of the names of its tensors
 
 
@@ -119,7 +131,8 @@ def flat(table: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     """Start from the weights of another training, or from published ones.
 
-    Parts that the network says came later may be missing: they are trained from their start.
+    Parts that the network says came later may be missing: they are trained from their start. So
+    may classes that are part of another one: they start as that one.
 
     Raises
     ------
@@ -128,7 +141,8 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     """
     weights = load_weights(path)
     told = {key: weights.description.get(key) for key in ('network', 'arguments')}
-    tensors, wanted = dict(best_of(weights)), learner.network.state_dict()
+    tensors = with_new_classes(best_of(weights), weights.description, task)
+    wanted = learner.network.state_dict()
     later = tuple(getattr(learner.network, 'later_parts', ()))
     tensors |= {name: value for name, value in wanted.items()
                 if name.startswith(later) and name not in tensors}  # fmt: skip
@@ -143,3 +157,45 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
         )
     learner.network.load_state_dict(tensors)
     learner.average.load_state_dict(tensors)
+
+
+def with_new_classes(
+    tensors: Mapping[str, Tensor], told: Mapping[str, Any], task: Task
+) -> dict[str, Tensor]:
+    """Let classes that weights do not know start as the class that they were part of.
+
+    Parameters
+    ----------
+    tensors, told
+        The weights of an exam network, and their description.
+    task
+        Whose classes are wanted.
+
+    Returns
+    -------
+    tensors
+        With as many rows as the wanted network has; as they were where its classes are not those
+        of the weights and parts of them.
+    """
+    known = list(told.get('labels') or ())
+    sources = [label if label in known else PART_OF.get(label) for label in task.labels]
+    if task.labels == tuple(known) or set(sources) != set(known):
+        return dict(tensors)
+    classes = [known.index(source) for source in sources]
+    first = 1 + task.has_scale  # channels before those of the classes
+    channels = torch.tensor([*range(first), *(first + number for number in classes)])
+    share = torch.tensor([0.0] * first + [math.log(sources.count(x)) for x in sources])
+    rows = dict.fromkeys(CLASS_ROWS, channels)
+    if 'tissue_of' in told['arguments']:
+        before, now = told['arguments']['tissue_of'], task.arguments['tissue_of']
+        tissues = {new: before[number] for new, number in zip(now, classes, strict=True)}
+        rows |= dict.fromkeys(TISSUE_ROWS, torch.tensor([tissues[new] for new in sorted(tissues)]))
+    widened = dict(tensors)
+    for name, chosen in rows.items():
+        if name in tensors:
+            blocks = len(tensors[name]) // (len(known) + first) if name in CLASS_ROWS else 1
+            values = tensors[name].unflatten(0, (-1, blocks))[chosen]
+            if name == 'head.bias':  # together as likely as before
+                values = values - share[:, None]
+            widened[name] = values.flatten(0, 1)
+    return widened
