@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from bids_synthsr.imaging.windows import REACH, around, bell, blend, cut, place_windows
+from bids_synthsr.imaging.windows import REACHES, around, bell, blend, cut, place_windows
 
 SHAPE = (20, 24, 18)
 WINDOW = (8, 12, 10)
@@ -35,7 +35,8 @@ def test_windows_surround_the_object():
         tuple(a - b for a, b in zip(start, first, strict=True))
         for start in place_windows(center, shape)
     }
-    assert offsets == set(product((-REACH, REACH), repeat=3))
+    assert offsets == set(product(REACHES, repeat=3))
+    assert sorted(reach % 2 for reach in REACHES) == [0, 1]  # blocks of 2 lie otherwise
 
 
 def test_blend_of_what_agrees_is_that():

@@ -15,7 +15,7 @@ from torch import Tensor
 from bids_synthsr.imaging.inference import Region
 
 Start = tuple[int, int, int]
-REACH = 16  # voxels; up to 20 in the training
+REACHES = (-16, 17)  # voxels; up to 20 in the training
 
 
 def cut(volume: Tensor, start: Start, shape: Sequence[int]) -> Tensor:
@@ -45,15 +45,16 @@ def around(center: Sequence[float], shape: Sequence[int]) -> Start:
 
 
 def place_windows(center: Sequence[float], shape: Sequence[int]) -> list[Start]:
-    """Place eight windows around a voxel, each `REACH` away from it along every axis.
+    """Place eight windows around a voxel, `REACHES` away from it along every axis.
 
     All of them show the object as the training did, whose samples lie as far from its middle.
     Farther away there is nothing to be had: a network that always saw a brain sees one in a neck.
+    An even and an odd distance: a network that works on blocks of 2 voxels leaves a grid of them
+    in flat areas, which is another one in the neighbouring window, so that their average is flat.
     """
     middle = around(center, shape)
     return [
-        (middle[0] + i, middle[1] + j, middle[2] + k)
-        for i, j, k in product((-REACH, REACH), repeat=3)
+        (middle[0] + i, middle[1] + j, middle[2] + k) for i, j, k in product(REACHES, repeat=3)
     ]
 
 
