@@ -87,7 +87,7 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
         '',
         '## Validation',
         '',
-        *table(description['validation'] or {'none': 'no head was held out'}),
+        *table(description['validation'] or {'none': 'nothing was measured during this training'}),
         '',
         '## Recipe',
         '',
