@@ -91,6 +91,19 @@ def test_what_looks_alike_is_told_apart_by_the_prior_alone(generator):
 
 
 @torch.no_grad()
+def test_autocast_leaves_it_in_32_bits(generator):
+    labels, image = head(generator)
+    logits = vague(labels, generator)
+    mixed = mixture()
+    gates, trust = gates_of(mixed), torch.ones_like(image)[None]
+    found = mixed.fit(logits, gates, image[None], trust)
+    evidence = mixed.evidence(found, gates, image[None])
+    with torch.autocast('cpu', torch.bfloat16):
+        same = mixed.fit(logits, gates, image[None], trust)
+        assert torch.equal(mixed.evidence(same, gates, image[None]), evidence)
+
+
+@torch.no_grad()
 def test_closed_gates_change_nothing(generator):
     labels, image = head(generator)
     logits = vague(labels, generator)

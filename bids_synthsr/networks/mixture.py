@@ -111,7 +111,14 @@ class Mixture(nn.Module):
         trust
             ``(B, N, i, j, k)``: how much they count.
         """
-        prior, judged = _by_voxel(logits), _by_voxel(logits)
+        with torch.autocast(logits.device.type, enabled=False):  # 16 bits ruin variances
+            return self._fit(_by_voxel(logits), gates, images.float(), trust.float())
+
+    def _fit(
+        self, prior: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
+    ) -> list[list[Gaussians]]:
+        """Do so from logits ``(B, i, j, k, L)``."""
+        judged = prior
         found: list[list[Gaussians]] = []
         for _ in range(self.steps):
             likely = judged.softmax(-1) @ self.members.T  # (B, i, j, k, T)
@@ -137,6 +144,13 @@ class Mixture(nn.Module):
         gates, images
             See `fit`.
         """
+        with torch.autocast(images.device.type, enabled=False):
+            return self._evidence(found, gates, images.float())
+
+    def _evidence(
+        self, found: Sequence[Sequence[Gaussians]], gates: Sequence[Tensor], images: Tensor
+    ) -> Tensor:
+        """Do so in 32 bits."""
         exams = [
             sum(
                 gate[number] * _log_likelihood(gaussians, image)
