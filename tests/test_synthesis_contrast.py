@@ -1,5 +1,8 @@
 """Intensities: the mixture that was drawn, physics that doctors would recognise."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -11,8 +14,10 @@ from bids_synthsr.synthesis.contrast import (
     draw_contrast,
     draw_intensities,
     paint,
+    paint_statistics,
     t1w_means,
 )
+from bids_synthsr.synthesis.fields import LINEAR_VARIANCE
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import BiasPrior, ClassStatistics, ContrastPrior
 from bids_synthsr.synthesis.worlds import CT, FLAIR, T1_INVERSION, T1_SPIN_ECHO, T2_SPIN_ECHO
@@ -101,15 +106,42 @@ def contrast_draw(**changes):
 
 @pytest.mark.parametrize('texture', [0.0, 0.5, 1.0])
 def test_mixture_has_the_means_and_sds_that_were_drawn(texture):
-    mean, sd = torch.full((40, 40, 40), 100.0), torch.full((40, 40, 40), 5.0)
-    image = draw_intensities(mean, sd, contrast_draw(texture=texture))
+    statistics = torch.tensor([100.0, 5.0])[:, None, None, None].expand(2, 40, 40, 40)
+    image = draw_intensities(statistics, contrast_draw(texture=texture))
     # smooth noise has some 1300 nodes here: three standard errors of its sd are 6 %
     assert abs(image.mean() - 100) < 0.5 and image.std() == pytest.approx(5, rel=0.08)
 
 
 def test_intensities_have_a_floor():
-    mean, sd = torch.ones(8, 8, 8), torch.full((8, 8, 8), 10.0)
-    assert draw_intensities(mean, sd, contrast_draw()).min() == 0
+    statistics = torch.tensor([1.0, 10.0])[:, None, None, None].expand(2, 8, 8, 8)
+    assert draw_intensities(statistics, contrast_draw()).min() == 0
+
+
+def test_class_means_drift_in_space_each_in_its_own_way():
+    halves = torch.zeros(60, 60, 60, dtype=torch.long)
+    halves[30:] = 2
+    table = TABLE
+    drifts = {'air': 30.0, 'white-matter': -10.0}
+    draw = replace(
+        contrast_draw(drift_spacing=12.0),
+        means=tuple(100.0 for _ in table.classes),
+        sds=tuple(0.0 for _ in table.classes),
+        drifts=tuple(drifts.get(name, 0.0) for name in table.classes),
+    )
+    field = draw_intensities(paint_statistics(halves, draw, table), draw) - 100
+    assert field[30:].std() == pytest.approx(10 * math.sqrt(LINEAR_VARIANCE), rel=0.3)
+    assert field.diff(dim=1).abs().max() < 30 * 6 / 12  # smooth within a class
+    across = torch.stack([field[29].flatten(), field[30].flatten()])
+    assert torch.corrcoef(across)[0, 1] < -0.9  # and turned around in the next one
+
+
+def test_every_class_draws_a_drift_of_its_own():
+    prior = ContrastPrior('signal', drift=(0.1, 0.1))
+    draw = draw_contrast(prior, CLASSES, False, torch.Generator().manual_seed(0))
+    relative = [d / m for d, m in zip(draw.drifts, draw.means, strict=True) if m]
+    assert len(set(relative)) == len(relative) and min(relative) < 0 < max(relative)
+    still = draw_contrast(ContrastPrior('signal'), CLASSES, False, torch.Generator())
+    assert still.drifts == ()
 
 
 def test_gamma_keeps_the_extremes_and_the_order():

@@ -13,6 +13,7 @@ from bids_synthsr.synthesis.fields import (
     Range,
     Shape,
     draw_chance,
+    draw_log_uniform,
     draw_normal,
     draw_seed,
     draw_uniform,
@@ -46,7 +47,10 @@ class ContrastDraw:
     texture, texture_spacing
         Share of the variance that is smooth, and the distance of its nodes, mm.
     noise_seed
-        Of both parts.
+        Of all parts.
+    drifts, drift_spacing
+        By how much class means rise and fall in space: sd at nodes, and their distance, mm. The
+        sign says in which direction a class goes where another one goes up.
     """
 
     means: tuple[float, ...]
@@ -56,6 +60,8 @@ class ContrastDraw:
     texture: float
     texture_spacing: float
     noise_seed: int
+    drifts: tuple[float, ...] = ()
+    drift_spacing: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -85,14 +91,18 @@ def draw_contrast(
             mean + strength * (TISSUES[name].uptake if name in TISSUES else 0)
             for mean, name in zip(means, classes, strict=True)
         ]
+    texture = draw_uniform(prior.texture, generator)
+    drift = draw_uniform(prior.drift, generator)
     return ContrastDraw(
         means=tuple(means),
         sds=tuple(sds),
         floor=AIR_HU if prior.kind == 'attenuation' else 0.0,
         gamma=draw_uniform(prior.gamma, generator),
-        texture=draw_uniform(prior.texture, generator),
+        texture=texture,
         texture_spacing=prior.texture_spacing,
         noise_seed=draw_seed(generator),
+        drifts=tuple(abs(mean) * draw_normal(drift, generator) for mean in means) if drift else (),
+        drift_spacing=draw_log_uniform(prior.drift_spacing, generator),
     )
 
 
@@ -194,9 +204,30 @@ def paint(labels: torch.Tensor, of_class: Sequence[float], table: LabelTable) ->
     return look_up(torch.tensor(of_class)[table.class_of], labels)
 
 
-def draw_intensities(mean: torch.Tensor, sd: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
-    """Draw the Gaussian mixture of Iglesias et al. 2021, equation 2, with gamma: ``(I, J, K)``."""
-    image = mean + sd * _noise(draw, volume_shape(mean), mean.device)
+def paint_statistics(labels: torch.Tensor, draw: ContrastDraw, table: LabelTable) -> torch.Tensor:
+    """Paint mean, sd and, where there is any, drift of every voxel: ``(2 or 3, I, J, K)``."""
+    statistics = (draw.means, draw.sds, draw.drifts)
+    return torch.stack([paint(labels, x, table) for x in statistics if x])
+
+
+def draw_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
+    """Draw the Gaussian mixture of Iglesias et al. 2021, equation 2, with gamma: ``(I, J, K)``.
+
+    Their classes look alike everywhere; ours may drift as well: real tissue differs from lobe to
+    lobe, and a network that never saw that takes the difference for another tissue.
+
+    Parameters
+    ----------
+    statistics
+        Of `paint_statistics`.
+    """
+    mean, sd, *drift = statistics
+    shape = volume_shape(mean)
+    image = mean + sd * _noise(draw, shape, mean.device)
+    if drift:
+        image += (
+            drift[0] * smooth_field(draw.noise_seed + 1, shape, draw.drift_spacing, mean.device)[0]
+        )
     return apply_gamma(image.clamp_(min=draw.floor), draw.gamma)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 
 from bids_synthsr.imaging.geometry import rigid
-from bids_synthsr.synthesis.contrast import draw_contrast, draw_intensities, paint, t1w_means
+from bids_synthsr.synthesis.contrast import (
+    draw_contrast,
+    draw_intensities,
+    paint,
+    paint_statistics,
+    t1w_means,
+)
 from bids_synthsr.synthesis.fields import draw_uniform
 from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.priors import ContrastPrior
@@ -41,8 +47,7 @@ def paint_contrast(
     values = torch.from_numpy(labels.astype(np.int64))
     prior = replace(CONTRASTS[contrast], texture=(0.3, 0.3))
     draw = draw_contrast(prior, table.classes, False, generator)
-    mean, sd = (paint(values, of_class, table) for of_class in (draw.means, draw.sds))
-    return draw_intensities(mean, sd, draw).numpy()
+    return draw_intensities(paint_statistics(values, draw, table), draw).numpy()
 
 
 def paint_truth(labels: np.ndarray, table: LabelTable) -> np.ndarray:

@@ -28,7 +28,13 @@ import torch
 from bids_synthsr.imaging.intensity import percentile_range
 from bids_synthsr.imaging.resampling import sample_linear
 from bids_synthsr.synthesis.artefacts import apply_artefacts
-from bids_synthsr.synthesis.contrast import apply_bias, draw_intensities, paint, t1w_means
+from bids_synthsr.synthesis.contrast import (
+    apply_bias,
+    draw_intensities,
+    paint,
+    paint_statistics,
+    t1w_means,
+)
 from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
 from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from_dict, draw_sample
 from bids_synthsr.synthesis.fields import Shape, Triple
@@ -286,9 +292,8 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
 
 def paint_scan(scan: ScanDraw, labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
     """Paint a scan that has not moved at high resolution, bias field included: ``(I, J, K)``."""
-    mean = paint(labels, scan.contrast.means, table)
-    sd = paint(labels, scan.contrast.sds, table)
-    return apply_bias(draw_intensities(mean, sd, scan.contrast), scan.bias)
+    statistics = paint_statistics(labels, scan.contrast, table)
+    return apply_bias(draw_intensities(statistics, scan.contrast), scan.bias)
 
 
 def make_scan(
@@ -303,11 +308,11 @@ def make_scan(
     """
     slices = lay_slices(scan.motion, scan.acquisition, draw.shape)
     if scan.motion.is_moved:
-        # means and sds are interpolated, not a noisy image, whose noise that would soften unevenly
-        maps = [paint(anatomy.scanned, x, table) for x in (scan.contrast.means, scan.contrast.sds)]
+        # statistics are interpolated, not a noisy image, whose noise that would soften unevenly
         margin = math.ceil(3 * max(scan.acquisition.profile_sd)) + 1
-        mean, sd = into_box(torch.stack(maps), slices, margin)
-        fine = apply_bias(draw_intensities(mean, sd, scan.contrast), scan.bias)
+        statistics = paint_statistics(anatomy.scanned, scan.contrast, table)
+        statistics = into_box(statistics, slices, margin)
+        fine = apply_bias(draw_intensities(statistics, scan.contrast), scan.bias)
     else:
         fine = paint_scan(scan, anatomy.scanned, table)
     native = acquire(fine, slices, scan.acquisition, draw.blur_sd)

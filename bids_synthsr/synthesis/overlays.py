@@ -45,7 +45,8 @@ from bids_synthsr.synthesis.labels import (
 from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePrior
 
 FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
-FAT_LEVEL: Range = (-0.2, 1.2)  # threshold of the field: little fat to much
+FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: much fat to little
+FAT_BELOW_SKIN = 16.0  # by how much the field rises: the scalp is fat nearly everywhere
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
 VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
 LESION_SIZE: Range = (4.0, 9.0)  # mm, between the nodes of the field
@@ -181,7 +182,7 @@ def add_tissues(labels: torch.Tensor, draw: TissueDraw, table: LabelTable) -> to
 def _with_fat(labels: torch.Tensor, level: float, seed: int) -> torch.Tensor:
     """Turn soft tissue into fat where a field is high, and more so near the skin."""
     field = rough_field(seed, volume_shape(labels), FAT_SPACING, labels.device)
-    field += 6 * proximity(labels == SKIN)
+    field += FAT_BELOW_SKIN * proximity(labels == SKIN)
     return labels.masked_fill((labels == SOFT_TISSUE) & (field > level), FAT)
 
 

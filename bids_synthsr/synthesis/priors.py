@@ -113,6 +113,9 @@ class ContrastPrior:
         Of ``signal``: of fat and marrow being suppressed.
     texture
         Share of the variance within classes that is smooth, nodes ``texture_spacing`` mm apart.
+    drift, drift_spacing
+        How much the mean of a class rises and falls in space: relative sd at nodes, and their
+        distance, mm. Every class goes its own way.
     gamma
         Range of the exponent; 1 for none.
     """
@@ -129,6 +132,8 @@ class ContrastPrior:
     fat_saturation_probability: float = 0.0
     texture: Range = (0.0, 0.0)
     texture_spacing: float = 4.0
+    drift: Range = (0.0, 0.0)
+    drift_spacing: Range = (12.0, 32.0)
     gamma: Range = (0.7, 1.3)
 
     def __post_init__(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bids_synthsr.synthesis.fields import Range
 from bids_synthsr.synthesis.priors import (
     PAPER_PROFILE,
     AcquisitionPrior,
@@ -33,6 +34,8 @@ FLAIR = ContrastPrior(
     fat_saturation_probability=0.6,
 )
 RANDOM = ContrastPrior('uniform', texture=(0, 0.5))
+TEXTURE: Range = (0.0, 0.6)  # share of the noise within a class that is smooth
+DRIFT: Range = (0.0, 0.08)  # of class means, from lobe to lobe
 CT = ContrastPrior('attenuation', spread=0.03, noise=(0.03, 0.2), gamma=(1, 1))
 
 CLINICAL_SLICES = AcquisitionPrior(
@@ -82,7 +85,7 @@ def clinical_2d() -> GeneratorPrior:
         ScanPrior(
             suffix=suffix,
             weight=weight,
-            contrast=replace(contrast, texture=(0.0, 0.6), spread=0.12),
+            contrast=replace(contrast, texture=TEXTURE, drift=DRIFT, spread=0.12),
             bias=BIAS,
             motion=MOTION,
             acquisition=CLINICAL_SLICES,
@@ -113,7 +116,7 @@ def research_3d() -> GeneratorPrior:
         in_plane=(0.5, 1.2),
     )
     scans = [replace(scan, acquisition=volumes) for scan in world.scans]
-    scans[0] = replace(scans[0], contrast=replace(T1_INVERSION, texture=(0.0, 0.6)))
+    scans[0] = replace(scans[0], contrast=replace(T1_INVERSION, texture=TEXTURE, drift=DRIFT))
     return replace(world, scans=tuple(scans))
 
 
@@ -132,7 +135,9 @@ def mixed() -> GeneratorPrior:
         isotropic=(0.8, 1.6),
     )
     scans = [replace(scan, acquisition=acquisition) for scan in world.scans]
-    inversion = replace(scans[0], contrast=replace(T1_INVERSION, texture=(0.0, 0.6), spread=0.12))
+    inversion = replace(
+        scans[0], contrast=replace(T1_INVERSION, texture=TEXTURE, drift=DRIFT, spread=0.12)
+    )
     counts = (0.4, 0.25, 0.15, 0.08, 0.04, 0.03, 0.03, 0.02)
     return replace(
         world,
