@@ -39,7 +39,7 @@ SHARP = AcquisitionPrior(slice_spacing=(1, 1), thickness_per_spacing=(1, 1), pro
 CLEAN = ScanPrior(
     'T1w', contrast=ContrastPrior(gamma=(1, 1)), bias=BiasPrior(0), acquisition=SHARP
 )
-WORLDS = ('paper', 'clinical-2d', 'research-3d', 'low-field', 'ct-like')
+WORLDS = ('paper', 'clinical-2d', 'research-3d', 'mixed', 'low-field', 'ct-like')
 
 
 def generator(seed=0):
@@ -154,6 +154,16 @@ def test_thick_slices_show_in_scan_and_reliability(head):
     line = sample.reliability[0, 0, 10, 10]
     # slices of even spacing lie between two voxels of the output grid
     assert set(line.tolist()) == {0.0, 0.5} and line.sum() == pytest.approx(22 / 4, abs=0.5)
+
+
+def test_drawn_fat_is_in_the_segmentation_and_bright_in_the_t1w(labels):
+    muscular = labels.masked_fill(labels == 515, 507)
+    prior = GeneratorPrior((CLEAN,), target='t1w', tissues=TissuePrior(fat_probability=1.0))
+    head = make_head(muscular, None, TABLE, 'ball')
+    sample = generate([head], prior, TABLE, SHAPE, generator())
+    is_fat = sample.segmentation[0] == TABLE.targets.index(125)
+    assert is_fat.sum() > 100
+    assert sample.target[0, 0][is_fat].median() > 1.1  # white matter is 1, muscle darker
 
 
 def test_painted_t1w_has_white_matter_at_one(head):

@@ -18,6 +18,7 @@ from bids_synthsr.synthesis.overlays import (
     PathologyDraw,
     RemovalDraw,
     TissueDraw,
+    add_fat,
     add_tissues,
     brain_mask,
     dilated,
@@ -76,7 +77,7 @@ def test_healthy_heads_stay_as_they_are(head):
 
 
 def test_fat_replaces_soft_tissue_alone(head):
-    dressed = add_tissues(head, TissueDraw(1, 1.0, None, False), TABLE)
+    dressed = add_fat(head, TissueDraw(1, 1.0, None, False))
     changed = dressed != head
     assert (head[changed] == SOFT_TISSUE).all() and (dressed[changed] == FAT).all()
     assert 0 < changed.sum() < (head == SOFT_TISSUE).sum()

@@ -40,6 +40,7 @@ from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from
 from bids_synthsr.synthesis.fields import Shape, Triple
 from bids_synthsr.synthesis.labels import WHITE_MATTER, LabelTable, is_one_of, look_up
 from bids_synthsr.synthesis.overlays import (
+    add_fat,
     add_tissues,
     brain_mask,
     kept_mask,
@@ -272,6 +273,7 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
     image = None
     if head.image is not None and draw.target == 't1w':
         image = pull_at(head.image.to(device)[None], positions)[0]
+    labels = add_fat(labels, draw.tissues)
     healthy = add_tissues(labels, draw.tissues, table)
     disease = pathology_labels(labels, draw.pathology, table)
     scanned = aimed = healthy

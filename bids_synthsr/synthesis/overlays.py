@@ -163,10 +163,17 @@ def draw_removal(prior: RemovalPrior, generator: torch.Generator) -> RemovalDraw
     )
 
 
+def add_fat(labels: torch.Tensor, draw: TissueDraw) -> torch.Tensor:
+    """Turn soft tissue of ``labels (I, J, K)`` into fat, next to the skin nearly all of it."""
+    if draw.fat_level is None:
+        return labels
+    field = rough_field(draw.seed, volume_shape(labels), FAT_SPACING, labels.device)
+    field += FAT_BELOW_SKIN * proximity(labels == SKIN)
+    return labels.masked_fill((labels == SOFT_TISSUE) & (field > draw.fat_level), FAT)
+
+
 def add_tissues(labels: torch.Tensor, draw: TissueDraw, table: LabelTable) -> torch.Tensor:
-    """Draw fat, vessels and meninges into ``labels (I, J, K)``."""
-    if draw.fat_level is not None:
-        labels = _with_fat(labels, draw.fat_level, draw.seed)
+    """Draw vessels and meninges, which the segmentation leaves out, into ``labels (I, J, K)``."""
     if draw.has_meninges:
         is_brain = brain_mask(labels, table)
         shell = dilated(is_brain, 1) & ~is_brain & (labels > 0)
@@ -177,13 +184,6 @@ def add_tissues(labels: torch.Tensor, draw: TissueDraw, table: LabelTable) -> to
         )
         labels = labels.masked_fill(is_vessel & brain_mask(labels, table), VESSEL)
     return labels
-
-
-def _with_fat(labels: torch.Tensor, level: float, seed: int) -> torch.Tensor:
-    """Turn soft tissue into fat where a field is high, and more so near the skin."""
-    field = rough_field(seed, volume_shape(labels), FAT_SPACING, labels.device)
-    field += FAT_BELOW_SKIN * proximity(labels == SKIN)
-    return labels.masked_fill((labels == SOFT_TISSUE) & (field > level), FAT)
 
 
 def rough_field(seed: int, shape: Shape, spacing: float, device: torch.device) -> torch.Tensor:
