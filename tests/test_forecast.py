@@ -35,6 +35,12 @@ def test_larger_heads_take_more(method):
     assert forecast(['T1w'], [AXIAL], method=method, mm=2).memory_gb < large.memory_gb
 
 
+@pytest.mark.parametrize('method', ['sr-t1', 'synthsr', 'published'])
+def test_networks_take_more_in_32_bits(method):
+    in_16, in_32 = (forecast(['T1w'], [AXIAL], method=method, in_16_bits=x) for x in (True, False))
+    assert in_32.memory_gb > in_16.memory_gb + 0.5
+
+
 def test_auto_takes_what_the_method_that_it_chooses_takes():
     contrasts, scans = ['T1w', 'T2w'], [AXIAL, SAGITTAL]
     assert forecast(contrasts, scans, method='auto') == forecast(contrasts, scans, method='sr-t1')

@@ -172,6 +172,20 @@ def test_a_gpu_without_memory_leads_to_tiles_and_then_to_the_cpu():
     assert gpu[0] == ('cuda', 1) and gpu[-1][1] >= 8
 
 
+@pytest.mark.parametrize(
+    ('features', 'precision'),
+    [
+        ((), 'float32'),
+        (('avx512_bf16',), 'float32'),
+        (('avx512_bf16', 'amx_tile'), 'bfloat16'),
+        (('avx512_bf16', 'amx_tile', 'amx_fp16'), 'float16'),
+    ],
+)
+def test_cpus_compute_in_16_bits_with_amx_alone(monkeypatch, features, precision):
+    monkeypatch.setattr('bids_synthsr.imaging.inference._cpu_has', lambda x: x in features)
+    assert fastest_precision(CPU) == precision
+
+
 def test_precision_is_checked():
     assert fastest_precision(CPU) in PRECISIONS
     assert fastest_precision(torch.device('cuda')) == 'float16'

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from hashlib import file_digest
 from typing import Any
 
+import torch
+
 from bids_synthsr import __version__
 from bids_synthsr.data.exam import Exam, Scan
 from bids_synthsr.data.forecast import Forecast
@@ -15,6 +17,7 @@ from bids_synthsr.dataset.derivatives import Derivatives
 from bids_synthsr.dataset.precomputed import find_transforms
 from bids_synthsr.dataset.records import Record, read_record, reason_to_redo, take_fingerprint
 from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
+from bids_synthsr.imaging.inference import fastest_precision
 from bids_synthsr.methods.forecast import forecast
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
@@ -88,7 +91,10 @@ def _plan_exam(
 
 
 def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:
-    """Tell what an exam will take, of which these scans are to be used, the reference first."""
+    """Tell what an exam will take on a CPU like this one, of which these scans are to be used.
+
+    The reference comes first.
+    """
     return forecast(
         [scan.suffix for scan in scans],
         [scan.geometry for scan in scans],
@@ -96,6 +102,7 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
         mm=method.output_resolution,
         fov=method.fov,
         num_threads=num_threads,
+        in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
     )
 
 

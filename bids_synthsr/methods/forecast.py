@@ -28,6 +28,7 @@ def forecast(
     mm: float = 1.0,
     fov: str = 'reference',
     num_threads: int = 1,
+    in_16_bits: bool = True,
 ) -> Forecast:
     """Tell what an exam will take on a CPU.
 
@@ -41,6 +42,8 @@ def forecast(
         Voxels and field of view of the output.
     num_threads
         Of the method.
+    in_16_bits
+        Whether networks compute in 16 bits, or in 32: that takes up to three times as much.
     """
     out = millions(_grid_of(geometries, mm, fov))
     own = [millions(grid) for grid, _ in geometries]
@@ -49,9 +52,9 @@ def forecast(
         method = 'tv' if find_obstacle(contrasts[0], geometries[0][1], mm) else 'sr-t1'
     memory = {
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
-        'sr-t1': TORCH_GB + 0.41 * out,
-        'synthsr': TORCH_GB + 3.25 + 0.08 * out,
-        'published': TORCH_GB + 0.26 * out,
+        'sr-t1': TORCH_GB + (0.41 if in_16_bits else 0.6) * out,
+        'synthsr': TORCH_GB + (3.25 if in_16_bits else 4.25) + 0.08 * out,
+        'published': TORCH_GB + (0.26 if in_16_bits else 0.72) * out,
         'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
     seconds = {
