@@ -15,9 +15,11 @@ from bids_synthsr.imaging.similarity import closeness, psnr, ssim
 from bids_synthsr.reports.evaluation import gains_over_baseline, summarise, write_evaluation
 from bids_synthsr.reports.results import COLUMNS, Result, write_table
 
+MEASURES = {'psnr', 'ssim', 'l1', 'correlation'}
+
 
 def result(tmp_path, subject, method, axis, value, spacing=5.0):
-    measures = {'psnr': value, 'ssim': 0.9, 'l1': 0.02}
+    measures = {'psnr': value, 'ssim': 0.9, 'l1': 0.02, 'correlation': 0.8}
     plane = PLANES[axis]
     picture = tmp_path / 'none.jpg'
     return Result(subject, '', method, 'T1w', plane, spacing, spacing, measures, picture)
@@ -80,7 +82,7 @@ def test_summary_tells_mean_and_worst(results):
 def test_table_has_a_line_per_measure(results, tmp_path):
     path = write_table(results, tmp_path / 'table.tsv')
     rows = list(csv.DictReader(path.open(), delimiter='\t'))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == 3 * len(results)
+    assert tuple(rows[0]) == COLUMNS and len(rows) == len(MEASURES) * len(results)
     assert rows[0]['orientation'] == 'sagittal' and rows[0]['session'] == 'n/a'
 
 
@@ -102,6 +104,8 @@ def test_closeness_is_measured_in_the_mask():
     found = closeness(image, truth, mask)
     assert found['l1'] == pytest.approx(0.1 / np.ptp(truth[mask]))
     assert found['psnr'] == psnr(image, truth, mask) and found['ssim'] == ssim(image, truth, mask)
+    assert found['correlation'] == pytest.approx(1)
+    assert closeness(np.zeros(truth.shape), truth, mask)['correlation'] == 0
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     assert main(command) == 1  # the other head went on
     rows = list(csv.DictReader((out / 'simulate.tsv').open(), delimiter='\t'))
     values = {row['measure']: float(row['value']) for row in rows}
-    assert {row['subject'] for row in rows} == {'01'} and set(values) == {'psnr', 'ssim', 'l1'}
+    assert {row['subject'] for row in rows} == {'01'} and set(values) == MEASURES
     assert 15 < values['psnr'] < 40 and 0.5 < values['ssim'] < 1
     assert 'sub-02_T1w.nii.gz' in (out / 'simulate.html').read_text()
     told = capsys.readouterr().err

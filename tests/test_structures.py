@@ -27,7 +27,7 @@ def result(tmp_path, subject, method, made, true, group=''):
         name: {'dice': 0.8, 'volume_mm3': made, 'reference_mm3': true}
         for name in ('hippocampus', 'cortex')
     }
-    measures = {'psnr': 20.0, 'ssim': 0.9, 'l1': 0.02}
+    measures = {'psnr': 20.0, 'ssim': 0.9, 'l1': 0.02, 'correlation': 0.8}
     return Result(
         subject, '', method, 'T1w', 'axial', 5.0, 5.0, measures, tmp_path / 'none.jpg',
         structures=structures, group=group,

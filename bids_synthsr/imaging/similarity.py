@@ -127,13 +127,17 @@ def closeness(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[st
     Returns
     -------
     measures
-        ``psnr`` (dB), ``ssim``, and ``l1``: the mean absolute error over the range of the truth.
+        ``psnr`` (dB), ``ssim``, ``l1``: the mean absolute error over the range of the truth, and
+        ``correlation`` (Pearson).
     """
-    error = float(np.abs(image[mask] - truth[mask]).mean(dtype=np.float64))
+    values, true = image[mask], truth[mask]
+    error = float(np.abs(values - true).mean(dtype=np.float64))
+    is_flat = np.ptp(values) == 0 or np.ptp(true) == 0
     return {
         'psnr': psnr(image, truth, mask),
         'ssim': ssim(image, truth, mask),
-        'l1': error / float(np.ptp(truth[mask])),
+        'l1': error / float(np.ptp(true)),
+        'correlation': 0.0 if is_flat else float(np.corrcoef(values, true)[0, 1]),
     }
 
 
