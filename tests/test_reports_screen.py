@@ -151,6 +151,17 @@ def test_window_is_that_of_the_brain_however_bright_the_scalp():
     assert window_of(voxels) == pytest.approx(plain, abs=1)
 
 
+def test_volumes_of_the_same_units_share_a_window():
+    grid = Grid((20, 20, 20), np.diag([2.0, 2, 2, 1]))
+    bright = np.random.default_rng(0).uniform(50, 100, grid.shape).astype(np.float32)
+    brightness = {}
+    for is_shared in (False, True):
+        figure = figures.rows_of_slices([bright, bright / 2], grid, 2, has_same_units=is_shared)
+        above, below = np.array_split(np.asarray(embedding._drawn(figure))[..., 0], 2)
+        brightness[is_shared] = below.mean() / above.mean()
+    assert brightness[False] == pytest.approx(1, abs=0.1) and brightness[True] < 0.6
+
+
 @pytest.mark.parametrize('value', [0, 7, -3.5, np.nan])
 def test_volumes_without_contrast_are_drawn_without_complaint(value, recwarn):
     voxels = np.full((5, 6, 1), value, np.float32)

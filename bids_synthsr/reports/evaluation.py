@@ -113,8 +113,8 @@ def draw_gains(results: Sequence[Result]) -> Figure:
 
 
 def save_comparison(volumes: Sequence[np.ndarray], grid: Grid, axis: int, path: Path) -> Path:
-    """Draw the same slices of volumes below each other, whole or not at all."""
-    figure = rows_of_slices(volumes, grid, axis)
+    """Draw the same slices of volumes of the same units below each other, whole or not at all."""
+    figure = rows_of_slices(volumes, grid, axis, has_same_units=True)
     with written_atomically(path) as temporary:
         figure.savefig(temporary, format='jpg', pil_kwargs={'quality': 85})
     return path
