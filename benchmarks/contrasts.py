@@ -35,7 +35,7 @@ def differences(path: Path, method: str) -> Iterator[tuple[str, str, str, np.nda
             one, other = volumes[structure, first], volumes[structure, second]
             pairs = np.array([(one[place], other[place]) for place in one if place in other])
             if pairs.size:
-                yield first, second, structure, 100 * -np.diff(pairs)[:, 0] / pairs.mean(1)
+                yield first, second, structure, 100 * (pairs[:, 0] - pairs[:, 1]) / pairs.mean(1)
 
 
 def main() -> None:
@@ -44,7 +44,11 @@ def main() -> None:
     parser.add_argument('--method', default='synthsr')
     parser.add_argument('--all', action='store_true', help='every structure, not only four')
     options = parser.parse_args()
-    for first, second, structure, percent in differences(options.table, options.method):
+    found = list(differences(options.table, options.method))
+    if not found:
+        parser.error(f'{options.table} holds no volumes of {options.method} from two contrasts of '
+                     'a head: run simulate with --structures and several --exams')  # fmt: skip
+    for first, second, structure, percent in found:
         if options.all or structure in SHOWN:
             print(
                 f'{structure:28} {first:6} - {second:6} {percent.mean():+6.1f} %, '

@@ -120,15 +120,14 @@ def test_intensities_have_a_floor():
 def test_class_means_drift_in_space_each_in_its_own_way():
     halves = torch.zeros(60, 60, 60, dtype=torch.long)
     halves[30:] = 2
-    table = TABLE
     drifts = {'air': 30.0, 'white-matter': -10.0}
     draw = replace(
         contrast_draw(drift_spacing=12.0),
-        means=tuple(100.0 for _ in table.classes),
-        sds=tuple(0.0 for _ in table.classes),
-        drifts=tuple(drifts.get(name, 0.0) for name in table.classes),
+        means=tuple(100.0 for _ in CLASSES),
+        sds=tuple(0.0 for _ in CLASSES),
+        drifts=tuple(drifts.get(name, 0.0) for name in CLASSES),
     )
-    field = draw_intensities(paint_statistics(halves, draw, table), draw) - 100
+    field = draw_intensities(paint_statistics(halves, draw, TABLE), draw) - 100
     assert field[30:].std() == pytest.approx(10 * math.sqrt(LINEAR_VARIANCE), rel=0.3)
     assert field.diff(dim=1).abs().max() < 30 * 6 / 12  # smooth within a class
     across = torch.stack([field[29].flatten(), field[30].flatten()])

@@ -305,9 +305,9 @@ def precision_for_bfloat16(device: torch.device) -> str:
 def fastest_precision(device: torch.device) -> str:
     """Name the precision in which the device multiplies matrices fastest.
 
-    Where float16 is as fast as bfloat16 it is the better: its rounding error is an eighth. A CPU
-    is fast in 16 bits with AMX alone; with AVX-512 for bfloat16 32 bits are 1.3 to 1.7 times as
-    fast (docs/benchmarks.md).
+    Where float16 is as fast as bfloat16 it is the better: its rounding error is an eighth. Of
+    CPUs those with AMX alone take 16 bits: on an Intel Xeon that has AVX-512 for bfloat16 without
+    AMX, 32 bits were 1.3 to 1.7 times as fast (docs/benchmarks.md).
     """
     if device.type == 'cuda' or (device.type == 'cpu' and _cpu_has('amx_fp16')):
         return 'float16'

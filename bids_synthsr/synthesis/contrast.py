@@ -213,8 +213,8 @@ def paint_statistics(labels: torch.Tensor, draw: ContrastDraw, table: LabelTable
 def draw_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
     """Draw the Gaussian mixture of Iglesias et al. 2021, equation 2, with gamma: ``(I, J, K)``.
 
-    Their classes look alike everywhere; ours may drift as well: real tissue differs from lobe to
-    lobe, and a network that never saw that takes the difference for another tissue.
+    Their classes look alike everywhere; ours may drift as well, since real tissue differs from
+    lobe to lobe.
 
     Parameters
     ----------
@@ -225,9 +225,8 @@ def draw_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tens
     shape = volume_shape(mean)
     image = mean + sd * _noise(draw, shape, mean.device)
     if drift:
-        image += (
-            drift[0] * smooth_field(draw.noise_seed + 1, shape, draw.drift_spacing, mean.device)[0]
-        )
+        field = smooth_field(draw.noise_seed + 1, shape, draw.drift_spacing, mean.device)[0]
+        image += drift[0] * field
     return apply_gamma(image.clamp_(min=draw.floor), draw.gamma)
 
 

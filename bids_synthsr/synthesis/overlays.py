@@ -46,7 +46,7 @@ from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePr
 
 FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
 FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: much fat to little
-FAT_BELOW_SKIN = 16.0  # by how much the field rises: the scalp is fat nearly everywhere
+FAT_BELOW_SKIN = 16.0  # by how much the field rises: most of the scalp is fat
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
 VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
 LESION_SIZE: Range = (4.0, 9.0)  # mm, between the nodes of the field
@@ -164,7 +164,7 @@ def draw_removal(prior: RemovalPrior, generator: torch.Generator) -> RemovalDraw
 
 
 def add_fat(labels: torch.Tensor, draw: TissueDraw) -> torch.Tensor:
-    """Turn soft tissue of ``labels (I, J, K)`` into fat, next to the skin nearly all of it."""
+    """Turn soft tissue of ``labels (I, J, K)`` into fat, next to the skin most of it."""
     if draw.fat_level is None:
         return labels
     field = rough_field(draw.seed, volume_shape(labels), FAT_SPACING, labels.device)
