@@ -61,6 +61,19 @@ def test_laplace_is_the_likelihood_and_least_at_the_error():
     assert float(scales[values.argmin()]) == pytest.approx(0.2, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ('evenness', 'expected'), [(0, [20, -4]), (0.5, [4.4721, -2]), (1, [1, -1])]
+)
+def test_evenness_lets_sure_voxels_rule_less(evenness, expected):
+    errors = torch.tensor([0.5, -0.5], requires_grad=True)
+    log_scale = torch.tensor([0.05, 0.25]).log().requires_grad_()
+    laplace(errors, log_scale, torch.tensor(0.0), evenness).sum().backward()
+    torch.testing.assert_close(errors.grad, torch.tensor(expected).float(), atol=1e-3, rtol=0)
+    sure = torch.tensor(0.5).log().requires_grad_()
+    laplace(torch.tensor(0.5), sure, torch.tensor(0.0), evenness).backward()
+    assert float(sure.grad) == pytest.approx(0, abs=1e-6)  # the best scale stays the error
+
+
 def reference_ssim(x, y):
     """Wang et al. 2004, slice by slice, with SciPy's Gaussian cut at the same radius."""
     found = []

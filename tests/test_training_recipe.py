@@ -121,6 +121,7 @@ def test_estimated_prior_fits_into_a_recipe(write):
         ('l1 = 1.0', 'l1 = 1.0\nlaplas = 1', "loss: unknown key 'laplas'; did you mean 'laplace'"),
         ('l1 = 1.0', 'l1 = "much"', "loss: l1 is 'much', not of type float"),
         ('l1 = 1.0', 'l1 = 0', 'no term of the loss has a weight'),
+        ('l1 = 1.0', 'evenness = 1.0', 'no term of the loss has a weight'),
         ('steps = 4', 'steps = true', 'steps is True, not of type int'),
         ('steps = 4', '', 'recipe: steps is missing'),
         ('[16, 16, 16]', '[16, 16]', r'shape is \[16, 16\], not 3 values'),

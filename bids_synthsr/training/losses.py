@@ -38,7 +38,7 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
         if prediction.log_scale is None:
             raise ValueError('laplace needs a network that predicts the Laplace scale')
         log_scale = prediction.log_scale.float()
-        terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target), weight)
+        terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target, recipe.evenness), weight)
     if recipe.ssim > 0:
         terms['ssim'] = 1 - ssim(t1w, target)
     if recipe.dice > 0 or recipe.cross_entropy > 0:
@@ -71,9 +71,15 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     return (values * weight).sum() / weight.sum().clamp(min=1e-6)
 
 
-def laplace(t1w: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
-    """Negative log-likelihood of a Laplace distribution: ``log 2b + |e| / b`` at every voxel."""
-    return math.log(2) + log_scale + (t1w - target).abs() * torch.exp(-log_scale)
+def laplace(t1w: Tensor, log_scale: Tensor, target: Tensor, evenness: float = 0.0) -> Tensor:
+    """Negative log-likelihood of a Laplace distribution: ``log 2b + |e| / b`` at every voxel.
+
+    Times ``b ** evenness``, as a constant (Seitzer et al. 2022): the gradient of the likelihood
+    grows with ``1 / b``, so that air, of which a network is sure, would rule all that it learns.
+    The best ``b`` is the same.
+    """
+    losses = math.log(2) + log_scale + (t1w - target).abs() * torch.exp(-log_scale)
+    return losses * torch.exp(evenness * log_scale.detach())
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 T = TypeVar('T')
 
 SHIPPED = files('bids_synthsr.data') / 'recipes'
+LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ class LossRecipe:
         Of the T1w: absolute and squared error, Laplace log-likelihood, 1 - SSIM in three planes.
     dice, cross_entropy
         Of the segmentation.
+    evenness
+        Power of the predicted scale by which a voxel counts in ``laplace``: 0 is the likelihood,
+        ruled by voxels of which the network is sure; 1 lets errors count alike.
     balance
         Power by which rare classes count more in the cross-entropy: 0 counts voxels, 1 classes.
     """
@@ -85,6 +89,7 @@ class LossRecipe:
     ssim: float = 0.0
     dice: float = 0.0
     cross_entropy: float = 0.0
+    evenness: float = 0.0
     balance: float = 0.0
 
 
@@ -254,9 +259,7 @@ def recipe_from(table: Mapping[str, Any]) -> Recipe:
             raise ValueError(
                 f'recipe: {part}.{key} is {chosen!r}; choose one of {", ".join(choices)}'
             )
-    if not any(
-        getattr(recipe.loss, term.name) > 0 for term in dataclasses.fields(LossRecipe)[:-1]
-    ):
+    if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
         raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
     return recipe
 
