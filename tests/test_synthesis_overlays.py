@@ -10,6 +10,7 @@ from bids_synthsr.synthesis.labels import (
     MASS_RIM,
     MENINGES,
     OEDEMA,
+    SKIN,
     SOFT_TISSUE,
     VESSEL,
     freesurfer_table,
@@ -72,19 +73,24 @@ def test_mass_is_an_oedema_around_a_rim_around_a_core(head):
 
 def test_healthy_heads_stay_as_they_are(head):
     assert pathology_labels(head, pathology(), TABLE) is None
-    assert torch.equal(add_tissues(head, TissueDraw(0, None, None, False), TABLE), head)
+    assert torch.equal(add_tissues(head, TissueDraw(0, None, 1, None, False), TABLE), head)
     assert kept_mask(head, RemovalDraw(None, None, 0.0), TABLE) is None
 
 
-def test_fat_replaces_soft_tissue_alone(head):
-    dressed = add_fat(head, TissueDraw(1, 1.0, None, False))
-    changed = dressed != head
-    assert (head[changed] == SOFT_TISSUE).all() and (dressed[changed] == FAT).all()
-    assert 0 < changed.sum() < (head == SOFT_TISSUE).sum()
+@pytest.mark.parametrize('skin_vox', [1, 2])
+def test_fat_replaces_soft_tissue_and_deep_skin(head, skin_vox):
+    head = head.masked_fill((head == SOFT_TISSUE) & dilated(head == SKIN, 1), SKIN)
+    dressed = add_fat(head, TissueDraw(1, 1.0, skin_vox, None, False))
+    fat = dressed == FAT
+    assert torch.equal(dressed == SKIN, (head == SKIN) & dilated(head == 0, skin_vox))
+    assert ((head == SOFT_TISSUE) | (head == SKIN))[fat].all()
+    rest = ~fat & (head != SKIN)
+    assert torch.equal(dressed[rest], head[rest])
+    assert 0 < fat.sum() < ((head == SOFT_TISSUE) | (head == SKIN)).sum()
 
 
 def test_vessels_lie_in_the_brain(head):
-    dressed = add_tissues(head, TissueDraw(1, None, 1.0, False), TABLE)
+    dressed = add_tissues(head, TissueDraw(1, None, 1, 1.0, False), TABLE)
     assert brain_mask(head, TABLE)[dressed == VESSEL].all()
     assert 0 < (dressed == VESSEL).sum() < 0.1 * brain_mask(head, TABLE).sum()
 
@@ -95,7 +101,7 @@ def test_vessels_are_thicker_for_a_larger_radius():
 
 
 def test_meninges_are_a_thin_shell(head):
-    dressed = add_tissues(head, TissueDraw(1, None, None, True), TABLE)
+    dressed = add_tissues(head, TissueDraw(1, None, 1, None, True), TABLE)
     shell, brain = dressed == MENINGES, brain_mask(head, TABLE)
     assert not (shell & brain).any() and (dilated(brain, 1) & (head > 0) == brain | shell).all()
 

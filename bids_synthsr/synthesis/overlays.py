@@ -47,6 +47,7 @@ from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePr
 FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
 FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: much fat to little
 FAT_BELOW_SKIN = 16.0  # by how much the field rises: most of the scalp is fat
+SKIN_THICKNESS: Range = (1.0, 2.99)  # voxels, rounded down: real T1w are as bright as fat below
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
 VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
 LESION_SIZE: Range = (4.0, 9.0)  # mm, between the nodes of the field
@@ -69,6 +70,8 @@ class TissueDraw:
         Of all fields.
     fat_level
         Soft tissue whose field is above this is fat.
+    skin_vox
+        Of the skin of the map, which is thicker than real skin, what is left where there is fat.
     vessel_radius
         mm.
     has_meninges
@@ -77,6 +80,7 @@ class TissueDraw:
 
     seed: int
     fat_level: float | None
+    skin_vox: int
     vessel_radius: float | None
     has_meninges: bool
 
@@ -130,6 +134,7 @@ def draw_tissues(prior: TissuePrior, generator: torch.Generator) -> TissueDraw:
     return TissueDraw(
         seed=draw_seed(generator),
         fat_level=draw_uniform(FAT_LEVEL, generator) if has_fat else None,
+        skin_vox=int(draw_uniform(SKIN_THICKNESS, generator)),
         vessel_radius=draw_uniform(VESSEL_RADIUS, generator) if has_vessels else None,
         has_meninges=draw_chance(prior.meninges_probability, generator),
     )
@@ -164,11 +169,13 @@ def draw_removal(prior: RemovalPrior, generator: torch.Generator) -> RemovalDraw
 
 
 def add_fat(labels: torch.Tensor, draw: TissueDraw) -> torch.Tensor:
-    """Turn soft tissue of ``labels (I, J, K)`` into fat, next to the skin most of it."""
+    """Turn soft tissue and deep skin of ``labels (I, J, K)`` into fat, most of the scalp."""
     if draw.fat_level is None:
         return labels
+    is_skin = labels == SKIN
     field = rough_field(draw.seed, volume_shape(labels), FAT_SPACING, labels.device)
-    field += FAT_BELOW_SKIN * proximity(labels == SKIN)
+    field += FAT_BELOW_SKIN * proximity(is_skin)
+    labels = labels.masked_fill(is_skin & ~dilated(labels == 0, draw.skin_vox), SOFT_TISSUE)
     return labels.masked_fill((labels == SOFT_TISSUE) & (field > draw.fat_level), FAT)
 
 
