@@ -35,7 +35,8 @@ def gradients_of(
     found = {}
     for name, term in terms.items():
         weighted = getattr(weights, name) * term
-        parts = torch.autograd.grad(weighted, shared, retain_graph=True)
+        # layers that a sample does not use have none: zeros stand for them
+        parts = torch.autograd.grad(weighted, shared, retain_graph=True, materialize_grads=True)
         found[name] = torch.cat([part.flatten() for part in parts])
     return found
 
