@@ -14,23 +14,23 @@ from pathlib import Path
 from statistics import mean
 
 import torch
+from torch import Tensor
 
 from bids_synthsr.imaging.memory import reusing_memory
-from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.training.checkpoints import load_initial_weights
 from bids_synthsr.training.cohort import find_images, read_heads
 from bids_synthsr.training.learner import new_learner
 from bids_synthsr.training.losses import loss_terms
 from bids_synthsr.training.recipe import LossRecipe, load_recipe
-from bids_synthsr.training.samples import TRAINING, Batch, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, seed_of, sources_of
 from bids_synthsr.training.task import Task
 
 SHARED = ('encoder.', 'fusions.', 'decoder.')
 
 
 def gradients_of(
-    terms: dict[str, torch.Tensor], weights: LossRecipe, shared: list[torch.nn.Parameter]
-) -> dict[str, torch.Tensor]:
+    terms: dict[str, Tensor], weights: LossRecipe, shared: list[torch.nn.Parameter]
+) -> dict[str, Tensor]:
     """Take the gradient of each term, times its weight, with respect to the shared layers."""
     found = {}
     for name, term in terms.items():
@@ -41,10 +41,10 @@ def gradients_of(
     return found
 
 
-def share_of_background(prediction: Prediction, batch: Batch, evenness: float) -> float:
+def share_of_background(log_scale: Tensor, segmentation: Tensor, evenness: float) -> float:
     """Tell how much of the weights of errors, ``1 / b`` in the likelihood, lies in air."""
-    weights = torch.exp((evenness - 1) * prediction.log_scale.detach())
-    return float(weights[batch.segmentation.reshape(weights.shape) == 0].sum() / weights.sum())
+    weights = torch.exp((evenness - 1) * log_scale.detach())
+    return float(weights[segmentation.reshape(weights.shape) == 0].sum() / weights.sum())
 
 
 def main() -> None:
@@ -69,12 +69,16 @@ def main() -> None:
         for sample in range(options.samples):
             batch = source.draw(seed_of(task.recipe, TRAINING, sample))
             prediction = task.predict(learner.network, batch)
+            if prediction.log_scale is None or batch.segmentation is None:
+                parser.error('only recipes with the terms laplace and dice have these gradients')
             gradients = gradients_of(loss_terms(prediction, batch, loss), loss, shared)
             for name, gradient in gradients.items():
                 cosine = torch.cosine_similarity(gradient, gradients['dice'], 0)
                 norms[name].append(float(gradient.norm()))
                 cosines[name].append(float(cosine))
-            shares.append(share_of_background(prediction, batch, loss.evenness))
+            shares.append(
+                share_of_background(prediction.log_scale, batch.segmentation, loss.evenness)
+            )
     for name in norms:
         print(f'{name:14s} {mean(norms[name]):.3f}, cosine with dice {mean(cosines[name]):.2f}')
     print(f'background: {min(shares):.0%} to {max(shares):.0%} of the weights of errors')
