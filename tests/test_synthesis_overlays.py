@@ -34,6 +34,7 @@ from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePr
 
 TABLE = freesurfer_table()
 CPU = torch.device('cpu')
+EYE = 506
 
 
 @pytest.fixture
@@ -87,6 +88,15 @@ def test_fat_replaces_soft_tissue_and_deep_skin(head, skin_vox):
     rest = ~fat & (head != SKIN)
     assert torch.equal(dressed[rest], head[rest])
     assert 0 < fat.sum() < ((head == SOFT_TISSUE) | (head == SKIN)).sum()
+
+
+def test_eyes_lie_in_fat():
+    deep = torch.full((64, 64, 64), SOFT_TISSUE)
+    deep[8:32, 20:44, 20:44] = EYE
+    fat = add_fat(deep, TissueDraw(1, 1.0, 1, None, False)) == FAT
+    around = dilated(deep == EYE, 4) & (deep == SOFT_TISSUE)
+    assert fat[around].float().mean() > 0.8
+    assert fat[48:].float().mean() < 0.1
 
 
 def test_vessels_lie_in_the_brain(head):

@@ -18,6 +18,7 @@ WHITE_MATTER = (2, 41, 25, 57)
 LATERAL_VENTRICLES = (4, 43, 5, 44)
 CORTEX = (3, 42)
 CSF, SOFT_TISSUE, SKIN = 24, 507, 511
+ORBITS = (506, 508, 530)  # eyes, their muscles, optic nerves
 BRAIN, HEAD, AIR = 'brain', 'head', 'air'
 
 
@@ -186,7 +187,7 @@ _HEAD = {
     502: ('pituitary-and-carotids', 'pituitary'),
     506: ('eyes', 'eye'),
     SOFT_TISSUE: ('soft-tissue', 'muscle'),
-    508: ('orbit', 'muscle'),
+    508: ('eye-muscles', 'muscle'),
     509: ('nasal-mucosa', 'mucosa'),
     SKIN: ('skin', 'skin'),
     512: ('spinal-cord', 'cord'),

@@ -34,6 +34,7 @@ from bids_synthsr.synthesis.labels import (
     MASS_RIM,
     MENINGES,
     OEDEMA,
+    ORBITS,
     SKIN,
     SOFT_TISSUE,
     VESSEL,
@@ -46,7 +47,7 @@ from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePr
 
 FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
 FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: much fat to little
-FAT_BELOW_SKIN = 16.0  # by how much the field rises: most of the scalp is fat
+FAT_NEAR = 16.0  # by how much the field rises: most of the scalp, and of the orbits, is fat
 SKIN_THICKNESS: Range = (1.0, 2.99)  # voxels, rounded down: real T1w are as bright as fat below
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
 VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
@@ -169,12 +170,12 @@ def draw_removal(prior: RemovalPrior, generator: torch.Generator) -> RemovalDraw
 
 
 def add_fat(labels: torch.Tensor, draw: TissueDraw) -> torch.Tensor:
-    """Turn soft tissue and deep skin of ``labels (I, J, K)`` into fat, most of the scalp."""
+    """Turn soft tissue and deep skin of ``labels (I, J, K)`` into fat: scalp and orbits first."""
     if draw.fat_level is None:
         return labels
     is_skin = labels == SKIN
     field = rough_field(draw.seed, volume_shape(labels), FAT_SPACING, labels.device)
-    field += FAT_BELOW_SKIN * proximity(is_skin)
+    field += FAT_NEAR * proximity(is_skin | is_one_of(labels, ORBITS))
     labels = labels.masked_fill(is_skin & ~dilated(labels == 0, draw.skin_vox), SOFT_TISSUE)
     return labels.masked_fill((labels == SOFT_TISSUE) & (field > draw.fat_level), FAT)
 
