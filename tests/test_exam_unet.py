@@ -12,9 +12,9 @@ from bids_synthsr.networks.exam_unet import (
     NOISE,
     ExamUNet,
     VolumeNorm,
-    expected_t1w,
     fold,
     local_contrast,
+    probabilities,
     thin,
     unfold,
 )
@@ -133,6 +133,22 @@ def test_mixture_is_fitted_to_one_place_and_judges_all():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize('max_voxels', [1, 3 * 64, None])
+def test_pieces_are_what_the_whole_says(max_voxels):
+    more = {'is_guided': True, 'class_t1w': (0.0, 1.0, 0.6, 0.4)}
+    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE, **more))
+    scans, reliability = exam(2)
+    whole = network(scans, reliability)
+    count = 0
+    for place, rows, told in network.pieces(scans, reliability, max_voxels):
+        expected = [thin(x, place, 2)[:, :, rows] for x in whole]
+        same(told[:2], [expected[0][:, 0], expected[1][:, 0].exp()])
+        same([told.likely], [probabilities(expected[2])])
+        count += told.t1w.numel()
+    assert count == whole.t1w.numel()
+
+
+@torch.no_grad()
 def test_normalisation_is_of_each_volume():
     x = torch.randn(3, 8, 4, 4, 4) * torch.arange(1, 4).view(3, 1, 1, 1, 1)
     norm = VolumeNorm(8)
@@ -241,13 +257,6 @@ def test_new_slice_network_says_cubic_interpolation():
     assert not torch.allclose(awake(network)(channels), channels[:, :1])
 
 
-def test_sure_segmentation_expects_the_intensity_of_its_class():
-    truth = torch.randint(3, (2, 4, 4, 4))
-    logits = 100 * functional.one_hot(truth, 3).movedim(-1, 1).float()
-    class_t1w = torch.tensor([0.0, 1.0, 0.6])
-    torch.testing.assert_close(expected_t1w(logits, class_t1w)[:, 0], class_t1w[truth])
-
-
 @torch.no_grad()
 def test_t1w_is_told_as_a_difference_from_what_the_segmentation_expects():
     plain = awake(ExamUNet(features=8, levels=3, classes=3))
@@ -255,8 +264,8 @@ def test_t1w_is_told_as_a_difference_from_what_the_segmentation_expects():
     network.load_state_dict(plain.state_dict())
     scans, reliability = exam(2)
     made, before = network(scans, reliability), plain(scans, reliability)
-    expected = expected_t1w(before.logits, torch.tensor([0.0, 1.0, 0.6]))
-    torch.testing.assert_close(made.t1w, before.t1w + expected)
+    expected = probabilities(before.logits) @ torch.tensor([0.0, 1.0, 0.6])
+    torch.testing.assert_close(made.t1w, before.t1w + expected[:, None])
 
 
 def test_every_class_needs_its_intensity():

@@ -48,7 +48,7 @@ def judged(mixture, logits, images, trust=None):
     features = torch.zeros(1, 2, SIDE, SIDE, SIDE)
     gates = mixture.gates(features, [features] * images.shape[1], trust)
     found = mixture.fit(logits, gates, images, trust)
-    return logits + mixture.evidence(found, gates, images).movedim(-1, 1)
+    return mixture.judge(logits, found, gates, images)
 
 
 def share_of_tissues(logits, labels):
@@ -97,10 +97,10 @@ def test_autocast_leaves_it_in_32_bits(generator):
     mixed = mixture()
     gates, trust = gates_of(mixed), torch.ones_like(image)[None]
     found = mixed.fit(logits, gates, image[None], trust)
-    evidence = mixed.evidence(found, gates, image[None])
+    exact = mixed.judge(logits, found, gates, image[None])
     with torch.autocast('cpu', torch.bfloat16):
         same = mixed.fit(logits, gates, image[None], trust)
-        assert torch.equal(mixed.evidence(same, gates, image[None]), evidence)
+        assert torch.equal(mixed.judge(logits, same, gates, image[None]), exact)
 
 
 @torch.no_grad()

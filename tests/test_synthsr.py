@@ -15,7 +15,7 @@ from bids_synthsr.data.observation import Observation
 from bids_synthsr.dataset.weights import load_exam_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
-from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, TrainedExamUNet
+from bids_synthsr.networks.exam_unet import ExamUNet, Told, TrainedExamUNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 
 LABELS = (0, 2, 41, 24, 165)
@@ -30,7 +30,7 @@ class Knowing(torch.nn.Module):
     """
 
     has_scale, classes = True, len(LABELS)
-    stride, places = 1, ((0, 0, 0),)
+    stride = 1
 
     def __init__(self, doubt=0.0):
         super().__init__()
@@ -44,17 +44,18 @@ class Knowing(torch.nn.Module):
             left.nonzero()[:, 0].float().mean() > right.nonzero()[:, 0].float().mean()
         )
 
-    def parts(self, scans, reliability, places):
-        yield self(scans, reliability)
+    def pieces(self, scans, reliability, max_voxels):
+        for first in range(0, scans.shape[2], 20):
+            rows = slice(first, min(first + 20, scans.shape[2]))
+            yield (0, 0, 0), rows, Told(*(x[:, rows] for x in self(scans)))
 
-    def forward(self, scans, reliability):
-        image = scans.mean(1, keepdim=True)
+    def forward(self, scans):
+        image = scans.mean(1)
         tones = torch.tensor([TONE[label] / 0.9 for label in LABELS])
-        distance = (image - tones.view(1, -1, 1, 1, 1)).abs()
-        logits = -distance * (8 if self.doubt else 400)
-        if self.is_mirrored(image[0, 0]):
-            logits = logits[:, [0, 2, 1, 3, 4]]
-        return Prediction(image, torch.full_like(image, 0.1).log(), logits)
+        logits = -(image[..., None] - tones).abs() * (8 if self.doubt else 400)
+        if self.is_mirrored(image[0]):
+            logits = logits[..., [0, 2, 1, 3, 4]]
+        return Told(image, torch.full_like(image, 0.1), logits.softmax(-1))
 
 
 def phantom(side=32, shift=(0, 0, 0)):
@@ -104,9 +105,9 @@ class Watched(Knowing):
         super().__init__()
         self.seen = []
 
-    def forward(self, scans, reliability):
+    def pieces(self, scans, reliability, max_voxels):
         self.seen.append(self.is_mirrored(scans.mean(1)[0]))
-        return super().forward(scans, reliability)
+        return super().pieces(scans, reliability, max_voxels)
 
 
 def test_half_of_the_windows_are_mirrored():
@@ -153,11 +154,10 @@ def test_what_everyone_must_know_is_told():
 class Blind(Knowing):
     """A network that sees no brain."""
 
-    def forward(self, scans, reliability):
-        made = super().forward(scans, reliability)
-        logits = made.logits.clone()
-        logits[:, 1:3] = -1000
-        return made._replace(logits=logits)
+    def forward(self, scans):
+        made = super().forward(scans)
+        made.likely[..., 1:3] = 0
+        return made
 
 
 def test_no_brain_is_an_error():
@@ -174,10 +174,10 @@ def test_a_network_without_segmentation_is_refused():
 def test_stray_brain_is_taken_away():
     classes = torch.zeros(8, 8, 8, dtype=torch.int64)
     classes[:4, :4, :4], classes[7, 7, 7] = 1, 1
-    likely = 0.1 + 0.8 * torch.nn.functional.one_hot(classes, 2).movedim(-1, 0).float()
+    likely = 0.1 + 0.8 * torch.nn.functional.one_hot(classes, 2).float()
     found = most_likely(likely)
     keep_one_brain(likely, found, torch.tensor([False, True]))
-    assert int(found.sum()) == 64 and likely[:, 7, 7, 7].tolist() == [1, 0]
+    assert int(found.sum()) == 64 and likely[7, 7, 7].tolist() == [1, 0]
 
 
 def weights_of(path, labels=None):

@@ -19,7 +19,7 @@ SHAPE = (6, 7, 8)
 
 
 def one_hot(classes):
-    return torch.nn.functional.one_hot(classes, len(INDICES)).movedim(-1, 0).float()
+    return torch.nn.functional.one_hot(classes, len(INDICES)).float()
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_unsure_voxels_are_told(classes):
     unsure = 0.7 * one_hot(classes) + 0.3 * one_hot(classes.flip(0))
     overlap = measure_overlap(unsure, classes, INDICES)
     white = next(v for v in volumes_of(overlap, INDICES, 1.0) if v.index == 2)
-    likely = unsure[1].numpy()
+    likely = unsure[..., 1].numpy()
     assert white.volume_mm3 == pytest.approx(likely.sum())
     assert white.uncertainty_mm3 == pytest.approx((likely * (1 - likely)).sum())
     assert 0.5 < expected_dice(overlap, INDICES) < 1
@@ -53,11 +53,11 @@ def test_unsure_voxels_are_told(classes):
 
 def test_expected_dice_is_what_truths_drawn_from_the_probabilities_give():
     generator = torch.Generator().manual_seed(1)
-    likely = torch.rand(2, 40, 40, 40, generator=generator)
-    likely /= likely.sum(0)
-    chosen = likely.argmax(0)
+    likely = torch.rand(40, 40, 40, 2, generator=generator)
+    likely /= likely.sum(-1, keepdim=True)
+    chosen = likely.argmax(-1)
     expected = expected_dice(measure_overlap(likely, chosen, (0, 2)), (0, 2))
-    truth = torch.rand(40, 40, 40, generator=generator) < likely[1]
+    truth = torch.rand(40, 40, 40, generator=generator) < likely[..., 1]
     dice = 2 * float((truth & (chosen == 1)).sum()) / float(truth.sum() + (chosen == 1).sum())
     assert expected == pytest.approx(dice, abs=0.01)  # 64,000 voxels: 0.005 is two sd
 

@@ -42,22 +42,23 @@ def test_windows_surround_the_object():
 def test_blend_of_what_agrees_is_that():
     volume = torch.rand(2, *SHAPE)
     starts = [(i, j, k) for i in (-2, 6, 14) for j in (0, 12, 16) for k in (-1, 9)]
-    parts = [(start, cut(volume, start, WINDOW)) for start in starts]
-    torch.testing.assert_close(blend(parts, SHAPE, torch.float32), volume)
+    parts = [(start, cut(volume, start, WINDOW).movedim(0, -1)) for start in starts]
+    expected = volume.movedim(0, -1)
+    torch.testing.assert_close(blend(parts, SHAPE, torch.float32), expected)
     rounded = blend(parts, SHAPE, torch.float16)
-    torch.testing.assert_close(rounded.float(), volume, atol=3e-3, rtol=0)  # 16 bits, summed
+    torch.testing.assert_close(rounded.float(), expected, atol=3e-3, rtol=0)  # 16 bits, summed
 
 
 def test_blend_prefers_the_middle_of_a_window():
-    low, high = torch.zeros(1, *WINDOW), torch.ones(1, *WINDOW)
-    made = blend([((0, 0, 0), low), ((4, 0, 0), high)], (12, 12, 10), torch.float32)[0]
+    low, high = torch.zeros(*WINDOW, 1), torch.ones(*WINDOW, 1)
+    made = blend([((0, 0, 0), low), ((4, 0, 0), high)], (12, 12, 10), torch.float32)[..., 0]
     line = made[:, 6, 5]
     assert (line[1:] >= line[:-1]).all() and line[4] < 0.5 < line[7]
 
 
 def test_where_no_window_lies_there_is_nothing():
-    made = blend([((0, 0, 0), torch.ones(1, *WINDOW))], SHAPE, torch.float32)
-    assert made[0, 8:].eq(0).all()
+    made = blend([((0, 0, 0), torch.ones(*WINDOW, 1))], SHAPE, torch.float32)
+    assert made[8:].eq(0).all()
     with pytest.raises(ValueError, match='no window to blend'):
         blend([], SHAPE, torch.float32)
 

@@ -67,16 +67,18 @@ def bell(shape: Sequence[int]) -> Tensor:
 def blend(
     parts: Iterable[tuple[Start, Tensor]], shape: Sequence[int], dtype: torch.dtype
 ) -> Tensor:
-    """Average windows ``(C, i, j, k)`` by their weights, ``(C, *shape)``; 0 where none lies."""
+    """Average windows ``(i, j, k, C)`` by their weights, ``(*shape, C)``; 0 where none lies."""
     total, weights = None, torch.zeros(*shape)
     for start, part in parts:
-        own_shape = part.shape[-3:]
+        own_shape = part.shape[:3]
         weight = bell(own_shape)
-        inside, own = _common(shape, start, own_shape)
+        (_, *inside), (_, *own) = _common(shape, start, own_shape)
         if total is None:
-            total = torch.zeros(len(part), *shape, dtype=dtype)
-        total[inside] += (part[own] * weight[own]).to(dtype)
-        weights[inside] += weight[own]
+            total = torch.zeros(*shape, part.shape[3], dtype=dtype)
+        weights[*inside] += weight[*own]
+        planes = zip(total[*inside], part[*own], weight[*own], strict=True)
+        for plane, seen, counts in planes:  # one plane and its product stay in a fast memory
+            plane += (seen * counts[..., None]).to(dtype)
     if total is None:
         raise ValueError('There is no window to blend')
-    return total.div_(weights.clamp(min=1e-6).to(dtype))
+    return total.div_(weights.clamp(min=1e-6).to(dtype)[..., None])

@@ -30,14 +30,14 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, TrainedExamUNet, scatter
+from bids_synthsr.networks.exam_unet import ExamUNet, Place, Told, TrainedExamUNet, thin
 from bids_synthsr.settings import LEAST_QUALITY
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
 TOP_TO_BRAIN = 75.0  # mm from the top of the head to the middle of the brain: where to look first
 LOOKS, NEAR = 4, 4.0  # windows until the brain is in the middle, and voxels that are near enough
-CHUNK = 2**20  # voxels at a time
+VOXELS_AT_ONCE = 40_000  # of all classes: fewer would not pay for the calls
 
 
 @dataclass(frozen=True)
@@ -71,26 +71,46 @@ class Quality:
 
 
 class Stacked(nn.Module):
-    """The network with one tensor in, images and reliabilities, and one out."""
+    """The network with one tensor in, images and reliabilities, and one out.
 
-    def __init__(self, network: ExamUNet) -> None:
+    Parameters
+    ----------
+    network
+        What it runs.
+    other_sides
+        Class on the other side of the head, for each class: the network sees left and right
+        exchanged, and the result is as if it did not. None leaves them.
+    """
+
+    def __init__(self, network: ExamUNet, other_sides: Sequence[int] | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.other_sides = network, other_sides
 
     def forward(self, volume: Tensor) -> Tensor:
-        """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``."""
-        scans, trust = volume.chunk(2, 1)
-        places = self.network.places
-        parts = map(_side_by_side, self.network.parts(scans, trust, places))
-        return scatter(parts, places, self.network.stride)
+        """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``.
 
+        Channels lie side by side in memory.
+        """
+        is_mirrored, stride = self.other_sides is not None, self.network.stride
+        scans, trust = (volume.flip(2) if is_mirrored else volume).chunk(2, 1)
+        whole = volume.new_empty(*volume.shape[2:], 2 + self.network.classes).movedim(-1, 0)
+        at_once = VOXELS_AT_ONCE if volume.device.type == 'cpu' else None
+        for place, rows, told in self.network.pieces(scans, trust, at_once):
+            if is_mirrored:
+                place, rows, told = self._turned(place, rows, told, volume.shape[2] // stride)
+            piece = thin(whole, place, stride)[:, rows]
+            piece[0], piece[1] = told.t1w[0], told.scale[0]
+            piece[2:] = told.likely[0].movedim(-1, 0)
+        return whole[None]
 
-def _side_by_side(made: Prediction) -> Tensor:
-    """T1w, Laplace scale and probabilities as channels, ``(1, 2 + L, i, j, k)``."""
-    assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
-    likely = made.logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # channels_last: no copy
-    values = [made.t1w.movedim(1, -1), made.log_scale.exp().movedim(1, -1), likely]
-    return torch.cat(values, -1).movedim(-1, 1)
+    def _turned(
+        self, place: Place, rows: slice, told: Told, blocks: int
+    ) -> tuple[Place, slice, Told]:
+        """Say what the other side of the head is called, and where it lies among the blocks."""
+        turned = slice(blocks - rows.stop, blocks - rows.start)
+        there = (self.network.stride - 1 - place[0], place[1], place[2])
+        likely = told.likely.flip(1)[..., self.other_sides]
+        return there, turned, Told(told.t1w.flip(1), told.scale.flip(1), likely)
 
 
 def synthesize(
@@ -251,7 +271,10 @@ class _Exam:
         trained: TrainedExamUNet,
         precision: str,
     ) -> None:
-        self.network, self.precision = Stacked(trained.network), precision
+        places = {index: number for number, index in enumerate(trained.labels)}
+        sides = [places.get(opposite(index), own) for index, own in places.items()]
+        self.plain, self.mirrored = Stacked(trained.network), Stacked(trained.network, sides)
+        self.precision = precision
         self.labels, self.window = trained.labels, trained.window
         self.count = len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
@@ -259,13 +282,10 @@ class _Exam:
         self.head = _box(head_mask(images[0], 2))
         self.volume = torch.from_numpy(np.stack([*images, *trusts]))  # (2 N, I, J, K)
         self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in trained.labels])
-        places = {index: 2 + number for number, index in enumerate(trained.labels)}
-        sides = [places.get(opposite(index), own) for index, own in places.items()]
-        self.mirrored_channels = [0, 1, *sides]  # T1w, scale, probabilities
         self.doubts: list[str] = []
 
     def look(self, start: Start, left_out: int | None = None, is_mirrored: bool = False) -> Tensor:
-        """Predict one window, ``(2 + L, i, j, k)``.
+        """Predict one window, ``(i, j, k, 2 + L)``.
 
         Parameters
         ----------
@@ -283,11 +303,10 @@ class _Exam:
         for image in window[: len(kept)]:
             low, high = percentile_range(image)
             image.sub_(low).div_((high - low).clamp(min=1e-6)).clamp_(0, 1)
-        seen = window.flip(1) if is_mirrored else window
-        run = predict(self.network, seen[None], precision=self.precision)
+        network = self.mirrored if is_mirrored else self.plain
+        run = predict(network, window[None], precision=self.precision)
         self.doubts += run.doubts
-        made = run.output[0]
-        return made.flip(1)[self.mirrored_channels] if is_mirrored else made
+        return run.output[0].movedim(0, -1)
 
     def find_brain(self) -> list[float]:
         """Move a window until the brain is in its middle: that voxel.
@@ -302,7 +321,7 @@ class _Exam:
         center[2] = max(high[2] - TOP_TO_BRAIN, center[2])
         for _ in range(LOOKS):
             start = around(center, self.window)
-            likely = self.look(start)[2:][self.is_brain].sum(0)
+            likely = self.look(start)[..., 2:] @ self.is_brain.float()
             if float(likely.max()) < 0.5:
                 raise ValueError(
                     'The network finds no brain in this exam: look at its scans, and leave out '
@@ -324,15 +343,16 @@ class _Exam:
             for number, start in enumerate(starts)  # of any two neighbours one is mirrored
         )
         made = blend(parts, canvas.shape, dtype)
-        classes = most_likely(made[2:])
-        keep_one_brain(made[2:], classes, self.is_brain)
+        likely = made[..., 2:]
+        classes = most_likely(likely)
+        keep_one_brain(likely, classes, self.is_brain)
         is_brain, inside = self.is_brain[classes], canvas.inside
         values = torch.tensor(self.labels, dtype=torch.int16)
         return _Seen(
-            canvas.on_grid(made[0].float()),
-            canvas.on_grid(made[1].float()),
+            canvas.on_grid(made[..., 0].float()),
+            canvas.on_grid(made[..., 1].float()),
             canvas.on_grid(values[classes]),
-            measure_overlap(made[(slice(2, None), *inside)], classes[inside], self.labels),
+            measure_overlap(likely[inside], classes[inside], self.labels),
             float(is_brain[inside].sum() / is_brain.sum().clamp(min=1)),
             len(starts),
         )
@@ -344,16 +364,15 @@ class _Exam:
         start = around(center, self.window)
         values = np.asarray(self.labels)
         whole, *others = (
-            values[self.look(start, left_out)[2:].argmax(0).numpy()]
+            values[most_likely(self.look(start, left_out)[..., 2:]).numpy()]
             for left_out in (None, *range(self.count))
         )
         return min(dice_between(whole, other, self.labels) for other in others)
 
 
 def most_likely(likely: Tensor) -> Tensor:
-    """Choose the class of every voxel: ``(L, I, J, K)`` to ``(I, J, K)`` int64."""
-    chosen = [part.float().argmax(0) for part in likely.flatten(1).split(CHUNK, 1)]
-    return torch.cat(chosen).view(likely.shape[1:])
+    """Choose the class of every voxel: ``(I, J, K, L)`` to ``(I, J, K)`` int64."""
+    return torch.stack([plane.float().argmax(-1) for plane in likely])
 
 
 def keep_one_brain(likely: Tensor, classes: Tensor, is_brain: Tensor) -> None:
@@ -362,7 +381,7 @@ def keep_one_brain(likely: Tensor, classes: Tensor, is_brain: Tensor) -> None:
     Parameters
     ----------
     likely
-        ``(L, I, J, K)`` probabilities.
+        ``(I, J, K, L)`` probabilities.
     classes
         ``(I, J, K)`` the likeliest.
     is_brain
@@ -370,10 +389,10 @@ def keep_one_brain(likely: Tensor, classes: Tensor, is_brain: Tensor) -> None:
     """
     found = is_brain[classes].numpy()
     stray = torch.from_numpy(found & ~_largest_piece(found))
-    own = likely[:, stray].float() * ~is_brain[:, None]
-    own /= own.sum(0).clamp(min=1e-6)
-    likely[:, stray] = own.to(likely.dtype)
-    classes[stray] = own.argmax(0)
+    own = likely[stray].float() * ~is_brain  # (V, L)
+    own /= own.sum(1, keepdim=True).clamp(min=1e-6)
+    likely[stray] = own.to(likely.dtype)
+    classes[stray] = own.argmax(1)
 
 
 def brain_mask(labels: np.ndarray) -> np.ndarray:

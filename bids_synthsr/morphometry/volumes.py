@@ -30,7 +30,6 @@ MAIN = {
     'third-ventricle': (14,),
     'fourth-ventricle': (15,),
 }
-CHUNK = 2**19  # voxels at a time: a copy of all probabilities would double the memory
 
 
 @dataclass(frozen=True)
@@ -85,28 +84,28 @@ class Overlap:
 
 
 def measure_overlap(probabilities: Tensor, labels: Tensor, indices: Sequence[int]) -> Overlap:
-    """Sum up probabilities ``(L, I, J, K)`` and the classes ``(I, J, K)`` made of them.
+    """Sum up probabilities ``(I, J, K, L)`` and the classes ``(I, J, K)`` made of them.
 
     Parameters
     ----------
     indices
         Label value of each class, ``(L,)``.
     """
-    classes = len(probabilities)
+    classes = len(indices)
     is_within = torch.tensor([STRUCTURES[index].is_intracranial for index in indices])
     sums, within = (
         torch.zeros(4, classes, dtype=torch.float64),
         torch.zeros(2, dtype=torch.float64),
     )
-    by_voxel, chosen = probabilities.flatten(1), labels.flatten()
-    for own, choice in zip(by_voxel.split(CHUNK, 1), chosen.split(CHUNK), strict=True):
-        likely = own.float()
-        inside = likely[is_within].sum(0)
+    # plane by plane: a copy of all would double the memory
+    for own, chosen in zip(probabilities, labels, strict=True):
+        likely, choice = own.flatten(0, 1).float(), chosen.flatten()  # (V, L), (V,)
+        inside = likely @ is_within.float()
         within += torch.stack([inside.sum(), (inside * (1 - inside)).sum()])
-        sums[0] += likely.sum(1)
-        sums[1] += (likely * (1 - likely)).sum(1)
+        sums[0] += likely.sum(0)
+        sums[1] += (likely * (1 - likely)).sum(0)
         sums[2] += torch.bincount(choice, minlength=classes)
-        sums[3].index_add_(0, choice, likely.gather(0, choice[None])[0].double())
+        sums[3].index_add_(0, choice, likely.gather(1, choice[:, None])[:, 0].double())
     likely, doubtful, chosen, agreed = sums.numpy()
     return Overlap(likely, doubtful, chosen, agreed, (float(within[0]), float(within[1])))
 

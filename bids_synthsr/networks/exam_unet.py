@@ -13,8 +13,8 @@ whole volumes; a tile would be normalised otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from bids_synthsr.networks.mixture import Gaussians, Mixture
 
 Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
 Place = tuple[int, int, int]  # of a voxel in a block of voxels
+ALL_ROWS = slice(None)
 
 SCAN_CHANNELS = 2  # image, reliability
 LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
@@ -53,13 +54,27 @@ class Prediction(NamedTuple):
     logits: Tensor | None = None
 
 
-def expected_t1w(logits: Tensor, class_t1w: Tensor) -> Tensor:
-    """Average the T1w intensities of the classes ``(L,)`` by their probabilities.
+class Told(NamedTuple):
+    """What a network with Laplace scale and segmentation says of some voxels, float32.
 
-    From logits ``(B, L, I, J, K)`` to ``(B, 1, I, J, K)`` float32.
+    Parameters
+    ----------
+    t1w
+        ``(B, i, j, k)``.
+    scale
+        ``(B, i, j, k)``: Laplace scale of the T1w.
+    likely
+        ``(B, i, j, k, L)``: probabilities of the classes.
     """
-    likely = logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
-    return (likely @ class_t1w)[:, None]
+
+    t1w: Tensor
+    scale: Tensor
+    likely: Tensor
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """``(B, L, I, J, K)`` of any precision to ``(B, I, J, K, L)`` float32."""
+    return logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
 
 
 def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
@@ -164,15 +179,22 @@ class ExamUNet(nn.Module):
             One of the ``stride`` voxels along each axis, from 0: predict those alone, ``(B, C,
             I / stride, ...)``. Training saves most of the time that many classes take.
         """
+        speaker = self._listen(scans, reliability, present)
         if place is not None:
-            return next(self.parts(scans, reliability, [place], present))
-        outputs = zip(*self.parts(scans, reliability, self.places, present), strict=True)
+            return speaker.at(place)
+        outputs = zip(*map(speaker.at, self.places), strict=True)
         return Prediction(*(self._whole(parts) for parts in outputs))  # type: ignore[arg-type]
 
     def _whole(self, parts: Sequence[Tensor | None]) -> Tensor | None:
         """Put one of the outputs together; None where the network does not have it."""
         there = [part for part in parts if part is not None]
-        return scatter(there, self.places, self.stride) if there else None
+        if not there:
+            return None
+        sides = (side * self.stride for side in there[0].shape[2:])
+        whole = there[0].new_empty(*there[0].shape[:2], *sides)
+        for part, place in zip(there, self.places, strict=True):
+            thin(whole, place, self.stride).copy_(part)
+        return whole
 
     @property
     def places(self) -> list[Place]:
@@ -180,17 +202,37 @@ class ExamUNet(nn.Module):
         sides = range(self.stride)
         return [(i, j, k) for i in sides for j in sides for k in sides]
 
-    def parts(
-        self,
-        scans: Tensor,
-        reliability: Tensor,
-        places: Sequence[Place],
-        present: Tensor | None = None,
-    ) -> Iterator[Prediction]:
-        """Predict one place of every block after the other, ``(B, C, i, j, k)`` each.
+    def pieces(
+        self, scans: Tensor, reliability: Tensor, max_voxels: int | None = None
+    ) -> Iterator[tuple[Place, slice, Told]]:
+        """Tell of a few rows of blocks at a time, one place of them after the other.
 
-        Parameters as of `forward`.
+        So what is made of many classes fits into the fast memory of a processor.
+
+        Parameters
+        ----------
+        scans, reliability
+            See `forward`.
+        max_voxels
+            Of a piece, in whole rows, one at least. None takes all rows at once.
+
+        Yields
+        ------
+        place, rows, told
+            What is said at one place of every block of these rows.
         """
+        speaker = self._listen(scans, reliability)
+        rows, *others = (side // self.stride for side in scans.shape[2:])
+        at_once = rows if max_voxels is None else max(max_voxels // math.prod(others), 1)
+        for first in range(0, rows, at_once):
+            span = slice(first, min(first + at_once, rows))
+            for place in self.places:
+                yield place, span, speaker.tell(place, span)
+
+    def _listen(
+        self, scans: Tensor, reliability: Tensor, present: Tensor | None = None
+    ) -> _Speaker:
+        """Make features of the scans, of which every voxel can be told. See `forward`."""
         self._check(scans, reliability)
         if present is None:
             present = reliability.amax((2, 3, 4)) > 0
@@ -208,13 +250,14 @@ class ExamUNet(nn.Module):
         features = self.decoder(fused)
         finest = [levels[0] for levels in encoded]
         trust = (trusts[0] + LEAST_TRUST) * present[..., None, None, None]
-        yield from map(_Speaker(self, features, finest, scans, trust).at, places)
+        return _Speaker(self, features, finest, scans, trust)
 
     def head_at(self, features: Tensor, place: Place) -> Tensor:
         """Channels of one place of every block, of the features of all of it."""
         blocks = (-1, self.stride, self.stride, self.stride)
         weight, bias = (x.unflatten(0, blocks)[:, *place] for x in self.head.parameters())
-        return functional.conv3d(features, weight, bias)
+        said = functional.linear(features.movedim(1, -1), weight.flatten(1), bias)
+        return said.movedim(-1, 1)  # faster than a convolution of one voxel
 
     def _pyramid(self, reliability: Tensor) -> list[Tensor]:
         """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
@@ -275,23 +318,45 @@ class _Speaker:
 
     def at(self, place: Place) -> Prediction:
         """Predict the voxels at one place of the blocks, ``(B, C, i, j, k)``."""
+        made = self._judged(place, ALL_ROWS)
+        if made.logits is None or not len(self.network.class_t1w):
+            return made
+        expected = probabilities(made.logits) @ self.network.class_t1w
+        return made._replace(t1w=made.t1w + expected[:, None])
+
+    def tell(self, place: Place, rows: slice) -> Told:
+        """Tell of these voxels in some rows of blocks; Laplace scale and classes are needed."""
+        made = self._judged(place, rows)
+        assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
+        t1w, likely = made.t1w[:, 0], probabilities(made.logits)
+        if len(self.network.class_t1w):
+            t1w = t1w + likely @ self.network.class_t1w
+        return Told(t1w, made.log_scale[:, 0].exp(), likely)
+
+    def _judged(self, place: Place, rows: slice) -> Prediction:
+        """Predict with what the mixture finds, but without the T1w that classes lead to expect."""
+        network, images = self.network, thin(self.scans, place, self.network.stride)
+        made = self._of_features(place, rows)
+        if network.mixture is not None and made.logits is not None:
+            if not self.found:  # the mixture is fitted to all voxels of the first place asked for
+                every = made if rows == ALL_ROWS else self._of_features(place, ALL_ROWS)
+                assert every.logits is not None
+                self.found = network.mixture.fit(every.logits, self.gates, images, self.trust)
+            found = [[replace(own, gain=own.gain[rows]) for own in exam] for exam in self.found]
+            gates = [gate[:, rows] for gate in self.gates]
+            logits = network.mixture.judge(made.logits, found, gates, images[:, :, rows])
+            made = made._replace(logits=logits)
+        return made._replace(t1w=made.t1w + images[:, :1, rows]) if network.is_residual else made
+
+    def _of_features(self, place: Place, rows: slice) -> Prediction:
+        """Predict from features and guide alone."""
         network = self.network
-        output = network.head_at(self.features, place)
+        output = network.head_at(self.features[:, :, rows], place)
         number = (place[0] * network.stride + place[1]) * network.stride + place[2]
         for gain, contrast in zip(self.gains, self.contrasts, strict=True):
-            output = output + gain * contrast[:, number : number + 1].to(gain)
-        images = thin(self.scans, place, network.stride)
-        made = split_output(output, network.has_scale, network.classes)
-        if network.mixture is not None and made.logits is not None:
-            made = made._replace(logits=self._judged(network.mixture, made.logits, images))
-        if len(network.class_t1w) and made.logits is not None:
-            made = made._replace(t1w=made.t1w + expected_t1w(made.logits, network.class_t1w))
-        return made._replace(t1w=made.t1w + images[:, :1]) if network.is_residual else made
-
-    def _judged(self, mixture: Mixture, logits: Tensor, images: Tensor) -> Tensor:
-        """Add what the mixture finds; it is fitted to the voxels that are asked for first."""
-        self.found = self.found or mixture.fit(logits, self.gates, images, self.trust)
-        return logits + mixture.evidence(self.found, self.gates, images).movedim(-1, 1)
+            own = gain[:, :, rows]
+            output = output.addcmul(own, contrast[:, number : number + 1, rows].to(own))
+        return split_output(output, network.has_scale, network.classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -530,22 +595,6 @@ def unfold(channels: Tensor, stride: int) -> Tensor:
     """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
     split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
     return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
-
-
-def scatter(parts: Iterable[Tensor], places: Sequence[Place], stride: int) -> Tensor:
-    """Put the places ``(B, C, i, j, k)`` of all blocks together: ``(B, C, i s, j s, k s)``.
-
-    Parts are taken one after the other, so that they need not all be there at once.
-    """
-    whole: Tensor | None = None
-    for part, place in zip(parts, places, strict=True):
-        if whole is None:
-            sides = (side * stride for side in part.shape[2:])
-            whole = part.new_empty(*part.shape[:2], *sides)
-        thin(whole, place, stride).copy_(part)
-    if whole is None:
-        raise ValueError('There is no part to put together')
-    return whole
 
 
 def local_contrast(image: Tensor, stride: int) -> Tensor:

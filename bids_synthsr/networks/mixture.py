@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -117,11 +118,17 @@ class Mixture(nn.Module):
     def _fit(
         self, prior: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
     ) -> list[list[Gaussians]]:
-        """Do so from logits ``(B, i, j, k, L)``."""
-        judged = prior
+        """Do so from logits ``(B, i, j, k, L)``.
+
+        Classes of one tissue get the same evidence: their probabilities need be summed but once.
+        """
+        of_tissues = torch.stack(
+            [prior[..., own.nonzero()[:, 0]].logsumexp(-1) for own in self.members], -1
+        )  # (B, i, j, k, T)
+        judged = of_tissues
         found: list[list[Gaussians]] = []
         for _ in range(self.steps):
-            likely = judged.softmax(-1) @ self.members.T  # (B, i, j, k, T)
+            likely = judged.softmax(-1)
             found = [
                 [
                     _fit_one(tissues, image, weight)
@@ -129,36 +136,46 @@ class Mixture(nn.Module):
                 ]
                 for tissues, exam, weights in zip(likely, images, trust, strict=True)
             ]
-            judged = prior + self.evidence(found, gates, images)
+            judged = of_tissues + self._of_tissues(found, gates, images)
         return found
 
-    def evidence(
-        self, found: Sequence[Sequence[Gaussians]], gates: Sequence[Tensor], images: Tensor
+    def judge(
+        self,
+        logits: Tensor,
+        found: Sequence[Sequence[Gaussians]],
+        gates: Sequence[Tensor],
+        images: Tensor,
     ) -> Tensor:
-        """Weigh the log-likelihoods of all classes, ``(B, i, j, k, L)``.
+        """Add the log-likelihoods of all classes to logits ``(B, L, i, j, k)``, float32.
 
         Parameters
         ----------
+        logits, gates, images
+            See `fit`.
         found
             By exam and scan.
-        gates, images
-            See `fit`.
         """
         with torch.autocast(images.device.type, enabled=False):
-            return self._evidence(found, gates, images.float())
+            evidence = self._of_tissues(found, gates, images.float())
+            prior = _by_voxel(logits)
+            judged = torch.addmm(prior.flatten(0, 3), evidence.flatten(0, 3), self.members)
+            return judged.view(prior.shape).movedim(-1, 1)
 
-    def _evidence(
+    def _of_tissues(
         self, found: Sequence[Sequence[Gaussians]], gates: Sequence[Tensor], images: Tensor
     ) -> Tensor:
-        """Do so in 32 bits."""
+        """Weigh the log-likelihoods of the tissues, ``(B, i, j, k, T)``."""
         exams = [
-            sum(
-                gate[number] * _log_likelihood(gaussians, image)
-                for gate, gaussians, image in zip(gates, scans, exam, strict=True)
+            reduce(
+                torch.add,
+                [
+                    gate[number] * _log_likelihood(gaussians, image)
+                    for gate, gaussians, image in zip(gates, scans, exam, strict=True)
+                ],
             )
             for number, (scans, exam) in enumerate(zip(found, images, strict=True))
         ]
-        return torch.stack(exams) @ self.members  # type: ignore[arg-type]
+        return torch.stack(exams)
 
 
 def _by_voxel(logits: Tensor) -> Tensor:
