@@ -7,11 +7,13 @@ import nibabel as nb
 import numpy as np
 import pytest
 import torch
-from label_phantoms import draw_labels, grid_of
+from label_phantoms import draw_labels, grid_of, paint_t1w
 
 from bids_synthsr.cli.app import main
+from bids_synthsr.cli.evaluate import main as evaluate
 from bids_synthsr.data.acquisition import Acquisition
 from bids_synthsr.data.observation import Observation
+from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_exam_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
@@ -190,6 +192,7 @@ def weights_of(path, labels=None):
     torch.nn.init.zeros_(network.head.bias)
     with torch.no_grad():
         network.head.bias.view(-1, 8)[2 + table.index(2)] = 9  # white matter wherever one looks
+        network.head.weight[:8].normal_(0, 0.1)  # its T1w is not flat
     description = {
         'network': 'exam_unet', 'arguments': arguments,
         'labels': table if labels is None else labels, 'recipe': {'samples': {'shape': WINDOW}},
@@ -239,3 +242,19 @@ def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, c
     assert f'<th scope="row">Cerebral-White-Matter</th>{cells}' in page
     assert 'Segmentation and uncertainty' in page
     assert 'The quality of this exam is' in page
+
+
+def test_evaluation_compares_the_volumes_that_are_told(tmp_path):
+    labels = draw_labels(48)
+    save_volume(tmp_path / 'heads' / 'a_T1w.nii.gz', paint_t1w(labels), grid_of(labels.shape))
+    weights = weights_of(tmp_path / 'w.safetensors')
+    out = tmp_path / 'out'
+    command = ['simulate', tmp_path / 'heads', out, '--methods', 'synthsr,cubic', '--structures',
+               '--spacing', '4', '--thickness', 'equal', '--planes', 'axial', '--nprocs', '1',
+               '--weights', f'synthsr={weights}']  # fmt: skip
+    assert evaluate([*map(str, command)]) == 0
+    for method in ('synthsr', 'cubic'):
+        told = json.loads((out / 'results' / f'a_T1w_T1w_axial_4_4_{method}.json').read_text())
+        white = told['structures']['white-matter']
+        for which in ('volume_mm3', 'reference_mm3'):  # 1 mm3 a voxel: a sum of probabilities
+            assert 0 < white[which] < 48**3 and white[which] % 1 > 1e-6

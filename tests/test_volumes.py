@@ -89,6 +89,16 @@ def test_structures_are_compared_side_by_side():
     assert measures['hippocampus']['dice'] == pytest.approx((2 / 3 + 4 / 5) / 2)
 
 
+def test_volumes_that_are_known_better_are_not_counted():
+    truth = np.repeat([17, 53], 32).reshape(4, 4, 4)
+    measures = compare_structures(truth, truth, 1.0, {17: 20.5, 53: 21.0, 2: 9.0})
+    assert measures['hippocampus']['volume_mm3'] == 41.5
+    assert measures['hippocampus']['reference_mm3'] == 64
+    measures = compare_structures(truth, truth, 1.0, {}, {17: 20.0, 53: 21.0})
+    assert measures['hippocampus']['volume_mm3'] == 64
+    assert measures['hippocampus']['reference_mm3'] == 41
+
+
 def test_every_class_of_the_training_has_a_name_and_a_colour():
     assert set(freesurfer_table().targets) == set(STRUCTURES)
     assert all(len(structure.color) == 7 for structure in STRUCTURES.values())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from bids_synthsr.workflows.method import INPUTS, init_method_wf
+from bids_synthsr.workflows.method import INPUTS, OUTPUTS, init_method_wf
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
@@ -23,7 +23,8 @@ from bids_synthsr.interfaces.evaluation import (
 SCAN_INPUTS = INPUTS[:-1]  # all but the grid
 HEAD_MEM_GB = 1.0  # 256^3 in float32, a few times
 SEGMENT_MEM_GB = 4.0
-TRUTH = ('head', 'mask', 'labels', 'reference')
+PAINTED = ('head', 'mask', 'labels', 'reference')
+TRUTH = (*PAINTED, 'sizes')
 SLICES = ('orientation', 'spacing', 'thickness')
 TOLD = ('subject', 'session', 'group')  # of a head
 
@@ -142,14 +143,17 @@ def init_truth_wf(
         1 in the brain.
     labels, reference
         Label map, and the segmentation that is taken for the truth; empty where there is none.
+    sizes
+        Volumes of the structures of that segmentation, mm3 by label value; empty where its voxels
+        are to be counted.
     """
     workflow = pe.Workflow(name=name)
-    fields = niu.IdentityInterface(TRUTH, labels='', reference='')
+    fields = niu.IdentityInterface(TRUTH, labels='', reference='', sizes={})
     outputnode = pe.Node(fields, name='outputnode')
     if facts.get('labels'):
         painted = {'labels': facts['labels'], 'image': facts.get('image', '')}
         paint = pe.Node(PaintHead(**painted), name='paint', mem_gb=HEAD_MEM_GB)
-        workflow.connect([(paint, outputnode, [(field, field) for field in TRUTH])])
+        workflow.connect([(paint, outputnode, [(field, field) for field in PAINTED])])
         return workflow
     conform = pe.Node(ConformHead(image=facts['image']), name='conform', mem_gb=HEAD_MEM_GB)
     mask = pe.Node(MaskBrain(), name='mask', mem_gb=HEAD_MEM_GB)
@@ -162,7 +166,7 @@ def init_truth_wf(
         segment = _segmenting(segmenter, num_threads, 'segment')
         workflow.connect([
             (conform, segment, [('head', 'volumes')]),
-            (segment, outputnode, [('segmentation', 'reference')]),
+            (segment, outputnode, [('segmentation', 'reference'), ('sizes', 'sizes')]),
         ])  # fmt: skip
     return workflow
 
@@ -226,8 +230,8 @@ def init_case_wf(
         The truth, 1 mm.
     mask
         Where volumes are compared with it.
-    labels, reference
-        Its label map, and its segmentation.
+    labels, reference, sizes
+        Its label map, its segmentation, and the volumes in that.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(TRUTH), name='inputnode')
@@ -251,8 +255,8 @@ def init_case_wf(
         if segmenter:
             segment = _segmenting(segmenter, num_threads, f'segment_{label}')
             workflow.connect([
-                (method_wf, segment, [(f'outputnode.{x}', x) for x in ('volumes', 'entities')]),
-                (segment, compare, [('segmentation', 'segmentation')]),
-                (inputnode, compare, [('reference', 'reference')]),
+                (method_wf, segment, [(f'outputnode.{x}', x) for x in OUTPUTS]),
+                (segment, compare, [('segmentation', 'segmentation'), ('sizes', 'sizes')]),
+                (inputnode, compare, [('reference', 'reference'), ('sizes', 'reference_sizes')]),
             ])  # fmt: skip
     return workflow

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -259,6 +260,7 @@ class SimulateExam(SimpleInterface):
 class _SegmentVolumeInputSpec(BaseInterfaceInputSpec):
     volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
     entities = traits.List(traits.Dict, desc='their suffixes; none for a T1w alone')
+    facts = traits.Str('', usedefault=True, desc='JSON of what a method told of them')
     weights = File(exists=True, mandatory=True, desc='of the exam network')
     device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
     num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')
@@ -266,6 +268,7 @@ class _SegmentVolumeInputSpec(BaseInterfaceInputSpec):
 
 class _SegmentVolumeOutputSpec(TraitedSpec):
     segmentation = File(desc='label values on the grid of the main volume')
+    sizes = traits.Dict(desc='mm3 by label value: sums of the probabilities')
 
 
 class SegmentVolume(SimpleInterface):
@@ -275,6 +278,8 @@ class SegmentVolume(SimpleInterface):
     output_spec = _SegmentVolumeOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import json
+
         import numpy as np
         import torch
 
@@ -288,6 +293,8 @@ class SegmentVolume(SimpleInterface):
         suffixes = [entities['suffix'] for entities in self.inputs.entities or []]
         if 'dseg' in suffixes:
             self._results['segmentation'] = self.inputs.volumes[suffixes.index('dseg')]
+            told = json.loads(Path(self.inputs.facts).read_text())
+            self._results['sizes'] = _sizes(told)
             return runtime
         torch.set_num_threads(self.inputs.num_threads)
         trained = load_exam_unet(Path(self.inputs.weights))
@@ -299,7 +306,13 @@ class SegmentVolume(SimpleInterface):
         found = next(product for product in made.products if product.suffix == 'dseg')
         path = Path(runtime.cwd) / 'dseg.nii'
         self._results['segmentation'] = str(save_volume(path, found.voxels, grid))
+        self._results['sizes'] = _sizes(made.facts)
         return runtime
+
+
+def _sizes(facts: Mapping[str, Any]) -> dict[int, float]:
+    """Read the volume of every structure from what `synthsr` tells, mm3 by label value."""
+    return {row['index']: row['volume_mm3'] for row in facts['volumes']}
 
 
 class _CompareVolumeInputSpec(BaseInterfaceInputSpec):
@@ -307,7 +320,9 @@ class _CompareVolumeInputSpec(BaseInterfaceInputSpec):
     head = File(exists=True, mandatory=True, desc='the truth')
     mask = File(exists=True, mandatory=True, desc='where they are compared')
     segmentation = traits.Str('', usedefault=True, desc='of the volume')
+    sizes = traits.Dict({}, usedefault=True, desc='its volumes, mm3 by label value')
     reference = traits.Str('', usedefault=True, desc='segmentation that is taken for the truth')
+    reference_sizes = traits.Dict({}, usedefault=True, desc='the same; empty counts voxels')
     facts = traits.Dict(mandatory=True, desc='head, method and setting')
     place = traits.Str(mandatory=True, desc='file to write, without its ending')
 
@@ -357,4 +372,5 @@ class CompareVolume(SimpleInterface):
         found, own = load_volume(Path(self.inputs.segmentation))
         found = found if own == grid else take_nearest(found, own, grid)
         truth = load_volume(Path(self.inputs.reference))[0]
-        return compare_structures(found, truth, float(np.prod(grid.spacing)))
+        sizes, true_sizes = self.inputs.sizes, self.inputs.reference_sizes
+        return compare_structures(found, truth, float(np.prod(grid.spacing)), sizes, true_sizes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,7 +160,11 @@ def dice_between(first: np.ndarray, second: np.ndarray, indices: Sequence[int]) 
 
 
 def compare_structures(
-    found: np.ndarray, truth: np.ndarray, voxel_mm3: float
+    found: np.ndarray,
+    truth: np.ndarray,
+    voxel_mm3: float,
+    found_sizes: Mapping[int, float] | None = None,
+    true_sizes: Mapping[int, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compare the main structures of two segmentations.
 
@@ -170,6 +174,9 @@ def compare_structures(
         Label values, of one shape.
     voxel_mm3
         Of a voxel.
+    found_sizes, true_sizes
+        Volume of every label value, mm3, where it is known better than by counting voxels: as the
+        sum of its probabilities. None and empty count.
 
     Returns
     -------
@@ -179,14 +186,15 @@ def compare_structures(
     """
     measures = {}
     for name, indices in MAIN.items():
-        sizes = [(int((found == i).sum()), int((truth == i).sum())) for i in indices]
-        if not all(true for _, true in sizes):
+        counts = [(int((found == i).sum()), int((truth == i).sum())) for i in indices]
+        if not all(true for _, true in counts):
             continue
         both = [int(((found == i) & (truth == i)).sum()) for i in indices]
-        dices = [2 * shared / sum(size) for shared, size in zip(both, sizes, strict=True)]
+        dices = [2 * shared / sum(count) for shared, count in zip(both, counts, strict=True)]
+        made, true = (voxel_mm3 * sum(column) for column in zip(*counts, strict=True))
         measures[name] = {
             'dice': float(np.mean(dices)),
-            'volume_mm3': voxel_mm3 * sum(size for size, _ in sizes),
-            'reference_mm3': voxel_mm3 * sum(true for _, true in sizes),
+            'volume_mm3': sum(found_sizes[i] for i in indices) if found_sizes else made,
+            'reference_mm3': sum(true_sizes[i] for i in indices) if true_sizes else true,
         }
     return measures
