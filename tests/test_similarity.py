@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bids_synthsr.imaging.similarity import (
+    closeness,
     joint_histogram,
     normalized_mutual_information,
     psnr,
@@ -55,6 +56,12 @@ def test_information_of_nothing_is_nothing():
 
 def test_scaling_undoes_any_line(volume):
     np.testing.assert_allclose(scale_to(3 * volume - 7, volume, EVERYWHERE), volume)
+
+
+def test_a_flat_image_is_scaled_to_the_mean(volume):
+    fitted = scale_to(np.full_like(volume, 3), volume, EVERYWHERE)
+    np.testing.assert_allclose(fitted, volume.mean())
+    assert closeness(fitted, volume, EVERYWHERE)['correlation'] == 0
 
 
 def test_scaling_is_exact_for_a_million_voxels_in_single_precision():

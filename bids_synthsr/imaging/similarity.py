@@ -54,9 +54,15 @@ def _entropy(share: np.ndarray) -> float:
 
 
 def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Fit ``a image + b`` to ``truth`` inside ``mask``: units of MRI are arbitrary."""
+    """Fit ``a image + b`` to ``truth`` inside ``mask``: units of MRI are arbitrary.
+
+    A flat image, which no line fits, becomes the mean of the truth.
+    """
+    values = image[mask].astype(np.float64)
+    if np.ptp(values) == 0:
+        return np.full_like(image, truth[mask].mean())
     # in float32 a fit to a million points drops one of its two terms
-    slope, offset = np.polyfit(image[mask].astype(np.float64), truth[mask], 1)
+    slope, offset = np.polyfit(values, truth[mask], 1)
     return slope * image + offset
 
 
