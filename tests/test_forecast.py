@@ -35,7 +35,7 @@ def test_larger_heads_take_more(method):
     assert forecast(['T1w'], [AXIAL], method=method, mm=2).memory_gb < large.memory_gb
 
 
-@pytest.mark.parametrize('method', ['sr-t1', 'synthsr', 'published'])
+@pytest.mark.parametrize('method', ['sr-t1', 'published'])
 def test_networks_take_more_in_32_bits(method):
     in_16, in_32 = (forecast(['T1w'], [AXIAL], method=method, in_16_bits=x) for x in (True, False))
     assert in_32.memory_gb > in_16.memory_gb + 0.5

@@ -43,7 +43,8 @@ def forecast(
     num_threads
         Of the method.
     in_16_bits
-        Whether networks compute in 16 bits, or in 32: that takes up to three times as much.
+        Whether networks compute in 16 bits, or in 32: that takes up to three times as much, but
+        for synthsr, whose probabilities take most.
     """
     out = millions(_grid_of(geometries, mm, fov))
     own = [millions(grid) for grid, _ in geometries]
@@ -53,7 +54,7 @@ def forecast(
     memory = {
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': TORCH_GB + (0.41 if in_16_bits else 0.6) * out,
-        'synthsr': TORCH_GB + (3.25 if in_16_bits else 4.25) + 0.08 * out,
+        'synthsr': TORCH_GB + 3.25 + 0.08 * out,
         'published': TORCH_GB + (0.26 if in_16_bits else 0.72) * out,
         'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
