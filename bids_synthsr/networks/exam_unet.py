@@ -207,7 +207,7 @@ class ExamUNet(nn.Module):
     ) -> Iterator[tuple[Place, slice, Told]]:
         """Tell of a few rows of blocks at a time, one place of them after the other.
 
-        So what is made of many classes fits into the fast memory of a processor.
+        So what is made of many classes need never be there at once.
 
         Parameters
         ----------
