@@ -140,12 +140,24 @@ def test_pieces_are_what_the_whole_says(max_voxels):
     scans, reliability = exam(2)
     whole = network(scans, reliability)
     count = 0
-    for place, rows, told in network.pieces(scans, reliability, max_voxels):
+    for place, rows, told in network.pieces(network.hear(scans, reliability), max_voxels):
         expected = [thin(x, place, 2)[:, :, rows] for x in whole]
         same(told[:2], [expected[0][:, 0], expected[1][:, 0].exp()])
         same([told.likely], [probabilities(expected[2])])
         count += told.t1w.numel()
     assert count == whole.t1w.numel()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('kept', [(0,), (2, 0), (0, 1, 2)])
+def test_some_scans_of_an_exam_are_as_if_there_were_no_others(kept):
+    more = {'is_guided': True, 'class_t1w': (0.0, 1.0, 0.6, 0.4)}
+    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE, **more))
+    scans, reliability = exam(3)
+    some = network.pieces(network.hear(scans, reliability).only(kept))
+    alone = network.pieces(network.hear(scans[:, kept], reliability[:, kept]))
+    for (*_, one), (*_, other) in zip(some, alone, strict=True):
+        same(one, other)
 
 
 @torch.no_grad()

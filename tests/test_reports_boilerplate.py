@@ -90,3 +90,14 @@ def test_citation_of_a_run_speaks_of_all_exams():
 )
 def test_summary_tells_what_was_made_from_what(facts, words):
     assert words in summary_text(facts)
+
+
+@pytest.mark.parametrize(
+    ('outside', 'told'),
+    [(('T2w',), 'from the T2w alone'), (('T2w', 'FLAIR'), None), ((), None)],
+)
+def test_text_tells_what_is_outside_of_the_brain(outside, told):
+    scans = ('T2w', 'FLAIR')
+    text = methods_text(MethodFacts('synthsr', scans, used=scans, outside=outside))
+    assert (told in text) if told else ('Outside of the brain' not in text)
+    assert 'from those scans alone' in citation_markdown(MethodFacts('synthsr'))

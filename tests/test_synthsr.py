@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import nibabel as nb
 import numpy as np
@@ -17,7 +18,7 @@ from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_exam_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
-from bids_synthsr.networks.exam_unet import ExamUNet, Told, TrainedExamUNet
+from bids_synthsr.networks.exam_unet import ExamUNet, Heard, Told, TrainedExamUNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 
 LABELS = (0, 2, 41, 24, 165)
@@ -46,10 +47,13 @@ class Knowing(torch.nn.Module):
             left.nonzero()[:, 0].float().mean() > right.nonzero()[:, 0].float().mean()
         )
 
-    def pieces(self, scans, reliability, max_voxels):
-        for first in range(0, scans.shape[2], 20):
-            rows = slice(first, min(first + 20, scans.shape[2]))
-            yield (0, 0, 0), rows, Told(*(x[:, rows] for x in self(scans)))
+    def hear(self, scans, reliability):
+        return Heard(scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0)
+
+    def pieces(self, heard, max_voxels):
+        for first in range(0, heard.scans.shape[2], 20):
+            rows = slice(first, min(first + 20, heard.scans.shape[2]))
+            yield (0, 0, 0), rows, Told(*(x[:, rows] for x in self(heard.scans)))
 
     def forward(self, scans):
         image = scans.mean(1)
@@ -107,9 +111,9 @@ class Watched(Knowing):
         super().__init__()
         self.seen = []
 
-    def pieces(self, scans, reliability, max_voxels):
-        self.seen.append(self.is_mirrored(scans.mean(1)[0]))
-        return super().pieces(scans, reliability, max_voxels)
+    def pieces(self, heard, max_voxels):
+        self.seen.append(self.is_mirrored(heard.scans.mean(1)[0]))
+        return super().pieces(heard, max_voxels)
 
 
 def test_half_of_the_windows_are_mirrored():
@@ -139,6 +143,50 @@ def test_scans_that_agree_are_told_from_those_that_do_not():
     torn = made_of([first, other])
     assert torn.facts['quality']['agreement'] < 0.5
     assert 'its scans contradict each other' in torn.warnings[-1]
+
+
+class Wary(Knowing):
+    """A network that is the less sure the farther intensities are from those it knows."""
+
+    def forward(self, scans):
+        told = super().forward(scans)
+        tones = torch.tensor([TONE[label] / 0.9 for label in LABELS])
+        strangeness = (told.t1w[..., None] - tones).abs().amin(-1)
+        return told._replace(scale=0.1 + strangeness)
+
+
+def strange(observation):
+    """The same scan, whose skull is brighter than the network knows, the brain a little."""
+    odd = {0.3: 0.36, 0.7: 0.71}
+    voxels = observation.voxels.copy()
+    for tone, other in odd.items():
+        voxels[observation.voxels == np.float32(tone)] = other
+    return replace(observation, contrast='FLAIR', voxels=voxels)
+
+
+def test_outside_of_the_brain_the_t1w_is_of_the_scans_that_leave_least_doubt():
+    labels = phantom(60)
+    made = made_of([strange(observe(labels)), observe(labels)], Wary())
+    assert made.facts['scans_outside_brain'] == ['T2w']
+    t1w, scale, segmentation, _ = (x.voxels for x in made.products)
+    np.testing.assert_array_equal(segmentation, labels)
+    skull, brain = labels == 165, labels == 41
+    np.testing.assert_allclose(t1w[skull], 110 * 0.3 / 0.9, rtol=1e-3)  # of the one scan
+    np.testing.assert_allclose(scale[skull], 11, rtol=1e-3)
+    np.testing.assert_allclose(t1w[brain], 110 * 0.705 / 0.9, rtol=1e-3)  # of both
+
+
+def test_scans_that_agree_tell_the_t1w_together():
+    first = observe(phantom(60))
+    made = made_of([first, replace(first, contrast='FLAIR')], Wary())
+    assert made.facts['scans_outside_brain'] == ['T2w', 'FLAIR']
+
+
+def test_a_scan_of_a_part_of_the_head_does_not_tell_the_t1w_alone():
+    whole = observe(phantom(60))
+    part = replace(whole, voxels=whole.voxels[..., :36], grid=grid_of((60, 60, 36)))
+    made = made_of([strange(whole), part], Wary())
+    assert made.facts['scans_outside_brain'] != ['T2w']
 
 
 def test_an_unsure_network_marks_the_exam_unless_the_user_moves_the_limit():

@@ -1,18 +1,21 @@
 """One T1w, its uncertainty and a segmentation of any exam, by our own network.
 
 It sees all scans at once, in windows of the size that it was trained on, placed around the brain:
-160 x 192 x 160 mm of the head in all. Chin and neck stay dark.
+160 x 192 x 160 mm of the head in all. Chin and neck stay dark. Outside of the brain the T1w is
+made of those scans alone with which the network is surest there: where one scan suppresses fat and
+another does not, it takes fat for something else (docs/training-log.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor, nn
+from torch.nn import functional
 
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.data.observation import Observation
@@ -30,13 +33,15 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet, Place, Told, TrainedExamUNet, thin
+from bids_synthsr.networks.exam_unet import ExamUNet, Heard, Place, Told, TrainedExamUNet, thin
 from bids_synthsr.settings import LEAST_QUALITY
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
 TOP_TO_BRAIN = 75.0  # mm from the top of the head to the middle of the brain: where to look first
 LOOKS, NEAR = 4, 4.0  # windows until the brain is in the middle, and voxels that are near enough
+BLOCK = 8  # voxels along each axis: slices up to 9 mm apart leave no block of them unmeasured
+LEAST_SEEN = 0.95  # of what all scans see outside of the brain: those that see less cannot tell it
 VOXELS_AT_ONCE = 40_000  # of all classes: fewer would not pay for the calls
 
 
@@ -70,6 +75,22 @@ class Quality:
                                                           ('score', self.score))}  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """What the T1w is made of outside of the brain.
+
+    Parameters
+    ----------
+    scans
+        Of these alone.
+    within
+        ``(L,)``: 1 for classes to which that does not apply, brain and CSF; 0 for others.
+    """
+
+    scans: Sequence[int]
+    within: Tensor
+
+
 class Stacked(nn.Module):
     """The network with one tensor in, images and reliabilities, and one out.
 
@@ -80,28 +101,45 @@ class Stacked(nn.Module):
     other_sides
         Class on the other side of the head, for each class: the network sees left and right
         exchanged, and the result is as if it did not. None leaves them.
+    outside
+        Which scans tell T1w and Laplace scale outside of the brain; None for all.
     """
 
-    def __init__(self, network: ExamUNet, other_sides: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        network: ExamUNet,
+        other_sides: Sequence[int] | None = None,
+        outside: Outside | None = None,
+    ) -> None:
         super().__init__()
-        self.network, self.other_sides = network, other_sides
+        self.network, self.other_sides, self.outside = network, other_sides, outside
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(1, 2 N, I, J, K)`` to T1w, Laplace scale and probabilities, ``(1, 2 + L, ...)``.
 
         Channels lie side by side in memory.
         """
-        is_mirrored, stride = self.other_sides is not None, self.network.stride
-        scans, trust = (volume.flip(2) if is_mirrored else volume).chunk(2, 1)
+        scans, trust = (volume if self.other_sides is None else volume.flip(2)).chunk(2, 1)
+        heard = self.network.hear(scans, trust)
         whole = volume.new_empty(*volume.shape[2:], 2 + self.network.classes).movedim(-1, 0)
-        at_once = VOXELS_AT_ONCE if volume.device.type == 'cpu' else None
-        for place, rows, told in self.network.pieces(scans, trust, at_once):
-            if is_mirrored:
-                place, rows, told = self._turned(place, rows, told, volume.shape[2] // stride)
-            piece = thin(whole, place, stride)[:, rows]
+        for piece, told in self._pieces(heard, whole):
             piece[0], piece[1] = told.t1w[0], told.scale[0]
             piece[2:] = told.likely[0].movedim(-1, 0)
+        if self.outside is not None:
+            within = self.outside.within.to(whole)
+            for piece, told in self._pieces(heard.only(self.outside.scans), whole):
+                share = torch.tensordot(within, piece[2:], 1)
+                piece[0] = torch.lerp(told.t1w[0], piece[0], share)
+                piece[1] = torch.lerp(told.scale[0], piece[1], share)
         return whole[None]
+
+    def _pieces(self, heard: Heard, whole: Tensor) -> Iterator[tuple[Tensor, Told]]:
+        """Tell of a part of ``(C, I, J, K)`` after the other: the part, and what is said of it."""
+        stride = self.network.stride
+        for place, rows, told in self.network.pieces(heard, at_once(whole)):
+            if self.other_sides is not None:
+                place, rows, told = self._turned(place, rows, told, whole.shape[1] // stride)
+            yield thin(whole, place, stride)[:, rows], told
 
     def _turned(
         self, place: Place, rows: slice, told: Told, blocks: int
@@ -111,6 +149,37 @@ class Stacked(nn.Module):
         there = (self.network.stride - 1 - place[0], place[1], place[2])
         likely = told.likely.flip(1)[..., self.other_sides]
         return there, turned, Told(told.t1w.flip(1), told.scale.flip(1), likely)
+
+
+class Subsets(nn.Module):
+    """What the network finds in some of the scans alone, by one tensor as in `Stacked`.
+
+    Parameters
+    ----------
+    network
+        What it runs.
+    subsets
+        S sets of scans.
+    """
+
+    def __init__(self, network: ExamUNet, subsets: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.network, self.subsets = network, subsets
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """``(1, 2 N, I, J, K)`` to likeliest class and Laplace scale, ``(1, S, 2, I, J, K)``."""
+        heard, stride = self.network.hear(*volume.chunk(2, 1)), self.network.stride
+        whole = volume.new_empty(len(self.subsets), 2, *volume.shape[2:])
+        for found, kept in zip(whole, self.subsets, strict=True):
+            for place, rows, told in self.network.pieces(heard.only(kept), at_once(whole)):
+                piece = thin(found, place, stride)[:, rows]
+                piece[0], piece[1] = told.likely[0].argmax(-1), told.scale[0]
+        return whole[None]
+
+
+def at_once(volume: Tensor) -> int | None:
+    """How many voxels of all classes to make at once, on the device where a volume lies."""
+    return VOXELS_AT_ONCE if volume.device.type == 'cpu' else None
 
 
 def synthesize(
@@ -149,12 +218,14 @@ def synthesize(
         precision = precision_for_bfloat16(device)
     exam, labels = _Exam(observations, grid, trained, precision), trained.labels
     center = exam.find_brain()
-    seen = exam.predict_around(center, torch.float16 if low_mem else torch.float32)
-    quality = Quality(expected_dice(seen.overlap, labels), seen.coverage, exam.agreement(center))
+    agreement, outside = exam.compare_scans(center)
+    seen = exam.predict_around(center, outside, torch.float16 if low_mem else torch.float32)
+    quality = Quality(expected_dice(seen.overlap, labels), seen.coverage, agreement)
     facts = {
         'method': 'synthsr',
         'scans': [scan.contrast for scan in observations],
         'scans_reason': 'the network takes all scans of an exam',
+        'scans_outside_brain': [observations[scan].contrast for scan in outside],
         'labels': list(labels),
         'windows': seen.windows,
         'precision': precision,
@@ -272,41 +343,36 @@ class _Exam:
         precision: str,
     ) -> None:
         places = {index: number for number, index in enumerate(trained.labels)}
-        sides = [places.get(opposite(index), own) for index, own in places.items()]
-        self.plain, self.mirrored = Stacked(trained.network), Stacked(trained.network, sides)
-        self.precision = precision
+        self.other_sides = [places.get(opposite(index), own) for index, own in places.items()]
+        self.network, self.precision = trained.network, precision
         self.labels, self.window = trained.labels, trained.window
         self.count = len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
         trusts = [reliability(scan.grid, grid, scan.scan2ref) for scan in observations]
         self.head = _box(head_mask(images[0], 2))
         self.volume = torch.from_numpy(np.stack([*images, *trusts]))  # (2 N, I, J, K)
-        self.is_brain = torch.tensor([STRUCTURES[index].is_brain for index in trained.labels])
+        structures = [STRUCTURES[index] for index in trained.labels]
+        self.is_brain = torch.tensor([structure.is_brain for structure in structures])
+        self.is_within = torch.tensor([structure.is_intracranial for structure in structures])
         self.doubts: list[str] = []
 
-    def look(self, start: Start, left_out: int | None = None, is_mirrored: bool = False) -> Tensor:
-        """Predict one window, ``(i, j, k, 2 + L)``.
+    def look(self, start: Start, network: nn.Module) -> Tensor:
+        """Let a `Stacked` or `Subsets` see one window: what it makes, without batch.
 
         Parameters
         ----------
         start
-            Its first voxel.
-        left_out
-            Scan to do without; None takes all.
-        is_mirrored
-            Whether the network sees left and right exchanged; the result is as if it did not.
+            First voxel of the window.
+        network
+            What shall see it.
         """
-        kept = [scan for scan in range(self.count) if scan != left_out]
-        window = cut(self.volume, start, self.window)[
-            [*kept, *(self.count + scan for scan in kept)]
-        ]
-        for image in window[: len(kept)]:
+        window = cut(self.volume, start, self.window)
+        for image in window[: self.count]:
             low, high = percentile_range(image)
             image.sub_(low).div_((high - low).clamp(min=1e-6)).clamp_(0, 1)
-        network = self.mirrored if is_mirrored else self.plain
         run = predict(network, window[None], precision=self.precision)
         self.doubts += run.doubts
-        return run.output[0].movedim(0, -1)
+        return run.output[0]
 
     def find_brain(self) -> list[float]:
         """Move a window until the brain is in its middle: that voxel.
@@ -319,9 +385,10 @@ class _Exam:
         (low, high) = self.head
         center = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
         center[2] = max(high[2] - TOP_TO_BRAIN, center[2])
+        network = Stacked(self.network)
         for _ in range(LOOKS):
             start = around(center, self.window)
-            likely = self.look(start)[..., 2:] @ self.is_brain.float()
+            likely = self.look(start, network)[2:].movedim(0, -1) @ self.is_brain.float()
             if float(likely.max()) < 0.5:
                 raise ValueError(
                     'The network finds no brain in this exam: look at its scans, and leave out '
@@ -334,13 +401,31 @@ class _Exam:
                 break
         return center
 
-    def predict_around(self, center: Sequence[float], dtype: torch.dtype) -> _Seen:
-        """Predict the head around a voxel; what lies farther away stays 0."""
+    def predict_around(
+        self, center: Sequence[float], outside: Sequence[int], dtype: torch.dtype
+    ) -> _Seen:
+        """Predict the head around a voxel; what lies farther away stays 0.
+
+        Parameters
+        ----------
+        center
+            That voxel.
+        outside
+            Scans of which the T1w is made outside of the brain.
+        dtype
+            Of the probabilities.
+        """
         starts = place_windows(center, self.window)
+        fewer = Outside(outside, self.is_within.float()) if len(outside) < self.count else None
+        plain, mirrored = (
+            Stacked(self.network, sides, fewer) for sides in (None, self.other_sides)
+        )
         canvas = _canvas_around(starts, self.window, self.volume.shape[1:])
+        # of any two neighbours one is mirrored
+        networks = [(plain, mirrored)[number.bit_count() % 2] for number in range(len(starts))]
         parts = (
-            (canvas.within(start), self.look(start, is_mirrored=number.bit_count() % 2 == 1))
-            for number, start in enumerate(starts)  # of any two neighbours one is mirrored
+            (canvas.within(start), self.look(start, network).movedim(0, -1))
+            for start, network in zip(starts, networks, strict=True)
         )
         made = blend(parts, canvas.shape, dtype)
         likely = made[..., 2:]
@@ -357,17 +442,41 @@ class _Exam:
             len(starts),
         )
 
-    def agreement(self, center: Sequence[float]) -> float:
-        """Compare the middle window of all scans with that of all but one: the least Dice."""
+    def compare_scans(self, center: Sequence[float]) -> tuple[float, tuple[int, ...]]:
+        """Compare what all scans show in the middle window with what some of them show alone.
+
+        Returns
+        -------
+        agreement
+            Dice between the segmentations of all scans and of all but one, the least.
+        outside
+            Scans that leave the smallest Laplace scale outside of the brain, of those that see
+            as much of it: all, all but one, or a single one.
+        """
+        every = tuple(range(self.count))
         if self.count < 2:
-            return 1.0
+            return 1.0, every
+        all_but_one = [tuple(scan for scan in every if scan != out) for out in every]
+        subsets = [*dict.fromkeys([every, *all_but_one, *((scan,) for scan in every)])]
         start = around(center, self.window)
-        values = np.asarray(self.labels)
-        whole, *others = (
-            values[most_likely(self.look(start, left_out)[..., 2:]).numpy()]
-            for left_out in (None, *range(self.count))
-        )
-        return min(dice_between(whole, other, self.labels) for other in others)
+        found = self.look(start, Subsets(self.network, subsets))
+        classes, scales = found[:, 0].long(), found[:, 1]
+        whole, *others = np.asarray(self.labels)[classes[: 1 + self.count].numpy()]
+        agreement = min(dice_between(whole, other, self.labels) for other in others)
+        is_outside = torch.from_numpy(whole > 0) & ~self.is_within[classes[0]]
+        if not is_outside.any():
+            return agreement, every
+        seen = self._seen(start, is_outside, subsets)
+        spreads = scales[:, is_outside].mean(1)
+        spreads[seen < LEAST_SEEN * seen[0]] = torch.inf
+        return agreement, subsets[int(spreads.argmin())]
+
+    def _seen(self, start: Start, mask: Tensor, subsets: Sequence[Sequence[int]]) -> Tensor:
+        """Count the blocks of a mask ``(i, j, k)`` that lie in the field of view of scans."""
+        trust = cut(self.volume[self.count :], start, self.window)
+        is_seen = functional.max_pool3d(trust, BLOCK) > 0  # (N, a, b, c)
+        share = functional.avg_pool3d(mask[None].float(), BLOCK)[0]
+        return torch.stack([share[is_seen[[*kept]].any(0)].sum() for kept in subsets])
 
 
 def most_likely(likely: Tensor) -> Tensor:

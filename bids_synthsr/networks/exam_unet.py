@@ -72,6 +72,36 @@ class Told(NamedTuple):
     likely: Tensor
 
 
+class Heard(NamedTuple):
+    """What the encoder makes of the scans of an exam, each for itself.
+
+    Parameters
+    ----------
+    scans
+        ``(B, N, I, J, K)``.
+    encoded
+        Of each of the N scans: a tensor per level, ``(B, F 2^l, i / 2^l, ...)``.
+    trusts
+        Reliability at each level, ``(B, N, i / 2^l, ...)``.
+    present
+        ``(B, N)`` bool: scans that count.
+    """
+
+    scans: Tensor
+    encoded: Sequence[Sequence[Tensor]]
+    trusts: Sequence[Tensor]
+    present: Tensor
+
+    def only(self, kept: Sequence[int]) -> Heard:
+        """The same of some of the scans, as if there were no others."""
+        return Heard(
+            self.scans[:, kept],
+            [self.encoded[scan] for scan in kept],
+            [trust[:, kept] for trust in self.trusts],
+            self.present[:, kept],
+        )
+
+
 def probabilities(logits: Tensor) -> Tensor:
     """``(B, L, I, J, K)`` of any precision to ``(B, I, J, K, L)`` float32."""
     return logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
@@ -179,7 +209,7 @@ class ExamUNet(nn.Module):
             One of the ``stride`` voxels along each axis, from 0: predict those alone, ``(B, C,
             I / stride, ...)``. Training saves most of the time that many classes take.
         """
-        speaker = self._listen(scans, reliability, present)
+        speaker = self._join(self.hear(scans, reliability, present))
         if place is not None:
             return speaker.at(place)
         outputs = zip(*map(speaker.at, self.places), strict=True)
@@ -202,8 +232,19 @@ class ExamUNet(nn.Module):
         sides = range(self.stride)
         return [(i, j, k) for i in sides for j in sides for k in sides]
 
+    def hear(self, scans: Tensor, reliability: Tensor, present: Tensor | None = None) -> Heard:
+        """Encode each scan for itself. See `forward`."""
+        self._check(scans, reliability)
+        if present is None:
+            present = reliability.amax((2, 3, 4)) > 0
+        encoded = [
+            self.encoder(channels_last(fold(torch.stack([image, trust], 1), self.stride)))
+            for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
+        ]
+        return Heard(scans, encoded, self._pyramid(reliability), present)
+
     def pieces(
-        self, scans: Tensor, reliability: Tensor, max_voxels: int | None = None
+        self, heard: Heard, max_voxels: int | None = None
     ) -> Iterator[tuple[Place, slice, Told]]:
         """Tell of a few rows of blocks at a time, one place of them after the other.
 
@@ -211,8 +252,8 @@ class ExamUNet(nn.Module):
 
         Parameters
         ----------
-        scans, reliability
-            See `forward`.
+        heard
+            The scans, or some `only`.
         max_voxels
             Of a piece, in whole rows, one at least. None takes all rows at once.
 
@@ -221,36 +262,26 @@ class ExamUNet(nn.Module):
         place, rows, told
             What is said at one place of every block of these rows.
         """
-        speaker = self._listen(scans, reliability)
-        rows, *others = (side // self.stride for side in scans.shape[2:])
+        speaker = self._join(heard)
+        rows, *others = (side // self.stride for side in heard.scans.shape[2:])
         at_once = rows if max_voxels is None else max(max_voxels // math.prod(others), 1)
         for first in range(0, rows, at_once):
             span = slice(first, min(first + at_once, rows))
             for place in self.places:
                 yield place, span, speaker.tell(place, span)
 
-    def _listen(
-        self, scans: Tensor, reliability: Tensor, present: Tensor | None = None
-    ) -> _Speaker:
-        """Make features of the scans, of which every voxel can be told. See `forward`."""
-        self._check(scans, reliability)
-        if present is None:
-            present = reliability.amax((2, 3, 4)) > 0
-        encoded = [
-            self.encoder(channels_last(fold(torch.stack([image, trust], 1), self.stride)))
-            for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
-        ]
-        trusts = self._pyramid(reliability)
+    def _join(self, heard: Heard) -> _Speaker:
+        """Make features of the exam, of which every voxel can be told."""
         fused = [
-            fuse(features, trust, present)
+            fuse(features, trust, heard.present)
             for fuse, features, trust in zip(
-                self.fusions, zip(*encoded, strict=True), trusts, strict=True
+                self.fusions, zip(*heard.encoded, strict=True), heard.trusts, strict=True
             )
         ]
         features = self.decoder(fused)
-        finest = [levels[0] for levels in encoded]
-        trust = (trusts[0] + LEAST_TRUST) * present[..., None, None, None]
-        return _Speaker(self, features, finest, scans, trust)
+        finest = [levels[0] for levels in heard.encoded]
+        trust = (heard.trusts[0] + LEAST_TRUST) * heard.present[..., None, None, None]
+        return _Speaker(self, features, finest, heard.scans, trust)
 
     def head_at(self, features: Tensor, place: Place) -> Tensor:
         """Channels of one place of every block, of the features of all of it."""

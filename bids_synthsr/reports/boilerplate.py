@@ -84,9 +84,9 @@ METHODS = {
     'synthsr': (
         'A 1 mm T1-weighted volume, its expected error and a segmentation were predicted from all '
         'scans and their reliability maps by a convolutional network (weights {weights}), run in '
-        'PyTorch{torch} [@pytorch] in windows around the brain. It was trained on scans of random '
-        'contrast, drawn from label maps [@synthsr]. Volumes of structures are sums of their '
-        'probabilities.'
+        'PyTorch{torch} [@pytorch] in windows around the brain.{outside} It was trained on scans '
+        'of random contrast, drawn from label maps [@synthsr]. Volumes of structures are sums of '
+        'their probabilities.'
     ),
     'cubic': (
         'The output is the reference scan, interpolated on this grid by cubic splines. It holds '
@@ -116,6 +116,8 @@ class MethodFacts:
         Suffixes of the aligned scans, reference first; empty where the text is for many exams.
     used
         Suffixes of those that the method took; empty where it took all.
+    outside
+        Suffixes of those of which it made what lies outside of the brain; empty where not known.
     reference_reason
         Why the reference was chosen, a clause such as ``the T1w with the smallest voxels``.
     spacing
@@ -131,6 +133,7 @@ class MethodFacts:
     method: str
     contrasts: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     reference_reason: str = ''
     spacing: float = 1.0
     fov: str = 'reference'
@@ -201,6 +204,7 @@ def _method(facts: MethodFacts) -> str:
     """Tell what the method did."""
     return METHODS[facts.method].format(
         used=_used(facts),
+        outside=_outside(facts),
         paper='@hyperfine' if len(facts.used) == 2 else '@synthsr_public',
         weights=facts.weights or 'as named in the provenance of each output',
         **_versions(facts),
@@ -209,6 +213,17 @@ def _method(facts: MethodFacts) -> str:
 
 def _used(facts: MethodFacts) -> str:
     return f'the {_listed(facts.used)}' if facts.used else 'the scans that it can take'
+
+
+def _outside(facts: MethodFacts) -> str:
+    """Tell which scans made the T1w outside of the brain, where they were not all."""
+    if facts.used and facts.outside in ((), facts.used):
+        return ''
+    scans = f'the {_listed(facts.outside)}' if facts.outside else 'those scans'
+    return (
+        f' Outside of the brain the T1w was predicted from {scans} alone, with which the error '
+        'expected there was least.'
+    )
 
 
 def _versions(facts: MethodFacts) -> dict[str, str]:

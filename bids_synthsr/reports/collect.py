@@ -146,6 +146,7 @@ def method_facts(
         method=main.get('Method') or settings.get('method', ''),
         contrasts=tuple(by_name[name]['suffix'] for name in names),
         used=tuple(details.get('scans', ())),
+        outside=tuple(details.get('scans_outside_brain', ())),
         reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),
