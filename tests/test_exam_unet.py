@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from bids_synthsr.imaging.resampling import spline_matrix
 from bids_synthsr.imaging.slices import CHANNELS, encode_slices
+from bids_synthsr.networks import exam_unet
 from bids_synthsr.networks.exam_unet import (
     LEAST_TRUST,
     NOISE,
@@ -146,6 +147,18 @@ def test_pieces_are_what_the_whole_says(max_voxels):
         same([told.likely], [probabilities(expected[2])])
         count += told.t1w.numel()
     assert count == whole.t1w.numel()
+    heard = network.hear(scans, reliability)
+    ((place, _, told),) = network.pieces(heard, places=[(0, 0, 0)])
+    assert place == (0, 0, 0)
+    same(told[:1], [thin(whole.t1w, place, 2)[:, 0]])
+
+
+def test_a_fusion_in_parts_is_that_of_all_voxels(monkeypatch, network):
+    scans, reliability = exam(3)
+    whole = network(scans, reliability)  # with gradients all at once
+    monkeypatch.setattr(exam_unet, 'FUSED_AT_ONCE', 1)
+    with torch.no_grad():
+        same([network(scans, reliability).t1w], [whole.t1w.detach()])
 
 
 @torch.no_grad()

@@ -50,7 +50,7 @@ class Knowing(torch.nn.Module):
     def hear(self, scans, reliability):
         return Heard(scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0)
 
-    def pieces(self, heard, max_voxels):
+    def pieces(self, heard, max_voxels, places=None):
         for first in range(0, heard.scans.shape[2], 20):
             rows = slice(first, min(first + 20, heard.scans.shape[2]))
             yield (0, 0, 0), rows, Told(*(x[:, rows] for x in self(heard.scans)))
@@ -111,9 +111,9 @@ class Watched(Knowing):
         super().__init__()
         self.seen = []
 
-    def pieces(self, heard, max_voxels):
+    def pieces(self, heard, max_voxels, places=None):
         self.seen.append(self.is_mirrored(heard.scans.mean(1)[0]))
-        return super().pieces(heard, max_voxels)
+        return super().pieces(heard, max_voxels, places)
 
 
 def test_half_of_the_windows_are_mirrored():

@@ -122,13 +122,15 @@ class Stacked(nn.Module):
         scans, trust = (volume if self.other_sides is None else volume.flip(2)).chunk(2, 1)
         heard = self.network.hear(scans, trust)
         whole = volume.new_empty(*volume.shape[2:], 2 + self.network.classes).movedim(-1, 0)
+        shares = []
         for piece, told in self._pieces(heard, whole):
             piece[0], piece[1] = told.t1w[0], told.scale[0]
             piece[2:] = told.likely[0].movedim(-1, 0)
+            if self.outside is not None:
+                shares.append(told.likely[0] @ self.outside.within.to(told.likely))
         if self.outside is not None:
-            within = self.outside.within.to(whole)
-            for piece, told in self._pieces(heard.only(self.outside.scans), whole):
-                share = torch.tensordot(within, piece[2:], 1)
+            pieces = self._pieces(heard.only(self.outside.scans), whole)
+            for (piece, told), share in zip(pieces, shares, strict=True):
                 piece[0] = torch.lerp(told.t1w[0], piece[0], share)
                 piece[1] = torch.lerp(told.scale[0], piece[1], share)
         return whole[None]
@@ -152,7 +154,9 @@ class Stacked(nn.Module):
 
 
 class Subsets(nn.Module):
-    """What the network finds in some of the scans alone, by one tensor as in `Stacked`.
+    """What the network finds in some of the scans alone, at one voxel of every block.
+
+    It takes one tensor, as `Stacked` does.
 
     Parameters
     ----------
@@ -167,13 +171,14 @@ class Subsets(nn.Module):
         self.network, self.subsets = network, subsets
 
     def forward(self, volume: Tensor) -> Tensor:
-        """``(1, 2 N, I, J, K)`` to likeliest class and Laplace scale, ``(1, S, 2, I, J, K)``."""
-        heard, stride = self.network.hear(*volume.chunk(2, 1)), self.network.stride
-        whole = volume.new_empty(len(self.subsets), 2, *volume.shape[2:])
+        """``(1, 2 N, I, J, K)`` to likeliest class and Laplace scale, ``(1, S, 2, i, j, k)``."""
+        heard = self.network.hear(*volume.chunk(2, 1))
+        blocks = (side // self.network.stride for side in volume.shape[2:])
+        whole = volume.new_empty(len(self.subsets), 2, *blocks)
         for found, kept in zip(whole, self.subsets, strict=True):
-            for place, rows, told in self.network.pieces(heard.only(kept), at_once(whole)):
-                piece = thin(found, place, stride)[:, rows]
-                piece[0], piece[1] = told.likely[0].argmax(-1), told.scale[0]
+            pieces = self.network.pieces(heard.only(kept), at_once(whole), places=[(0, 0, 0)])
+            for _, rows, told in pieces:
+                found[0, rows], found[1, rows] = told.likely[0].argmax(-1), told.scale[0]
         return whole[None]
 
 
@@ -472,10 +477,10 @@ class _Exam:
         return agreement, subsets[int(spreads.argmin())]
 
     def _seen(self, start: Start, mask: Tensor, subsets: Sequence[Sequence[int]]) -> Tensor:
-        """Count the blocks of a mask ``(i, j, k)`` that lie in the field of view of scans."""
+        """Count how much of a mask ``(i, j, k)`` lies in the field of view of scans."""
         trust = cut(self.volume[self.count :], start, self.window)
         is_seen = functional.max_pool3d(trust, BLOCK) > 0  # (N, a, b, c)
-        share = functional.avg_pool3d(mask[None].float(), BLOCK)[0]
+        share = functional.avg_pool3d(mask[None].float(), BLOCK // self.network.stride)[0]
         return torch.stack([share[is_seen[[*kept]].any(0)].sum() for kept in subsets])
 
 

@@ -31,6 +31,7 @@ ALL_ROWS = slice(None)
 
 SCAN_CHANNELS = 2  # image, reliability
 LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
+FUSED_AT_ONCE = 250_000  # numbers of one scan, 1 MB
 SURROUNDINGS = 8  # voxels along each axis, over which the contrast of a voxel is judged
 NOISE, LARGEST_CONTRAST = 0.02, 3.0  # of intensities in [0, 1]: less is flat; standard deviations
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
@@ -244,7 +245,10 @@ class ExamUNet(nn.Module):
         return Heard(scans, encoded, self._pyramid(reliability), present)
 
     def pieces(
-        self, heard: Heard, max_voxels: int | None = None
+        self,
+        heard: Heard,
+        max_voxels: int | None = None,
+        places: Sequence[Place] | None = None,
     ) -> Iterator[tuple[Place, slice, Told]]:
         """Tell of a few rows of blocks at a time, one place of them after the other.
 
@@ -256,6 +260,8 @@ class ExamUNet(nn.Module):
             The scans, or some `only`.
         max_voxels
             Of a piece, in whole rows, one at least. None takes all rows at once.
+        places
+            Of every block, of which to tell; None for all. The mixture is fitted to the first.
 
         Yields
         ------
@@ -267,7 +273,7 @@ class ExamUNet(nn.Module):
         at_once = rows if max_voxels is None else max(max_voxels // math.prod(others), 1)
         for first in range(0, rows, at_once):
             span = slice(first, min(first + at_once, rows))
-            for place in self.places:
+            for place in self.places if places is None else places:
                 yield place, span, speaker.tell(place, span)
 
     def _join(self, heard: Heard) -> _Speaker:
@@ -475,6 +481,18 @@ class Fusion(nn.Module):
         """
         if len(features) == 1:
             return features[0]
+        if torch.is_grad_enabled():
+            return self._fuse(features, reliability, present)
+        fused = torch.empty_like(features[0])
+        at_once = max(FUSED_AT_ONCE // features[0][0, :, 0].numel(), 1)
+        for first in range(0, fused.shape[2], at_once):
+            rows = slice(first, first + at_once)
+            few = [own[:, :, rows] for own in features]
+            fused[:, :, rows] = self._fuse(few, reliability[:, :, rows], present)
+        return fused
+
+    def _fuse(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
+        """Do so with all voxels at once, of which many leave the processor's fast memory."""
         trust = self.trust.view(1, -1, 1, 1, 1)
         bids = [
             self.bid(own).float() + trust * reliable[:, None]
