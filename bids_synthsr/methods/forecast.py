@@ -54,14 +54,14 @@ def forecast(
     memory = {
         'tv': _variation_gb(contrasts, geometries, mm, out, num_threads),
         'sr-t1': TORCH_GB + (0.41 if in_16_bits else 0.6) * out,
-        'synthsr': TORCH_GB + 3.25 + 0.08 * out,
+        'synthsr': TORCH_GB + 3.5 + 0.08 * out,
         'published': TORCH_GB + (0.26 if in_16_bits else 0.72) * out,
         'cubic': IDLE_GB + 0.03 * out + 0.012 * own[0],
     }
     seconds = {
         'tv': 7.0 * out * len(set(contrasts)),
         'sr-t1': 4.0 * out,
-        'synthsr': 30.0,
+        'synthsr': (5 + 15 * len(own)) * (1 if in_16_bits else 2),
         'published': 2.5 * out,
         'cubic': 0.5 * out,
     }
