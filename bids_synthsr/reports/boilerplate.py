@@ -219,10 +219,10 @@ def _outside(facts: MethodFacts) -> str:
     """Tell which scans made the T1w outside of the brain, where they were not all."""
     if facts.used and facts.outside in ((), facts.used):
         return ''
-    scans = f'the {_listed(facts.outside)}' if facts.outside else 'those scans'
+    scans = f'the {_listed(facts.outside)} alone,' if facts.outside else 'those scans alone'
     return (
-        f' Outside of the brain the T1w was predicted from {scans} alone, with which the error '
-        'expected there was least.'
+        f' Outside of the brain the T1w was predicted from {scans} with which the error expected '
+        'there was least.'
     )
 
 
