@@ -1,9 +1,10 @@
 """Time training steps: seconds, CPU-seconds, share of the generator, largest memory.
 
-Run it as ``python benchmarks/training.py LABEL_MAPS [--device cuda] [--shape 192 192 192]``. Every
-case runs in a process of its own, since memory is that of the process. Targets: the published
-network at 128^3 on the CPU takes at most half of the reference's 13.5 CPU-s and 5 GB; on a GPU
-the generator takes under 20 % of a step, and 192^3 under 0.15 s and 40 GB (H200).
+Run it as ``python benchmarks/training.py LABEL_MAPS [--device cuda] [--shape 192 192 192]``, or
+with ``--case any-exam --set samples.batch=4`` for a recipe itself, with changes. Without
+``--case`` every case runs in a process of its own, since memory is that of the process. Targets:
+the published network at 128^3 on the CPU takes at most half of the reference's 13.5 CPU-s and
+5 GB; on a GPU the generator takes under 20 % of a step, and 192^3 under 0.15 s and 40 GB (H200).
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def measure(name: str, options: argparse.Namespace) -> str:
     """Time steps after the first one, and the drawing of their batches."""
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    shipped, changes = cases(options.shape)[name]
-    task = Task(load_recipe(shipped, changes))
+    shipped, changes = cases(options.shape).get(name, (name, []))
+    task = Task(load_recipe(shipped, [*changes, *options.changes]))
     others = [path.name for path in find_images([options.label_maps])[1:]]
     heads = read_heads(options.label_maps, [], exclude=others)
     source, _ = sources_of(task.recipe, heads, device)
@@ -58,14 +59,17 @@ def measure(name: str, options: argparse.Namespace) -> str:
     if task.recipe.numerics.compile:
         learner.network.compile()
     drawing = steps = cpu = 0.0
-    for step in range(options.steps + 1):
+    torch.backends.cudnn.benchmark = True  # as trainings do
+    for step in range(options.steps + options.warmup):
         start, start_cpu = time.perf_counter(), cpu_seconds()
         batch = source.draw(seed_of(task.recipe, TRAINING, step))
         if device.type == 'cuda':
             torch.cuda.synchronize()
         drawn = time.perf_counter()
         learn(learner, learner.network, task, batch)
-        if step > 0:  # the first one fills caches and compiles
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        if step >= options.warmup:  # the first ones fill caches and compile
             drawing += drawn - start
             steps += time.perf_counter() - start
             cpu += cpu_seconds() - start_cpu
@@ -74,7 +78,7 @@ def measure(name: str, options: argparse.Namespace) -> str:
         peak = torch.cuda.max_memory_allocated() / 1e9
     count = options.steps
     return (
-        f'{name:20s} {steps / count:7.2f} s  {cpu / count:7.2f} CPU-s  '
+        f'{name:20s} {steps / count:7.3f} s  {cpu / count:7.2f} CPU-s  '
         f'generator {100 * drawing / steps:3.0f} %  {peak:5.2f} GB'
     )
 
@@ -86,7 +90,9 @@ def main() -> None:
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--shape', type=int, nargs=3, default=[128, 128, 128])
     parser.add_argument('--steps', type=int, default=3)
-    parser.add_argument('--case', help='one case only, in this process')
+    parser.add_argument('--warmup', type=int, default=1, help='steps that are not timed')
+    parser.add_argument('--case', help='one case, or recipe, only, in this process')
+    parser.add_argument('--set', dest='changes', nargs='+', default=[], help='as of the trainer')
     options = parser.parse_args()
     if options.case:
         print(measure(options.case, options), flush=True)

@@ -82,7 +82,8 @@ def observe(labels):
 def made_of(observations, network=None, caution='', **options):
     grid = output_grid(observations[0].grid)
     trained = TrainedExamUNet(network or Knowing(), LABELS, WINDOW, caution=caution)
-    return synthesize(observations, grid, trained=trained, precision='float32', **options)
+    options = {'precision': 'float32', **options}
+    return synthesize(observations, grid, trained=trained, **options)
 
 
 def test_what_the_network_knows_comes_out():
@@ -164,9 +165,11 @@ def strange(observation):
     return replace(observation, contrast='FLAIR', voxels=voxels)
 
 
-def test_outside_of_the_brain_the_t1w_is_of_the_scans_that_leave_least_doubt():
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_outside_of_the_brain_the_t1w_is_of_the_scans_that_leave_least_doubt(precision):
     labels = phantom(60)
-    made = made_of([strange(observe(labels)), observe(labels)], Wary())
+    scans = [strange(observe(labels)), observe(labels)]
+    made = made_of(scans, Wary(), precision=precision)
     assert made.facts['scans_outside_brain'] == ['T2w']
     t1w, scale, segmentation, _ = (x.voxels for x in made.products)
     np.testing.assert_array_equal(segmentation, labels)

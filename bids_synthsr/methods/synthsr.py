@@ -33,7 +33,15 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet, Heard, Place, Told, TrainedExamUNet, thin
+from bids_synthsr.networks.exam_unet import (
+    ExamUNet,
+    Heard,
+    Place,
+    Told,
+    TrainedExamUNet,
+    mean_of_classes,
+    thin,
+)
 from bids_synthsr.settings import LEAST_QUALITY
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: tells how much is cut off
@@ -127,7 +135,7 @@ class Stacked(nn.Module):
             piece[0], piece[1] = told.t1w[0], told.scale[0]
             piece[2:] = told.likely[0].movedim(-1, 0)
             if self.outside is not None:
-                shares.append(told.likely[0] @ self.outside.within.to(told.likely))
+                shares.append(mean_of_classes(told.likely[0], self.outside.within))
         if self.outside is not None:
             pieces = self._pieces(heard.only(self.outside.scans), whole)
             for (piece, told), share in zip(pieces, shares, strict=True):

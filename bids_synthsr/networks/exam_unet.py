@@ -108,6 +108,12 @@ def probabilities(logits: Tensor) -> Tensor:
     return logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
 
 
+def mean_of_classes(likely: Tensor, values: Tensor) -> Tensor:
+    """Average values ``(L,)`` by probabilities ``(..., L)``, in their precision: ``(...)``."""
+    with torch.autocast(likely.device.type, enabled=False):  # 16 bits would show in the T1w
+        return likely @ values.to(likely)
+
+
 def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
     """Tell the channels of an output ``(B, 1 + has_scale + classes, I, J, K)`` apart."""
     t1w, scale, logits = output.split([1, int(has_scale), classes], 1)
@@ -358,7 +364,7 @@ class _Speaker:
         made = self._judged(place, ALL_ROWS)
         if made.logits is None or not len(self.network.class_t1w):
             return made
-        expected = probabilities(made.logits) @ self.network.class_t1w
+        expected = mean_of_classes(probabilities(made.logits), self.network.class_t1w)
         return made._replace(t1w=made.t1w + expected[:, None])
 
     def tell(self, place: Place, rows: slice) -> Told:
@@ -367,7 +373,7 @@ class _Speaker:
         assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
         t1w, likely = made.t1w[:, 0], probabilities(made.logits)
         if len(self.network.class_t1w):
-            t1w = t1w + likely @ self.network.class_t1w
+            t1w = t1w + mean_of_classes(likely, self.network.class_t1w)
         return Told(t1w, made.log_scale[:, 0].exp(), likely)
 
     def _judged(self, place: Place, rows: slice) -> Prediction:
