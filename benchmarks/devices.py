@@ -2,7 +2,7 @@
 
 Run it as ``python benchmarks/devices.py SCAN ... --device cuda`` or ``... --precision bfloat16``,
 on the scans of one exam, the reference first; they are taken as they lie, none is moved. A GPU
-runs twice, and the second time counts. It needs numpy, SciPy, nibabel and PyTorch alone.
+runs twice, and the second time counts.
 """
 
 from __future__ import annotations

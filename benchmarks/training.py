@@ -47,7 +47,7 @@ def cases(shape: list[int]) -> dict[str, tuple[str, list[str]]]:
 
 
 def measure(name: str, options: argparse.Namespace) -> str:
-    """Time steps after the first one, and the drawing of their batches."""
+    """Time steps after those that warm up, and the drawing of their batches."""
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     shipped, changes = cases(options.shape).get(name, (name, []))

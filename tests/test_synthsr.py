@@ -79,11 +79,10 @@ def observe(labels):
     return Observation('T2w', voxels, grid_of(voxels.shape), Acquisition(2, 1.0, 1.0), np.eye(4))
 
 
-def made_of(observations, network=None, caution='', **options):
+def made_of(observations, network=None, caution='', precision='float32', **options):
     grid = output_grid(observations[0].grid)
     trained = TrainedExamUNet(network or Knowing(), LABELS, WINDOW, caution=caution)
-    options = {'precision': 'float32', **options}
-    return synthesize(observations, grid, trained=trained, **options)
+    return synthesize(observations, grid, trained=trained, precision=precision, **options)
 
 
 def test_what_the_network_knows_comes_out():
