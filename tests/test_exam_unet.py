@@ -103,17 +103,16 @@ def test_every_scan_and_its_reliability_matter(network):
 
 
 @torch.no_grad()
-def test_new_network_predicts_the_reference_as_residual():
+def test_network_without_scale_and_classes_tells_the_t1w_alone():
     scans, reliability = exam(3)
-    prediction = ExamUNet(features=8, levels=2, is_residual=True)(scans, reliability)
-    assert torch.equal(prediction.t1w, scans[:, :1])
-    assert prediction.logits is None
+    prediction = ExamUNet(features=8, levels=2, has_scale=False)(scans, reliability)
+    assert prediction.t1w.shape == scans[:, :1].shape
+    assert prediction.log_scale is None and prediction.logits is None
 
 
 @torch.no_grad()
 def test_one_place_of_every_block_is_what_the_whole_says_there():
-    arguments = {'is_residual': True, 'is_guided': True}
-    network = awake(ExamUNet(features=8, levels=2, classes=4, **arguments))
+    network = awake(ExamUNet(features=8, levels=2, classes=4, is_guided=True))
     scans, reliability = exam(2)
     whole = network(scans, reliability)
     for place in ((0, 0, 0), (1, 0, 1)):

@@ -4,10 +4,10 @@
     scan 2 -> encoder ----> fusion at every level -> decoder -> T1w, its spread, segmentation
     scan N -> encoder --'
 
-Its laws: the order of the scans changes nothing (but for the residual on the first one), and a
-scan that measured nothing (reliability 0 everywhere) changes nothing. Each channel is normalised
-over the volume: otherwise it learned any contrast too slowly (docs/training-log.md). So it takes
-whole volumes; a tile would be normalised otherwise.
+Its laws: the order of the scans changes nothing, and a scan that measured nothing (reliability 0
+everywhere) changes nothing. Each channel is normalised over the volume: otherwise it learned any
+contrast too slowly (docs/training-log.md). So it takes whole volumes; a tile would be normalised
+otherwise.
 """
 
 from __future__ import annotations
@@ -137,8 +137,6 @@ class ExamUNet(nn.Module):
         Of the segmentation; 0 for none.
     has_scale
         Whether to predict the Laplace scale.
-    is_residual
-        Whether the T1w is predicted as a difference from the first scan.
     class_t1w
         T1w intensity of each class: the T1w is predicted as a difference from what the
         segmentation leads to expect. Empty for none.
@@ -160,7 +158,6 @@ class ExamUNet(nn.Module):
         stride: int = 2,
         classes: int = 0,
         has_scale: bool = True,
-        is_residual: bool = False,
         class_t1w: Sequence[float] = (),
         is_guided: bool = False,
         mixture_steps: int = 0,
@@ -174,8 +171,7 @@ class ExamUNet(nn.Module):
         if mixture_steps and len(tissue_of) != classes:
             raise ValueError(f'{len(tissue_of)} tissues were given for {classes} classes')
         widths = [features * 2**level for level in range(levels)]
-        self.stride, self.is_residual = stride, is_residual
-        self.has_scale, self.classes = has_scale, classes
+        self.stride, self.has_scale, self.classes = stride, has_scale, classes
         self.class_t1w: Tensor
         self.register_buffer('class_t1w', torch.tensor(class_t1w), persistent=False)
         self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, nn.Identity, NormedBlock)
@@ -183,8 +179,6 @@ class ExamUNet(nn.Module):
         self.decoder = Decoder(widths, nn.Identity, NormedBlock)
         outputs = 1 + has_scale + classes
         self.head = nn.Conv3d(features, outputs * stride**3, 1)
-        if is_residual:
-            silent(self.head)
         self.guide = Guide(features, outputs) if is_guided else None
         self.mixture = Mixture(features, tissue_of, mixture_steps) if mixture_steps else None
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -206,7 +200,7 @@ class ExamUNet(nn.Module):
         Parameters
         ----------
         scans
-            ``(B, N, I, J, K)`` intensities in [0, 1], the reference first.
+            ``(B, N, I, J, K)`` intensities in [0, 1].
         reliability
             ``(B, N, I, J, K)`` in [0, 1].
         present
@@ -364,17 +358,21 @@ class _Speaker:
         made = self._judged(place, ALL_ROWS)
         if made.logits is None or not len(self.network.class_t1w):
             return made
-        expected = mean_of_classes(probabilities(made.logits), self.network.class_t1w)
-        return made._replace(t1w=made.t1w + expected[:, None])
+        t1w = self._with_expected(made.t1w[:, 0], probabilities(made.logits))
+        return made._replace(t1w=t1w[:, None])
 
     def tell(self, place: Place, rows: slice) -> Told:
         """Tell of these voxels in some rows of blocks; Laplace scale and classes are needed."""
         made = self._judged(place, rows)
         assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
-        t1w, likely = made.t1w[:, 0], probabilities(made.logits)
-        if len(self.network.class_t1w):
-            t1w = t1w + mean_of_classes(likely, self.network.class_t1w)
+        likely = probabilities(made.logits)
+        t1w = self._with_expected(made.t1w[:, 0], likely)
         return Told(t1w, made.log_scale[:, 0].exp(), likely)
+
+    def _with_expected(self, t1w: Tensor, likely: Tensor) -> Tensor:
+        """Add to ``(B, i, j, k)`` the T1w that its classes ``(B, i, j, k, L)`` lead to expect."""
+        values = self.network.class_t1w
+        return t1w + mean_of_classes(likely, values) if len(values) else t1w
 
     def _judged(self, place: Place, rows: slice) -> Prediction:
         """Predict with what the mixture finds, but without the T1w that classes lead to expect."""
@@ -389,7 +387,7 @@ class _Speaker:
             gates = [gate[:, rows] for gate in self.gates]
             logits = network.mixture.judge(made.logits, found, gates, images[:, :, rows])
             made = made._replace(logits=logits)
-        return made._replace(t1w=made.t1w + images[:, :1, rows]) if network.is_residual else made
+        return made
 
     def _of_features(self, place: Place, rows: slice) -> Prediction:
         """Predict from features and guide alone."""
