@@ -12,7 +12,13 @@ from bids_synthsr.cli.simulate import can_take, find_maps, read_groups
 from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.interfaces.evaluation import PaintHead, SimulateExam, labels_in_ras, take_nearest
+from bids_synthsr.interfaces.evaluation import (
+    CompareVolume,
+    PaintHead,
+    SimulateExam,
+    labels_in_ras,
+    take_nearest,
+)
 from bids_synthsr.reports.evaluation import write_evaluation
 from bids_synthsr.reports.results import Result, write_table
 from bids_synthsr.reports.structures import cohens_d, draw_charts, tabulate
@@ -174,6 +180,29 @@ def test_contrasts_are_painted_equally_for_equal_seeds(contrast):
     )
     np.testing.assert_array_equal(one, other)
     assert one.shape == labels.shape and np.isfinite(one).all() and one.min() >= 0
+
+
+def test_expected_errors_stand_beside_those_that_were_made(tmp_path):
+    labels = np.repeat(np.int16([17, 53]), 256).reshape(8, 8, 8)
+    truth = np.random.default_rng(0).uniform(0, 1, labels.shape)
+    volumes = {'head': truth, 'volume': 2 * truth + 3, 'uncertainty': np.full(labels.shape, 0.1),
+               'mask': np.ones(labels.shape), 'labels': labels}  # fmt: skip
+    path = {name: str(save_volume(tmp_path / f'{name}.nii', voxels, grid_of(labels.shape)))
+            for name, voxels in volumes.items()}  # fmt: skip
+    size = {'name': 'Hippocampus', 'volume_mm3': 250.0, 'uncertainty_mm3': 20.0}
+    CompareVolume(
+        volumes=[path['volume'], path['uncertainty']], head=path['head'], mask=path['mask'],
+        entities=[{'suffix': 'T1w', 'desc': 'synthsr'}, {'suffix': 'T1w', 'desc': 'uncertainty'}],
+        segmentation=path['labels'], reference=path['labels'],
+        sizes=[{'index': 17, **size}, {'index': 53, **size}],
+        facts={'orientation': 'axial'}, place=str(tmp_path / 'found'),
+    ).run()  # fmt: skip
+    told = json.loads((tmp_path / 'found.json').read_text())
+    assert told['measures']['expected_l1'] == pytest.approx(0.05 / np.ptp(truth), rel=1e-4)
+    assert told['measures']['l1'] == pytest.approx(0, abs=1e-5)
+    assert told['structures']['hippocampus'] == {
+        'dice': 1, 'volume_mm3': 500, 'reference_mm3': 512, 'uncertainty_mm3': 40,
+    }  # fmt: skip
 
 
 def test_command_line_offers_every_contrast():

@@ -6,6 +6,7 @@ import torch
 
 from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.morphometry.volumes import (
+    Volume,
     compare_structures,
     dice_between,
     expected_dice,
@@ -91,12 +92,12 @@ def test_structures_are_compared_side_by_side():
 
 def test_volumes_that_are_known_better_are_not_counted():
     truth = np.repeat([17, 53], 32).reshape(4, 4, 4)
-    measures = compare_structures(truth, truth, 1.0, {17: 20.5, 53: 21.0, 2: 9.0})
-    assert measures['hippocampus']['volume_mm3'] == 41.5
-    assert measures['hippocampus']['reference_mm3'] == 64
-    measures = compare_structures(truth, truth, 1.0, {}, {17: 20.0, 53: 21.0})
-    assert measures['hippocampus']['volume_mm3'] == 64
-    assert measures['hippocampus']['reference_mm3'] == 41
+    better = {17: Volume(17, 'Left-Hippocampus', 20.5, 2.0),
+              53: Volume(53, 'Right-Hippocampus', 21.0, 1.5)}  # fmt: skip
+    (found,) = compare_structures(truth, truth, 1.0, better).values()
+    assert found == {'dice': 1, 'volume_mm3': 41.5, 'reference_mm3': 64, 'uncertainty_mm3': 3.5}
+    (found,) = compare_structures(truth, truth, 1.0, {}, better).values()
+    assert found == {'dice': 1, 'volume_mm3': 64, 'reference_mm3': 41.5}
 
 
 def test_every_class_of_the_training_has_a_name_and_a_colour():

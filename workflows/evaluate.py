@@ -144,11 +144,10 @@ def init_truth_wf(
     labels, reference
         Label map, and the segmentation that is taken for the truth; empty where there is none.
     sizes
-        Volumes of the structures of that segmentation, mm3 by label value; empty where its voxels
-        are to be counted.
+        Volumes of the structures of that segmentation; empty where its voxels are to be counted.
     """
     workflow = pe.Workflow(name=name)
-    fields = niu.IdentityInterface(TRUTH, labels='', reference='', sizes={})
+    fields = niu.IdentityInterface(TRUTH, labels='', reference='', sizes=[])
     outputnode = pe.Node(fields, name='outputnode')
     if facts.get('labels'):
         painted = {'labels': facts['labels'], 'image': facts.get('image', '')}
@@ -249,7 +248,7 @@ def init_case_wf(
         workflow.connect([
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
-            (method_wf, compare, [('outputnode.volumes', 'volumes')]),
+            (method_wf, compare, [(f'outputnode.{x}', x) for x in ('volumes', 'entities')]),
             (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),
         ])  # fmt: skip
         if segmenter:

@@ -58,12 +58,18 @@ def scale_to(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarr
 
     A flat image, which no line fits, becomes the mean of the truth.
     """
+    slope, offset = fit_line(image, truth, mask)
+    return slope * image + offset
+
+
+def fit_line(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
+    """Find ``a`` and ``b`` of `scale_to`."""
     values = image[mask].astype(np.float64)
     if np.ptp(values) == 0:
-        return np.full_like(image, truth[mask].mean())
+        return 0.0, float(truth[mask].mean())
     # in float32 a fit to a million points drops one of its two terms
     slope, offset = np.polyfit(values, truth[mask], 1)
-    return slope * image + offset
+    return float(slope), float(offset)
 
 
 def fit_monotone(image: np.ndarray, other: np.ndarray) -> np.ndarray:

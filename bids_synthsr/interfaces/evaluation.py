@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -268,7 +267,7 @@ class _SegmentVolumeInputSpec(BaseInterfaceInputSpec):
 
 class _SegmentVolumeOutputSpec(TraitedSpec):
     segmentation = File(desc='label values on the grid of the main volume')
-    sizes = traits.Dict(desc='mm3 by label value: sums of the probabilities')
+    sizes = traits.List(traits.Dict, desc='volumes of the structures, as the method tells them')
 
 
 class SegmentVolume(SimpleInterface):
@@ -293,8 +292,7 @@ class SegmentVolume(SimpleInterface):
         suffixes = [entities['suffix'] for entities in self.inputs.entities or []]
         if 'dseg' in suffixes:
             self._results['segmentation'] = self.inputs.volumes[suffixes.index('dseg')]
-            told = json.loads(Path(self.inputs.facts).read_text())
-            self._results['sizes'] = _sizes(told)
+            self._results['sizes'] = json.loads(Path(self.inputs.facts).read_text())['volumes']
             return runtime
         torch.set_num_threads(self.inputs.num_threads)
         trained = load_exam_unet(Path(self.inputs.weights))
@@ -306,23 +304,19 @@ class SegmentVolume(SimpleInterface):
         found = next(product for product in made.products if product.suffix == 'dseg')
         path = Path(runtime.cwd) / 'dseg.nii'
         self._results['segmentation'] = str(save_volume(path, found.voxels, grid))
-        self._results['sizes'] = _sizes(made.facts)
+        self._results['sizes'] = made.facts['volumes']
         return runtime
-
-
-def _sizes(facts: Mapping[str, Any]) -> dict[int, float]:
-    """Read the volume of every structure from what `synthsr` tells, mm3 by label value."""
-    return {row['index']: row['volume_mm3'] for row in facts['volumes']}
 
 
 class _CompareVolumeInputSpec(BaseInterfaceInputSpec):
     volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
+    entities = traits.List(traits.Dict, [], usedefault=True, desc='their descriptions')
     head = File(exists=True, mandatory=True, desc='the truth')
     mask = File(exists=True, mandatory=True, desc='where they are compared')
     segmentation = traits.Str('', usedefault=True, desc='of the volume')
-    sizes = traits.Dict({}, usedefault=True, desc='its volumes, mm3 by label value')
+    sizes = traits.List(traits.Dict, [], usedefault=True, desc='volumes of the structures in it')
     reference = traits.Str('', usedefault=True, desc='segmentation that is taken for the truth')
-    reference_sizes = traits.Dict({}, usedefault=True, desc='the same; empty counts voxels')
+    reference_sizes = traits.List(traits.Dict, [], usedefault=True, desc='empty counts voxels')
     facts = traits.Dict(mandatory=True, desc='head, method and setting')
     place = traits.Str(mandatory=True, desc='file to write, without its ending')
 
@@ -338,21 +332,28 @@ class CompareVolume(SimpleInterface):
     output_spec = _CompareVolumeOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        import numpy as np
+
         from bids_synthsr.dataset.derivatives import write_json
         from bids_synthsr.dataset.images import load_volume
         from bids_synthsr.dataset.selection import PLANES
-        from bids_synthsr.imaging.resampling import resample
-        from bids_synthsr.imaging.similarity import closeness, scale_to
+        from bids_synthsr.imaging.similarity import closeness, fit_line
         from bids_synthsr.reports.evaluation import save_comparison
 
         place = Path(self.inputs.place)
         truth, grid = load_volume(Path(self.inputs.head))
         brain = load_volume(Path(self.inputs.mask))[0] > 0
-        volume, own = load_volume(Path(self.inputs.volumes[0]))
-        volume = volume if own == grid else resample(volume, own, grid)
-        volume = scale_to(volume, truth, brain)
+        made = _on_grid(self.inputs.volumes[0], grid)
+        slope, offset = fit_line(made, truth, brain)
+        volume = slope * made + offset
+        measures = closeness(volume, truth, brain)
+        descriptions = [entities['desc'] for entities in self.inputs.entities]
+        if 'uncertainty' in descriptions:
+            scale = _on_grid(self.inputs.volumes[descriptions.index('uncertainty')], grid)
+            expected = scale[brain].mean() / np.ptp(truth[brain])
+            measures['expected_l1'] = float(abs(slope) * expected)
         path = place.with_name(place.name + '.json')
-        told = {**self.inputs.facts, 'measures': closeness(volume, truth, brain)}
+        told = {**self.inputs.facts, 'measures': measures}
         write_json(path, {**told, 'structures': self._structures(grid)})
         picture = place.with_name(place.name + '.jpg')
         in_plane = (PLANES.index(self.inputs.facts['orientation']) + 1) % 3
@@ -365,12 +366,24 @@ class CompareVolume(SimpleInterface):
         import numpy as np
 
         from bids_synthsr.dataset.images import load_volume
-        from bids_synthsr.morphometry.volumes import compare_structures
+        from bids_synthsr.morphometry.volumes import Volume, compare_structures
 
         if not self.inputs.segmentation:
             return {}
         found, own = load_volume(Path(self.inputs.segmentation))
         found = found if own == grid else take_nearest(found, own, grid)
         truth = load_volume(Path(self.inputs.reference))[0]
-        sizes, true_sizes = self.inputs.sizes, self.inputs.reference_sizes
+        sizes, true_sizes = (
+            {row['index']: Volume(**row) for row in rows}
+            for rows in (self.inputs.sizes, self.inputs.reference_sizes)
+        )
         return compare_structures(found, truth, float(np.prod(grid.spacing)), sizes, true_sizes)
+
+
+def _on_grid(path: str, grid: Grid) -> np.ndarray:
+    """Load a volume, resampled where it lies on another grid."""
+    from bids_synthsr.dataset.images import load_volume
+    from bids_synthsr.imaging.resampling import resample
+
+    volume, own = load_volume(Path(path))
+    return volume if own == grid else resample(volume, own, grid)

@@ -163,8 +163,8 @@ def compare_structures(
     found: np.ndarray,
     truth: np.ndarray,
     voxel_mm3: float,
-    found_sizes: Mapping[int, float] | None = None,
-    true_sizes: Mapping[int, float] | None = None,
+    found_volumes: Mapping[int, Volume] | None = None,
+    true_volumes: Mapping[int, Volume] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compare the main structures of two segmentations.
 
@@ -174,15 +174,16 @@ def compare_structures(
         Label values, of one shape.
     voxel_mm3
         Of a voxel.
-    found_sizes, true_sizes
-        Volume of every label value, mm3, where it is known better than by counting voxels: as the
-        sum of its probabilities. None and empty count.
+    found_volumes, true_volumes
+        By label value, where volumes are known better than by counting voxels: as sums of
+        probabilities. None and empty count.
 
     Returns
     -------
     measures
         By structure: ``dice`` (mean of left and right), ``volume_mm3`` and ``reference_mm3`` (of
-        both together). Structures that the truth does not show are left out.
+        both together), and ``uncertainty_mm3`` where ``found_volumes`` tell it. Structures that
+        the truth does not show are left out.
     """
     measures = {}
     for name, indices in MAIN.items():
@@ -194,7 +195,14 @@ def compare_structures(
         made, true = (voxel_mm3 * sum(column) for column in zip(*counts, strict=True))
         measures[name] = {
             'dice': float(np.mean(dices)),
-            'volume_mm3': sum(found_sizes[i] for i in indices) if found_sizes else made,
-            'reference_mm3': sum(true_sizes[i] for i in indices) if true_sizes else true,
+            'volume_mm3': _together(found_volumes, indices) if found_volumes else made,
+            'reference_mm3': _together(true_volumes, indices) if true_volumes else true,
         }
+        if found_volumes:
+            doubts = (found_volumes[index].uncertainty_mm3 for index in indices)
+            measures[name]['uncertainty_mm3'] = sum(doubts)
     return measures
+
+
+def _together(volumes: Mapping[int, Volume], indices: Sequence[int]) -> float:
+    return sum(volumes[index].volume_mm3 for index in indices)
