@@ -5,8 +5,9 @@ Run it on what ``bids_synthsr-evaluate simulate ... --labels MAPS --structures``
     python benchmarks/uncertainty.py OUT/simulate.tsv
 
 It prints a line per contrast with the mean absolute error of the T1w in the brain, expected and
-made; and a line per structure with the error of its volume and its `uncertainty_mm3`, mm3, the
-median of their quotient, and the share of exams whose error is not greater than it.
+made; and a line per structure with the error of its volume, mean with and without its sign, and
+its `uncertainty_mm3`, in percent of the true volume; the median of their quotient, and the share of
+exams whose error is not greater than it.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ def tell_t1w(contrast: str, exams: Iterable[Measures]) -> str:
 def tell_structure(name: str, exams: Iterable[Measures]) -> str:
     """Say how the errors of volumes compare with their uncertainty."""
     volume, true, doubt = np.array([[x[size] for size in SIZES] for x in exams]).T
-    error = np.abs(volume - true)
+    error, doubt = 100 * (volume / true - 1), 100 * doubt / true
     return (
-        f'{name:28} {len(error)} exams: error {error.mean():7.0f} mm3, uncertainty '
-        f'{doubt.mean():7.0f} mm3, quotient {np.median(error / doubt):.2f}, '
-        f'{100 * (error <= doubt).mean():3.0f} % within'
+        f'{name:28} {len(error)} exams: error {error.mean():+5.1f} %, absolute '
+        f'{np.abs(error).mean():4.1f} %, uncertainty {doubt.mean():4.1f} %, quotient '
+        f'{np.median(np.abs(error) / doubt):.2f}, {100 * (np.abs(error) <= doubt).mean():3.0f} % '
+        'within'
     )
 
 

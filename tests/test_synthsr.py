@@ -17,7 +17,12 @@ from bids_synthsr.data.observation import Observation
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_exam_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid
-from bids_synthsr.methods.synthsr import keep_one_brain, most_likely, synthesize
+from bids_synthsr.methods.synthsr import (
+    keep_one_brain,
+    most_likely,
+    multiply_odds,
+    synthesize,
+)
 from bids_synthsr.networks.exam_unet import ExamUNet, Heard, Told, TrainedExamUNet
 from bids_synthsr.synthesis.labels import freesurfer_table
 
@@ -79,9 +84,9 @@ def observe(labels):
     return Observation('T2w', voxels, grid_of(voxels.shape), Acquisition(2, 1.0, 1.0), np.eye(4))
 
 
-def made_of(observations, network=None, caution='', precision='float32', **options):
+def made_of(observations, network=None, caution='', odds=(), precision='float32', **options):
     grid = output_grid(observations[0].grid)
-    trained = TrainedExamUNet(network or Knowing(), LABELS, WINDOW, caution=caution)
+    trained = TrainedExamUNet(network or Knowing(), LABELS, WINDOW, caution=caution, odds=odds)
     return synthesize(observations, grid, trained=trained, precision=precision, **options)
 
 
@@ -102,6 +107,24 @@ def test_what_the_network_knows_comes_out():
     quality = made.facts['quality']
     assert quality == {'expected_dice': 1.0, 'coverage': 1.0, 'agreement': 1.0, 'score': 1.0}
     assert not made.warnings and made.used is None
+
+
+def test_odds_change_segmentation_and_volumes_and_leave_the_t1w():
+    plain, weighed = (made_of([observe(phantom(60))], Knowing(doubt=1.0), odds=odds)
+                      for odds in ((), (1.0, 1.0, 1.0, 1e-3, 1.0)))  # fmt: skip
+    (t1w, scale, labels, _), (same_t1w, same_scale, fewer, _) = plain.products, weighed.products
+    np.testing.assert_array_equal(t1w.voxels, same_t1w.voxels)
+    np.testing.assert_array_equal(scale.voxels, same_scale.voxels)
+    assert (labels.voxels == 24).any() and not (fewer.voxels == 24).any()
+    before, after = ({row['index']: row['volume_mm3'] for row in made.facts['volumes']}
+                     for made in (plain, weighed))  # fmt: skip
+    assert after[24] < 0.01 * before[24] and after[2] > before[2]
+
+
+def test_probabilities_are_multiplied_by_odds():
+    likely = torch.tensor([[[[0.2, 0.8], [1.0, 0.0], [0.0, 0.0]]]])
+    multiply_odds(likely, torch.tensor([2.0, 0.5]))
+    torch.testing.assert_close(likely[0, 0], torch.tensor([[0.5, 0.5], [1, 0], [0, 0]]))
 
 
 class Watched(Knowing):
@@ -232,7 +255,7 @@ def test_stray_brain_is_taken_away():
     assert int(found.sum()) == 64 and likely[7, 7, 7].tolist() == [1, 0]
 
 
-def weights_of(path, labels=None):
+def weights_of(path, labels=None, **more):
     """Save a network as it is made, which is unsure of everything."""
     table = freesurfer_table().targets
     arguments = {'features': 8, 'levels': 2, 'classes': len(table)}
@@ -246,6 +269,7 @@ def weights_of(path, labels=None):
     description = {
         'network': 'exam_unet', 'arguments': arguments,
         'labels': table if labels is None else labels, 'recipe': {'samples': {'shape': WINDOW}},
+        **more,
     }  # fmt: skip
     return save_weights(path, network.state_dict(), description)
 
@@ -259,6 +283,14 @@ def test_weights_tell_their_labels(tmp_path):
         load_exam_unet(weights_of(tmp_path / 'w.safetensors', [0, 9999]))
     with pytest.raises(ValueError, match='names no labels; export it'):
         load_exam_unet(weights_of(tmp_path / 'w.safetensors', []))
+
+
+def test_weights_tell_the_odds_of_their_labels(tmp_path):
+    odds = [1.0] * len(freesurfer_table().targets)
+    assert load_exam_unet(weights_of(tmp_path / 'w.safetensors', odds=odds)).odds == odds
+    assert not load_exam_unet(weights_of(tmp_path / 'w.safetensors')).odds
+    with pytest.raises(ValueError, match='2 odds were given for 39 labels'):
+        load_exam_unet(weights_of(tmp_path / 'w.safetensors', odds=[1.0, 0.5]))
 
 
 def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, capsys):

@@ -362,6 +362,25 @@ def test_export_writes_weights_and_their_card(uninterrupted, tmp_path, capsys):
     assert 'there is no such file of weights' in capsys.readouterr().err
 
 
+def test_export_calibrates_on_the_heads_of_the_training(data, uninterrupted, tmp_path, capsys):
+    path = tmp_path / 'small.safetensors'
+    command = ['export', str(uninterrupted), '--out', str(path), '--exams', '4', '--label-maps']
+    assert main([*command, str(data[0])]) == 0
+    told = capsys.readouterr().err
+    assert 'exam 1 of 4' in told and 'Sums of probabilities' in told
+    description = load_weights(path).description
+    odds = dict(zip(description['labels'], description['odds'], strict=True))
+    assert odds[0] == 1 and odds[2] == odds[41] != 1
+    assert 'Odds by which probabilities of the classes are multiplied: [1.0, ' in (
+        path.with_suffix('.md').read_text()
+    )
+    few = tmp_path / 'few'
+    few.mkdir()
+    (few / 'sub-0_dseg.nii.gz').symlink_to(data[0] / 'sub-0_dseg.nii.gz')
+    assert main([*command, str(few)]) == 2
+    assert 'sub-1_dseg.nii.gz is not among the label maps' in capsys.readouterr().err
+
+
 def test_gallery_draws_exams_and_real_scans(data, tmp_path):
     maps, images, recipe = data
     out = tmp_path / 'gallery.png'

@@ -123,6 +123,17 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         metavar='TEXT',
         help='what everyone who uses them must know: outputs and reports repeat it',
     )
+    parser.add_argument(
+        '--label-maps',
+        type=Path,
+        help='those of the training: calibrate the probabilities of a segmentation, so that they '
+        'add up to the true volumes',
+    )
+    parser.add_argument(
+        '--exams', type=int, default=100, metavar='N', help='to calibrate on; default: 100'
+    )
+    parser.add_argument('--device', default='auto', help='to calibrate on; as in run')
+    parser.add_argument('--num-threads', type=int, help='CPU threads; default: all cores')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -258,6 +269,7 @@ def export(options: argparse.Namespace) -> None:
     if checkpoint.is_dir():
         checkpoint /= NAME
     notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
+    odds = calibration_of(options, checkpoint) if options.label_maps else None
     card = export_weights(
         checkpoint,
         options.out,
@@ -265,8 +277,26 @@ def export(options: argparse.Namespace) -> None:
         notes,
         not options.full_precision,
         options.caution,
+        odds,
     )
     logger.info('%s and %s', options.out, card)
+
+
+def calibration_of(options: argparse.Namespace, checkpoint: Path) -> dict[int, float]:
+    """Fit the odds of the classes of a checkpoint."""
+    import torch
+
+    from bids_synthsr.dataset.weights import load_weights
+    from bids_synthsr.imaging.memory import reusing_memory
+    from bids_synthsr.training.calibration import calibrate
+    from bids_synthsr.training.cohort import read_heads
+
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    device, show = torch.device(training_device(options.device)), progress_line(sys.stderr)
+    cohort = read_heads(options.label_maps, [])
+    with reusing_memory():
+        return calibrate(load_weights(checkpoint), cohort, options.exams, device, show)
 
 
 if __name__ == '__main__':

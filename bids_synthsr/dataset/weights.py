@@ -159,7 +159,8 @@ def load_exam_unet(path: Path) -> TrainedExamUNet:
     network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
     first, second, third = weights.description['recipe']['samples']['shape']
     caution = str(weights.description.get('caution', ''))
-    return TrainedExamUNet(network, labels, (first, second, third), file, caution)
+    odds = weights.description.get('odds', ())
+    return TrainedExamUNet(network, labels, (first, second, third), file, caution, odds)
 
 
 def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:

@@ -358,7 +358,7 @@ class _Exam:
         places = {index: number for number, index in enumerate(trained.labels)}
         self.other_sides = [places.get(opposite(index), own) for index, own in places.items()]
         self.network, self.precision = trained.network, precision
-        self.labels, self.window = trained.labels, trained.window
+        self.labels, self.window, self.odds = trained.labels, trained.window, trained.odds
         self.count = len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
         trusts = [reliability(scan.grid, grid, scan.scan2ref) for scan in observations]
@@ -442,6 +442,8 @@ class _Exam:
         )
         made = blend(parts, canvas.shape, dtype)
         likely = made[..., 2:]
+        if self.odds:
+            multiply_odds(likely, torch.tensor(self.odds))
         classes = most_likely(likely)
         keep_one_brain(likely, classes, self.is_brain)
         is_brain, inside = self.is_brain[classes], canvas.inside
@@ -490,6 +492,16 @@ class _Exam:
         is_seen = functional.max_pool3d(trust, BLOCK) > 0  # (N, a, b, c)
         share = functional.avg_pool3d(mask[None].float(), BLOCK // self.network.stride)[0]
         return torch.stack([share[is_seen[[*kept]].any(0)].sum() for kept in subsets])
+
+
+def multiply_odds(likely: Tensor, odds: Tensor) -> None:
+    """Multiply probabilities ``(I, J, K, L)`` by odds ``(L,)``, in place; their sum stays 1.
+
+    Where no window looked, it stays 0.
+    """
+    for plane in likely:  # a copy of all would double the memory
+        weighed = plane.float() * odds
+        plane.copy_(weighed / weighed.sum(-1, keepdim=True).clamp(min=1e-6))
 
 
 def most_likely(likely: Tensor) -> Tensor:

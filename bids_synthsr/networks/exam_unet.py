@@ -416,6 +416,9 @@ class TrainedExamUNet:
         What provenance should tell of the weights: name and SHA-256 of their file.
     caution
         What everyone who uses it must know, a sentence; empty for nothing.
+    odds
+        By which the probabilities of the classes are multiplied to be true ones
+        (`training/calibration.py`); empty for a network that was not calibrated.
 
     Raises
     ------
@@ -428,6 +431,7 @@ class TrainedExamUNet:
     window: tuple[int, int, int]
     file: Mapping[str, str] = field(default_factory=dict)
     caution: str = ''
+    odds: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if not self.network.has_scale or self.network.classes != len(self.labels):
@@ -436,6 +440,8 @@ class TrainedExamUNet:
                 f'{"and" if self.network.has_scale else "without"} a Laplace scale; synthsr needs '
                 f'both, and {len(self.labels)} labels are named'
             )
+        if self.odds and len(self.odds) != len(self.labels):
+            raise ValueError(f'{len(self.odds)} odds were given for {len(self.labels)} labels')
 
 
 class Encoder(nn.Module):

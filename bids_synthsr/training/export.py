@@ -21,6 +21,7 @@ def export_weights(
     notes: str = '',
     is_half: bool = True,
     caution: str = '',
+    odds: Mapping[int, float] | None = None,
 ) -> Path:
     """Write the weights of a checkpoint, and their model card beside them.
 
@@ -34,6 +35,8 @@ def export_weights(
         Whether to store them in 16 bits, which takes half the space.
     caution
         What everyone who uses them must know, a sentence: outputs and reports repeat it.
+    odds
+        By label value, from `calibrate`; None leaves those that the checkpoint has, if any.
 
     Returns
     -------
@@ -56,6 +59,8 @@ def export_weights(
     description = {**told, 'licence': licence, 'version': __version__}
     if caution:
         description['caution'] = caution
+    if odds:
+        description['odds'] = [odds[label] for label in description['labels']]
     save_weights(path, tensors, description)
     size = sum(value.numel() for value in tensors.values())
     card = path.with_suffix('.md')
@@ -83,6 +88,11 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
         f'* Trained on {len(data["training"])} heads: {training}',
         f'* Validated on {len(data["validation"])} heads: {validation}',
         f'* SHA-256: {sha256(path)}',
+        *(
+            [f'* Odds by which probabilities of the classes are multiplied: {description["odds"]}']
+            if 'odds' in description
+            else []
+        ),
         *([f'* **{description["caution"]}**'] if 'caution' in description else []),
         '',
         '## Validation',

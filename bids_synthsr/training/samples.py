@@ -25,7 +25,7 @@ from bids_synthsr.training.cohort import Cohort, Photograph
 from bids_synthsr.training.recipe import NetworkRecipe, Recipe, dataclass_from
 from bids_synthsr.training.slices import SlicePrior, draw_slices, make_slices
 
-TRAINING, VALIDATION, GALLERY = 0, 1, 2  # streams of seeds
+TRAINING, VALIDATION, GALLERY, CALIBRATION = range(4)  # streams of seeds
 FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
 
 

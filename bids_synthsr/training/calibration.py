@@ -1,0 +1,167 @@
+"""Probabilities that add up to the true volumes.
+
+A cross-entropy in which rare classes count more, and Dice, let a network learn small structures,
+and see too much of them: such losses are least for probabilities that are not those of the data
+(Bertels et al. 2021, "Theoretical analysis and experimental validation of volume bias of soft
+Dice"). Odds that multiply the probabilities of every class, fitted by the plain likelihood, take
+that off again: where the likelihood is highest, the probabilities of each class add up to its
+true volume, over all exams together.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from bids_synthsr.data.structures import opposite
+from bids_synthsr.dataset.weights import Weights
+from bids_synthsr.training.checkpoints import best_of
+from bids_synthsr.training.cohort import Cohort
+from bids_synthsr.training.recipe import recipe_from
+from bids_synthsr.training.samples import CALIBRATION, Source, seed_of, sources_of
+from bids_synthsr.training.task import Task
+
+VOXELS = 100_000  # of an exam that are looked at
+AT_ONCE = 500_000
+NEWTON_STEPS, LARGEST_STEP, TOLERANCE = 40, 1.0, 1e-3  # of logarithms of odds
+
+logger = logging.getLogger(__name__)
+
+
+def calibrate(
+    weights: Weights,
+    cohort: Cohort,
+    exams: int,
+    device: torch.device,
+    show: Callable[[str], None] = lambda _: None,
+) -> dict[int, float]:
+    """Fit the odds of every class on exams that the weights' own recipe generates.
+
+    Parameters
+    ----------
+    weights
+        Of an exam network with a segmentation: a checkpoint or an export.
+    cohort
+        Heads, of which those are used that the weights were trained on.
+    exams
+        How many to generate; others than those of the training.
+    device
+        Where the network runs.
+    show
+        Takes a line of progress.
+
+    Returns
+    -------
+    odds
+        By label value, 1 for the background; left and right have the same.
+
+    Raises
+    ------
+    ValueError
+        For weights without segmentation, and where a head of their training is missing.
+    """
+    recipe = recipe_from(weights.description['recipe'])
+    task = Task(recipe)
+    if recipe.network.name != 'exam_unet' or not task.labels:
+        raise ValueError('Only an exam_unet with a segmentation can be calibrated')
+    network = task.build().to(device)
+    network.load_state_dict({name: value.float() for name, value in best_of(weights).items()})
+    source, _ = sources_of(recipe, _trained_on(weights, cohort), device)
+    seeds = [seed_of(recipe, CALIBRATION, number) for number in range(exams)]
+    logs, truth = zip(*_look(task, network.eval(), source, seeds, show), strict=True)
+    places = {label: place for place, label in enumerate(task.labels)}
+    twins = torch.tensor([min(place, places.get(opposite(label), place))
+                          for label, place in places.items()])  # fmt: skip
+    logits, classes = torch.cat(logs), torch.cat(truth)
+    offsets = fit_offsets(logits, classes, twins)
+    before, after = (volume_error(logits, classes, by) for by in (0 * offsets, offsets))
+    told = (
+        'Sums of probabilities, mean over classes: %.1f %% off before calibration, %.1f %% after'
+    )
+    logger.info(told, 100 * before, 100 * after)
+    odds = (offsets - offsets[0]).exp().tolist()
+    return {label: round(value, 4) for label, value in zip(task.labels, odds, strict=True)}
+
+
+def _trained_on(weights: Weights, cohort: Cohort) -> Cohort:
+    """Keep the heads that weights were trained on; people held out stay out."""
+    wanted = weights.description['data']['training']
+    missing = sorted(set(wanted) - {head.name for head in cohort.training})
+    if missing:
+        raise ValueError(
+            f'The weights were trained on {len(wanted)} heads, but {", ".join(missing)} '
+            f'{"is" if len(missing) == 1 else "are"} not among the label maps'
+        )
+    return replace(cohort, training=tuple(x for x in cohort.training if x.name in wanted))
+
+
+@torch.no_grad()
+def _look(
+    task: Task,
+    network: nn.Module,
+    source: Source,
+    seeds: Sequence[int],
+    show: Callable[[str], None],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Predict some voxels of every exam: logits ``(V, L)`` float16 and classes ``(V,)``."""
+    for number, seed in enumerate(seeds):
+        batch = source.draw(seed)
+        logits = task.predict(network, batch).logits
+        assert logits is not None and batch.segmentation is not None  # see `Task`
+        by_voxel, classes = logits.movedim(1, -1).flatten(0, -2), batch.segmentation.flatten()
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(classes), generator=generator)[:VOXELS].to(classes.device)
+        yield by_voxel[chosen].half().cpu(), classes[chosen].cpu()
+        show(f'exam {number + 1} of {len(seeds)}')
+
+
+def fit_offsets(logits: Tensor, truth: Tensor, twins: Tensor) -> Tensor:
+    """Find what to add to the logits of every class for the highest likelihood, ``(L,)``.
+
+    By Newton's method, each class for itself; 0 for a class that does not occur.
+
+    Parameters
+    ----------
+    logits
+        ``(V, L)``.
+    truth
+        ``(V,)`` class indices.
+    twins
+        ``(L,)``: classes with the same number have the same offset.
+    """
+    offsets = torch.zeros(len(twins))
+    counts = _together(torch.bincount(truth, minlength=len(twins)).double(), twins)
+    for _ in range(NEWTON_STEPS):
+        expected, spread = (_together(x, twins) for x in _sums(logits, offsets))
+        steps = ((counts - expected) / spread.clamp(min=1)).clamp(-LARGEST_STEP, LARGEST_STEP)
+        steps[counts == 0] = 0
+        offsets += steps.float()
+        if steps.abs().max() < TOLERANCE:
+            break
+    return offsets
+
+
+def volume_error(logits: Tensor, truth: Tensor, offsets: Tensor) -> float:
+    """Tell how far the sums of probabilities are from the counts, mean over classes that occur."""
+    counts = torch.bincount(truth, minlength=len(offsets)).double()
+    expected, _ = _sums(logits, offsets)
+    return float((expected / counts - 1).abs()[counts > 0].mean())
+
+
+def _sums(logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum p and p (1 - p) over voxels, ``(L,)`` each."""
+    expected, spread = torch.zeros(2, len(offsets), dtype=torch.float64)
+    for part in logits.split(AT_ONCE):
+        likely = (part.float() + offsets).softmax(1)
+        expected += likely.sum(0)
+        spread += (likely * (1 - likely)).sum(0)
+    return expected, spread
+
+
+def _together(values: Tensor, twins: Tensor) -> Tensor:
+    """Give every class the sum over all classes that share its number."""
+    return torch.zeros_like(values).index_add(0, twins, values)[twins]
