@@ -6,8 +6,8 @@ Run it on what ``bids_synthsr-evaluate simulate ... --labels MAPS --structures``
 
 It prints a line per contrast with the mean absolute error of the T1w in the brain, expected and
 made; and a line per structure with the error of its volume, mean with and without its sign, and
-its `uncertainty_mm3`, in percent of the true volume; the median of their quotient, and the share of
-exams whose error is not greater than it.
+its `uncertainty_mm3`, in percent of the true volume, with the median of their quotient and the
+share of exams whose error is not greater than it.
 """
 
 from __future__ import annotations
