@@ -500,8 +500,9 @@ def multiply_odds(likely: Tensor, odds: Tensor) -> None:
     Where no window looked, it stays 0.
     """
     for plane in likely:  # a copy of all would double the memory
-        weighed = plane.float() * odds
-        plane.copy_(weighed / weighed.sum(-1, keepdim=True).clamp(min=1e-6))
+        weighed = plane.float()
+        total = (weighed @ odds).clamp(min=1e-6)
+        plane.copy_(weighed.mul_(odds).div_(total[..., None]))
 
 
 def most_likely(likely: Tensor) -> Tensor:
