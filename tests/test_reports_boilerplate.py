@@ -101,3 +101,12 @@ def test_text_tells_what_is_outside_of_the_brain(outside, told):
     text = methods_text(MethodFacts('synthsr', scans, used=scans, outside=outside))
     assert (told in text) if told else ('Outside of the brain' not in text)
     assert 'from those scans alone' in citation_markdown(MethodFacts('synthsr'))
+
+
+@pytest.mark.parametrize(
+    ('is_calibrated', 'told'),
+    [(True, 'by which they add up to the true volumes of such scans.'),
+     (False, 'are sums of their probabilities.'), (None, 'where the weights hold one.')],
+)  # fmt: skip
+def test_text_tells_whether_volumes_are_calibrated(is_calibrated, told):
+    assert told in methods_text(MethodFacts('synthsr', is_calibrated=is_calibrated))

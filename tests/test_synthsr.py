@@ -119,6 +119,7 @@ def test_odds_change_segmentation_and_volumes_and_leave_the_t1w():
     before, after = ({row['index']: row['volume_mm3'] for row in made.facts['volumes']}
                      for made in (plain, weighed))  # fmt: skip
     assert after[24] < 0.01 * before[24] and after[2] > before[2]
+    assert weighed.facts['is_calibrated'] and not plain.facts['is_calibrated']
 
 
 def test_probabilities_are_multiplied_by_odds():

@@ -240,6 +240,7 @@ def synthesize(
         'scans_reason': 'the network takes all scans of an exam',
         'scans_outside_brain': [observations[scan].contrast for scan in outside],
         'labels': list(labels),
+        'is_calibrated': bool(trained.odds),
         'windows': seen.windows,
         'precision': precision,
         'device': device.type,

@@ -86,7 +86,7 @@ METHODS = {
         'scans and their reliability maps by a convolutional network (weights {weights}), run in '
         'PyTorch{torch} [@pytorch] in windows around the brain.{outside} It was trained on scans '
         'of random contrast, drawn from label maps [@synthsr]. Volumes of structures are sums of '
-        'their probabilities.'
+        'their probabilities{calibration}.'
     ),
     'cubic': (
         'The output is the reference scan, interpolated on this grid by cubic splines. It holds '
@@ -102,6 +102,12 @@ CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
     'abnormal tissue may be missing or altered in it.'
 )
+CALIBRATION = {  # by whether it is known that the weights were calibrated
+    True: ', multiplied by a factor for each structure, by which they add up to the true volumes '
+    'of such scans',
+    False: '',
+    None: ', multiplied by a factor for each structure where the weights hold one',
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,8 @@ class MethodFacts:
         Suffixes of those that the method took; empty where it took all.
     outside
         Suffixes of those of which it made what lies outside of the brain; empty where not known.
+    is_calibrated
+        Whether the probabilities of its segmentation were calibrated; None where not known.
     reference_reason
         Why the reference was chosen, a clause such as ``the T1w with the smallest voxels``.
     spacing
@@ -134,6 +142,7 @@ class MethodFacts:
     contrasts: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    is_calibrated: bool | None = None
     reference_reason: str = ''
     spacing: float = 1.0
     fov: str = 'reference'
@@ -205,6 +214,7 @@ def _method(facts: MethodFacts) -> str:
     return METHODS[facts.method].format(
         used=_used(facts),
         outside=_outside(facts),
+        calibration=CALIBRATION[facts.is_calibrated],
         paper='@hyperfine' if len(facts.used) == 2 else '@synthsr_public',
         weights=facts.weights or 'as named in the provenance of each output',
         **_versions(facts),

@@ -147,6 +147,7 @@ def method_facts(
         contrasts=tuple(by_name[name]['suffix'] for name in names),
         used=tuple(details.get('scans', ())),
         outside=tuple(details.get('scans_outside_brain', ())),
+        is_calibrated=details.get('is_calibrated'),
         reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),
