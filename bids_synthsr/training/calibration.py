@@ -3,9 +3,10 @@
 A cross-entropy in which rare classes count more, and Dice, let a network learn small structures,
 and see too much of them: such losses are least for probabilities that are not those of the data
 (Bertels et al. 2021, "Theoretical analysis and experimental validation of volume bias of soft
-Dice"). Odds that multiply the probabilities of every class, fitted by the plain likelihood, take
-that off again: where the likelihood is highest, the probabilities of each class add up to its
-true volume, over all exams together.
+Dice optimized segmentation maps in the context of inherent uncertainty"). Odds that multiply the
+probabilities of every class, fitted by the plain likelihood, take that off again: where the
+likelihood is highest, the probabilities of each class add up to its true volume, over all exams
+together.
 """
 
 from __future__ import annotations
