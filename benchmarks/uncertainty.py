@@ -22,7 +22,7 @@ import numpy as np
 
 # values by measure, of a scan and a structure (or the brain)
 Measures = Mapping[str, float]
-EXAM = ('subject', 'session', 'contrasts', 'orientation', 'spacing', 'thickness')
+EXAM = ('subject', 'session', 'orientation', 'spacing', 'thickness')
 SIZES = ('volume_mm3', 'reference_mm3', 'uncertainty_mm3')
 
 

@@ -16,7 +16,7 @@ from label_phantoms import draw_labels, grid_of, write_heads
 
 from bids_synthsr.cli.train import main
 from bids_synthsr.dataset.images import save_volume
-from bids_synthsr.dataset.weights import load_weights
+from bids_synthsr.dataset.weights import load_weights, save_weights
 from bids_synthsr.training.cohort import read_heads, read_photographs
 from bids_synthsr.training.learner import (
     LossNotFiniteError,
@@ -378,7 +378,36 @@ def test_export_calibrates_on_the_heads_of_the_training(data, uninterrupted, tmp
     few.mkdir()
     (few / 'sub-0_dseg.nii.gz').symlink_to(data[0] / 'sub-0_dseg.nii.gz')
     assert main([*command, str(few)]) == 2
-    assert 'sub-1_dseg.nii.gz is not among the label maps' in capsys.readouterr().err
+    assert 'sub-1_dseg.nii.gz is not among the label maps: give' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'told'),
+    [(['--exams', '4'], '--exams are those of a calibration: give --label-maps, too'),
+     (['--exams', '0', '--label-maps', 'MAPS'], '--exams 0: a calibration needs 1 at least')],
+)  # fmt: skip
+def test_calibration_tells_what_it_needs(data, uninterrupted, tmp_path, capsys, arguments, told):
+    given = [str(data[0]) if word == 'MAPS' else word for word in arguments]
+    out = ['--out', str(tmp_path / 'w.safetensors')]
+    assert main(['export', str(uninterrupted), *out, *given]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_weights_that_cannot_be_calibrated_are_refused(data, uninterrupted, tmp_path, capsys):
+    own = load_weights(uninterrupted / 'checkpoint.safetensors')
+    recipe = own.description['recipe']
+    without = {**recipe, 'loss': {**recipe['loss'], 'dice': 0.0, 'cross_entropy': 0.0}}
+    for changes, told in (
+        ({'recipe': without}, 'weights of exam_unet without one: leave it out'),
+        ({'labels': [0, 2]}, 'has other classes than this version: train on from them first'),
+    ):
+        path = save_weights(tmp_path / 'w.safetensors', own.tensors, own.description | changes)
+        command = ['export', path, '--out', tmp_path / 'x.safetensors', '--label-maps', data[0]]
+        assert main([*map(str, command)]) == 2
+        assert told in capsys.readouterr().err
+    save_weights(path, own.tensors, {'network': 'exam_unet'})
+    assert main([*map(str, command)]) == 2
+    assert 'is no checkpoint of bids_synthsr-train' in capsys.readouterr().err
 
 
 def test_gallery_draws_exams_and_real_scans(data, tmp_path):

@@ -187,10 +187,15 @@ def _scanning(facts: Mapping[str, Any], setting: Mapping[str, Any]) -> pe.Node:
     return pe.Node(interface, name='simulate', mem_gb=HEAD_MEM_GB)
 
 
-def _comparing(facts: Mapping[str, Any], place: str, label: str) -> pe.Node:
-    """Make a step that compares what a method made with the truth."""
+def _comparing(
+    facts: Mapping[str, Any], setting: Mapping[str, Any], method: str, place: str
+) -> pe.Node:
+    """Make a step that compares what a method made with the truth; see `init_case_wf`."""
+    told = {x: facts[x] for x in TOLD} | {x: setting[x] for x in SLICES}
+    told |= {'contrasts': '+'.join(setting['exam']), 'method': method}
+    label = method.replace('-', '_')
     return pe.Node(
-        CompareVolume(facts=facts, place=place),
+        CompareVolume(facts=told, place=f'{place}_{label}'),
         name=f'compare_{label}',
         mem_gb=HEAD_MEM_GB,
         overwrite=True,  # nipype does not see what a user removed from the output folder
@@ -236,15 +241,13 @@ def init_case_wf(
     inputnode = pe.Node(niu.IdentityInterface(TRUTH), name='inputnode')
     simulate = _scanning(facts, setting)
     workflow.connect([(inputnode, simulate, [('head', 'head'), ('labels', 'labels')])])
-    told = {x: facts[x] for x in TOLD} | {x: setting[x] for x in SLICES}
-    told['contrasts'] = '+'.join(setting['exam'])
     for method in setting['able']:
         interface, mem_gb = methods[method]
         label = method.replace('-', '_')
         method_wf = init_method_wf(
             method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
         )
-        compare = _comparing({**told, 'method': method}, f'{place}_{label}', label)
+        compare = _comparing(facts, setting, method, place)
         workflow.connect([
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bids_synthsr.training.recipe import Recipe
 
 FAILED, WRONG_USE = 1, 2
+CALIBRATION_EXAMS = 100
 SECONDS_BETWEEN_LINES = 60.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -130,7 +131,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         'add up to the true volumes',
     )
     parser.add_argument(
-        '--exams', type=int, default=100, metavar='N', help='to calibrate on; default: 100'
+        '--exams', type=int, metavar='N', help=f'to calibrate on; default: {CALIBRATION_EXAMS}'
     )
     parser.add_argument('--device', default='auto', help='to calibrate on; as in run')
     parser.add_argument('--num-threads', type=int, help='CPU threads; default: all cores')
@@ -269,6 +270,8 @@ def export(options: argparse.Namespace) -> None:
     if checkpoint.is_dir():
         checkpoint /= NAME
     notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
+    if options.exams is not None and options.label_maps is None:
+        raise ValueError('--exams are those of a calibration: give --label-maps, too')
     odds = calibration_of(options, checkpoint) if options.label_maps else None
     card = export_weights(
         checkpoint,
@@ -286,17 +289,21 @@ def calibration_of(options: argparse.Namespace, checkpoint: Path) -> dict[int, f
     """Fit the odds of the classes of a checkpoint."""
     import torch
 
-    from bids_synthsr.dataset.weights import load_weights
     from bids_synthsr.imaging.memory import reusing_memory
     from bids_synthsr.training.calibration import calibrate
     from bids_synthsr.training.cohort import read_heads
+    from bids_synthsr.training.export import load_trained
 
+    exams = CALIBRATION_EXAMS if options.exams is None else options.exams
+    if exams < 1:
+        raise ValueError(f'--exams {exams}: a calibration needs 1 at least')
+    weights = load_trained(checkpoint)
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     device, show = torch.device(training_device(options.device)), progress_line(sys.stderr)
     cohort = read_heads(options.label_maps, [])
     with reusing_memory():
-        return calibrate(load_weights(checkpoint), cohort, options.exams, device, show)
+        return calibrate(weights, cohort, exams, device, show)
 
 
 if __name__ == '__main__':

@@ -63,12 +63,21 @@ def calibrate(
     Raises
     ------
     ValueError
-        For weights without segmentation, and where a head of their training is missing.
+        For weights without segmentation, or with one that this version does not know, and where
+        a head of their training is missing.
     """
     recipe = recipe_from(weights.description['recipe'])
     task = Task(recipe)
     if recipe.network.name != 'exam_unet' or not task.labels:
-        raise ValueError('Only an exam_unet with a segmentation can be calibrated')
+        raise ValueError(
+            f'--label-maps calibrates an exam_unet with a segmentation, but these are weights of '
+            f'{recipe.network.name} {"with" if task.labels else "without"} one: leave it out'
+        )
+    if tuple(weights.description['labels']) != tuple(task.labels):
+        raise ValueError(
+            'The segmentation of these weights has other classes than this version: train on from '
+            'them first (bids_synthsr-train run --weights)'
+        )
     network = task.build().to(device)
     network.load_state_dict({name: value.float() for name, value in best_of(weights).items()})
     source, _ = sources_of(recipe, _trained_on(weights, cohort), device)
@@ -95,7 +104,8 @@ def _trained_on(weights: Weights, cohort: Cohort) -> Cohort:
     if missing:
         raise ValueError(
             f'The weights were trained on {len(wanted)} heads, but {", ".join(missing)} '
-            f'{"is" if len(missing) == 1 else "are"} not among the label maps'
+            f'{"is" if len(missing) == 1 else "are"} not among the label maps: give the folder of '
+            'the training'
         )
     return replace(cohort, training=tuple(x for x in cohort.training if x.name in wanted))
 

@@ -10,7 +10,7 @@ import torch
 
 from bids_synthsr import __version__
 from bids_synthsr.dataset.images import written_atomically
-from bids_synthsr.dataset.weights import load_weights, save_weights, sha256
+from bids_synthsr.dataset.weights import Weights, load_weights, save_weights, sha256
 from bids_synthsr.training.checkpoints import best_of, flat
 
 
@@ -43,12 +43,8 @@ def export_weights(
     card
         ``path`` with the ending ``.md``.
     """
-    weights = load_weights(checkpoint)
+    weights = load_trained(checkpoint)
     told = dict(weights.description)
-    if not {'recipe', 'step', 'data'} <= told.keys():
-        raise ValueError(
-            f'{checkpoint} is no checkpoint of bids_synthsr-train: it tells no recipe'
-        )
     tensors = best_of(weights)
     if is_half:
         tensors = {
@@ -67,6 +63,16 @@ def export_weights(
     with written_atomically(card) as temporary:
         temporary.write_text(model_card(path, description, size) + notes, encoding='utf-8')
     return card
+
+
+def load_trained(checkpoint: Path) -> Weights:
+    """Read weights of our own training: a checkpoint or an export."""
+    weights = load_weights(checkpoint)
+    if not {'recipe', 'step', 'data'} <= weights.description.keys():
+        raise ValueError(
+            f'{checkpoint} is no checkpoint of bids_synthsr-train: it tells no recipe'
+        )
+    return weights
 
 
 def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
