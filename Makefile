@@ -28,7 +28,7 @@ demo: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bids_synthsr workflows benchmarks docker
+	$(BIN)/mypy bids_synthsr workflows benchmarks docker lab
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope

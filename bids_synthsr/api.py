@@ -13,14 +13,14 @@ from pathlib import Path
 import nibabel as nb
 from nibabel.spatialimages import SpatialImage
 
-from bids_synthsr.cli.crashes import last_error
-from bids_synthsr.cli.plan import forecast_scans
 from bids_synthsr.cli.resolve import environ, find_weights
-from bids_synthsr.data.exam import SUFFIXES, Exam
 from bids_synthsr.dataset.images import image_of, load_volume
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import describe_exam, select_scans
+from bids_synthsr.run.crashes import last_error
+from bids_synthsr.run.plan import forecast_scans
 from bids_synthsr.settings import MethodSettings
+from bids_synthsr.values.exam import SUFFIXES, Exam
 
 GUESSES = (
     (r'flair|dark.?fluid', 'FLAIR'),

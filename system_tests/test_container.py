@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from phantoms import write_description, write_scan
 
-from bids_synthsr.dataset.demo import make_demo
+from bids_synthsr.evaluation.phantoms import make_demo
 
 ROOT = Path(__file__).parents[1]
 ENGINE, IMAGE = os.environ.get('ENGINE', 'podman'), os.environ.get('IMAGE', 'synthsr')

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.values.grid import Grid
 
 SIDE = 32
 # radius, left and right label, from outside: skin, bone, CSF, cortex, white matter, thalamus

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.values.grid import Grid
 
 AXIAL = np.diag([8.0, 8.0, 12.0, 1.0])
 PATTERN = {'T1w': (0.3, 1.0, 0.6), 'T2w': (0.5, 0.4, 1.0), 'FLAIR': (0.4, 0.7, 0.2)}

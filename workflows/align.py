@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.alignment import SCAN_FIELDS, AlignScan, KeepAligned
+from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan, KeepAligned
 
 
 def init_align_wf(

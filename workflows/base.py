@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bids_synthsr.workflows.align import init_align_wf
-from bids_synthsr.workflows.exam import init_exam_wf
-from bids_synthsr.workflows.method import init_method_wf
-from bids_synthsr.workflows.outputs import INPUTS, init_outputs_wf
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.data.forecast import Forecast
 from bids_synthsr.interfaces.methods import (
     Automatic,
     Cubic,
@@ -22,6 +17,11 @@ from bids_synthsr.interfaces.methods import (
     TotalVariation,
 )
 from bids_synthsr.settings import STAGES, MethodSettings, Settings
+from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.workflows.align import init_align_wf
+from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.outputs import INPUTS, init_outputs_wf
 
 
 def init_base_wf(

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
-from bids_synthsr.dataset.demo import PROTOCOLS, SUBJECT, make_demo
-from bids_synthsr.dataset.derivatives import Derivatives, ExamDerivatives
 from bids_synthsr.dataset.images import load_rigid, load_volume
+from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
+from bids_synthsr.evaluation.phantoms import PROTOCOLS, SUBJECT, make_demo
 from bids_synthsr.imaging.geometry import apply_affine, displacement
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to, ssim
+from bids_synthsr.values.grid import Grid
 
 PRODUCTS = ('sr', 'tv')  # that the default method may have made
 MOVED = ('T2w', 'FLAIR')  # scans that are aligned to the T1w

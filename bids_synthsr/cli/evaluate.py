@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bids_synthsr import __version__
-from bids_synthsr.cli.evaluation import WRONG_USE
 from bids_synthsr.dataset.selection import PLANES
+from bids_synthsr.run.comparing import WRONG_USE
 from bids_synthsr.settings import METHODS
 
 PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')  # see synthesis/exams.py
@@ -157,14 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
     options = build_parser().parse_args(arguments)
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
-    from bids_synthsr.cli.leave_one_out import leave_one_out
-    from bids_synthsr.cli.simulate import simulate
+    from bids_synthsr.run.left_out import leave_one_out
+    from bids_synthsr.run.simulated import simulate
 
     commands = {'simulate': simulate, 'leave-one-out': leave_one_out}
     try:
         return commands[options.command](options)
     except KeyboardInterrupt as stop:
-        from bids_synthsr.cli.engine import STOPPED, exit_code_of
+        from bids_synthsr.run.plugin import STOPPED, exit_code_of
 
         name, code = exit_code_of(stop)
         sys.stderr.write(STOPPED % name + '\n')

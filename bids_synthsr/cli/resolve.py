@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from bids_synthsr.cli.environment import available_cores, available_memory_gb, choose_device
 from bids_synthsr.dataset.selection import parse_reference
+from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
 from bids_synthsr.settings import (
     WEIGHTED_METHODS,
     InputSettings,

@@ -29,8 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program."""
     options = build_parser().parse_args(arguments)
-    from bids_synthsr.dataset.derivatives import Derivatives
-    from bids_synthsr.dataset.progress import read_progress, read_runs
+    from bids_synthsr.derivatives.places import Derivatives
+    from bids_synthsr.derivatives.progress import read_progress, read_runs
 
     derivatives = Derivatives(options.out)
     runs = read_runs(derivatives)

@@ -197,7 +197,7 @@ def run(options: argparse.Namespace) -> None:
 
 def training_device(wanted: str) -> str:
     """Choose a device; torchrun gives every process a GPU of its own."""
-    from bids_synthsr.cli.environment import choose_device
+    from bids_synthsr.run.machine import choose_device
 
     device = choose_device(wanted)
     return f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device

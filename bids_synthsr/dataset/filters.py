@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bids_synthsr.data.exam import SUFFIXES
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import ENTITIES, INDEX_ENTITIES
+from bids_synthsr.values.exam import SUFFIXES
 
 Filters = Mapping[str, Mapping[str, Any]]
 

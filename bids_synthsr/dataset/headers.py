@@ -16,8 +16,8 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.imaging.geometry import apply_affine, corners_vox
+from bids_synthsr.values.grid import Grid
 
 MIN_VOXEL_MM = 0.1  # 0.2 mm is about the finest that scanners write
 MAX_VOXEL_MM = 20.0  # the size of a ventricle: nothing is left to restore

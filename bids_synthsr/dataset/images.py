@@ -14,7 +14,7 @@ from nibabel.spatialimages import SpatialImage
 from nitransforms.io.base import TransformFileError
 from nitransforms.linear import Affine
 
-from bids_synthsr.data.grid import Grid
+from bids_synthsr.values.grid import Grid
 
 SCANNER_SPACE = 1  # NIfTI xform code
 RIGID = 1e-3  # how far the axes of a rigid transform may be off: text rounds

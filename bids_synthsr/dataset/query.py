@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bids_synthsr.data.exam import SUFFIXES, Exam, Scan
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import IMAGES, split_name, without_prefix
 from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
+from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
 
 LOGGER = logging.getLogger(__name__)
 DESCRIPTION = 'dataset_description.json'

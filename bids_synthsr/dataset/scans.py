@@ -16,9 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from bids_synthsr.data.acquisition import Acquisition
-from bids_synthsr.data.exam import Scan
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.headers import (
     READING_FAULTS,
     UnusableScanError,
@@ -27,6 +24,9 @@ from bids_synthsr.dataset.headers import (
     read_grid,
 )
 from bids_synthsr.imaging.head import head_size
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Scan
+from bids_synthsr.values.grid import Grid
 
 MIN_SLICES = 10  # localisers hold 1 to 9; a head of 120 mm in slices of 12 mm holds 10
 EVALUATED_SPACING_MM = 7.0  # the coarsest that Iglesias et al. 2021 evaluate, section 3.3.1

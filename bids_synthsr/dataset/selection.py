@@ -10,12 +10,12 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from bids_synthsr.data.acquisition import Acquisition
-from bids_synthsr.data.exam import SUFFIXES, Exam, Scan
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.filters import is_field, is_wanted
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.scans import load_scan
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
+from bids_synthsr.values.grid import Grid
 
 PLANES = ('sagittal', 'coronal', 'axial')  # by the RAS axis across the slices
 ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not stand out

@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
+from bids_synthsr.values.structures import STRUCTURES
 
 Network = TypeVar('Network', bound=torch.nn.Module)
 
@@ -36,7 +36,7 @@ OWN = {
     'sr-t1': 'sr-t1',
     'synthsr': 'any-exam',
 }  # recipe of the network of each method
-SHIPPED = Path(str(files('bids_synthsr.data'))) / 'weights'
+SHIPPED = Path(str(files('bids_synthsr') / 'data')) / 'weights'
 
 WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
 # By input channels; so called in the authors' repository, and in lower case by FreeSurfer

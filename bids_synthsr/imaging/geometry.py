@@ -7,7 +7,7 @@ from itertools import permutations, product
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
+from bids_synthsr.values.grid import Grid
 
 WHOLE_VOXEL = (
     1e-3  # voxels: a field of view that overshoots by less adds no voxel (float32 headers)

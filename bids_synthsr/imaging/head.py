@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.imaging.geometry import axis_order
+from bids_synthsr.values.grid import Grid
 
 SAMPLING_MM = 2.0  # enough to find a head, and quick
 BRIGHTEST = 0.5  # percent: vessels and artefacts, which must not set the scale

@@ -28,7 +28,7 @@ def reusing_memory() -> Iterator[None]:
     """Keep freed memory for the next array, and give all of it back at the end.
 
     A network frees and takes gigabytes again and again; what the system gives anew it has to
-    clear, page by page, which took as long as the network itself (benchmarks/networks.py).
+    clear, page by page, which took as long as the network itself (benchmarks/speed/networks.py).
     """
     _tell(M_MMAP_MAX, 0)
     _tell(M_TRIM_THRESHOLD, NEVER)

@@ -13,8 +13,8 @@ import torch
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import affine_transform, gaussian_filter1d
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.imaging.geometry import vox2vox
+from bids_synthsr.values.grid import Grid
 
 FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
 ALIGNED = 1e-6  # voxels per voxel: smaller off-axis terms move no sample by a visible amount

@@ -15,12 +15,12 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from bids_synthsr.interfaces.alignment import run_affine
+from bids_synthsr.interfaces.registration import run_affine
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bids_synthsr.data.grid import Grid
+    from bids_synthsr.values.grid import Grid
 
 
 MARGIN = 5  # voxels of air that stay around a head
@@ -117,9 +117,9 @@ class PaintHead(SimpleInterface):
         import torch
 
         from bids_synthsr.dataset.images import load_volume, save_volume
+        from bids_synthsr.evaluation.painting import as_targets, paint_truth
         from bids_synthsr.imaging.geometry import output_grid
         from bids_synthsr.imaging.resampling import resample
-        from bids_synthsr.synthesis.exams import as_targets, paint_truth
         from bids_synthsr.synthesis.labels import freesurfer_table
         from bids_synthsr.synthesis.overlays import brain_mask
 
@@ -158,8 +158,8 @@ def labels_in_ras(voxels: np.ndarray, grid: Grid, name: str) -> tuple[np.ndarray
     from nibabel.affines import apply_affine
     from scipy.ndimage import find_objects
 
-    from bids_synthsr.data.grid import Grid
     from bids_synthsr.imaging.geometry import in_ras_order, voxels_in_ras_order
+    from bids_synthsr.values.grid import Grid
 
     if np.abs(grid.spacing - 1).max() > 0.01:
         sizes = ' x '.join(f'{size:.3g}' for size in grid.spacing)
@@ -224,13 +224,13 @@ class SimulateExam(SimpleInterface):
         import numpy as np
         import torch
 
-        from bids_synthsr.data.acquisition import Acquisition
         from bids_synthsr.dataset.images import load_volume, save_rigid, save_volume
         from bids_synthsr.dataset.selection import PLANES
-        from bids_synthsr.imaging.acquisition import acquire
+        from bids_synthsr.evaluation.painting import draw_motion, paint_contrast
+        from bids_synthsr.imaging.forward_model import acquire
         from bids_synthsr.imaging.geometry import with_slices
-        from bids_synthsr.synthesis.exams import draw_motion, paint_contrast
         from bids_synthsr.synthesis.labels import freesurfer_table
+        from bids_synthsr.values.acquisition import Acquisition
 
         inputs, folder, table = self.inputs, Path(runtime.cwd), freesurfer_table()
         head, grid = load_volume(Path(inputs.head))
@@ -282,12 +282,12 @@ class SegmentVolume(SimpleInterface):
         import numpy as np
         import torch
 
-        from bids_synthsr.data.acquisition import Acquisition
-        from bids_synthsr.data.observation import Observation
         from bids_synthsr.dataset.images import load_volume, save_volume
         from bids_synthsr.dataset.weights import load_exam_unet
         from bids_synthsr.imaging.memory import reusing_memory
-        from bids_synthsr.methods.synthsr import synthesize
+        from bids_synthsr.methods.any_exam import synthesize
+        from bids_synthsr.values.acquisition import Acquisition
+        from bids_synthsr.values.observation import Observation
 
         suffixes = [entities['suffix'] for entities in self.inputs.entities or []]
         if 'dseg' in suffixes:
@@ -334,11 +334,11 @@ class CompareVolume(SimpleInterface):
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         import numpy as np
 
-        from bids_synthsr.dataset.derivatives import write_json
         from bids_synthsr.dataset.images import load_volume
         from bids_synthsr.dataset.selection import PLANES
+        from bids_synthsr.derivatives.places import write_json
+        from bids_synthsr.evaluation.simulated_page import save_comparison
         from bids_synthsr.imaging.similarity import closeness, fit_line
-        from bids_synthsr.reports.evaluation import save_comparison
 
         place = Path(self.inputs.place)
         truth, grid = load_volume(Path(self.inputs.head))

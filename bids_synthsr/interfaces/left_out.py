@@ -43,13 +43,13 @@ class CompareLeftOut(SimpleInterface):
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         import numpy as np
 
-        from bids_synthsr.data.acquisition import Acquisition
-        from bids_synthsr.dataset.derivatives import write_json
         from bids_synthsr.dataset.images import load_rigid, load_volume
-        from bids_synthsr.imaging.acquisition import AcquisitionOperator, average_fine_axes
+        from bids_synthsr.derivatives.places import write_json
+        from bids_synthsr.evaluation.simulated_page import save_comparison
+        from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
         from bids_synthsr.imaging.head import head_mask
         from bids_synthsr.imaging.similarity import agreement, fit_monotone
-        from bids_synthsr.reports.evaluation import save_comparison
+        from bids_synthsr.values.acquisition import Acquisition
 
         if self.inputs.fit['status'] != 'good':
             name, reason = self.inputs.facts['left_out'], self.inputs.fit['reason']

@@ -19,8 +19,8 @@ from nipype.interfaces.base import (
 )
 
 if TYPE_CHECKING:
-    from bids_synthsr.data.observation import Observation
-    from bids_synthsr.data.synthesis import Synthesis
+    from bids_synthsr.values.observation import Observation
+    from bids_synthsr.values.synthesis import Synthesis
 
 
 class _MethodInputSpec(BaseInterfaceInputSpec):
@@ -76,9 +76,9 @@ class _Method(SimpleInterface):
         return runtime
 
     def _observations(self) -> list[Observation]:
-        from bids_synthsr.data.acquisition import Acquisition
-        from bids_synthsr.data.observation import Observation
         from bids_synthsr.dataset.images import load_rigid, load_volume
+        from bids_synthsr.values.acquisition import Acquisition
+        from bids_synthsr.values.observation import Observation
 
         inputs: Any = self.inputs
         return [
@@ -117,11 +117,11 @@ class SuperResolution(_Method):
     """Super-resolution of a T1w reference across its slices by a network."""
 
     input_spec = _NetworkInputSpec
-    _module = 'super_resolution'
+    _module = 'sr_t1'
 
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_slice_unet
-        from bids_synthsr.methods.super_resolution import LOW_MEM_VOXELS
+        from bids_synthsr.methods.sr_t1 import LOW_MEM_VOXELS
 
         network, weights = load_slice_unet(Path(self.inputs.weights))
         options = {'network': network.to(self.inputs.device), 'weights': weights}
@@ -142,7 +142,7 @@ class SynthSR(_Method):
     """T1w, uncertainty and segmentation of any exam by our own network."""
 
     input_spec = _ExamNetworkInputSpec
-    _module = 'synthsr'
+    _module = 'any_exam'
     _reuses_memory = True
 
     def _options(self) -> dict[str, Any]:
@@ -165,11 +165,11 @@ class Published(_Method):
     """A published SynthSR network."""
 
     input_spec = _PublishedInputSpec
-    _module = 'published'
+    _module = 'synthsr'
 
     def _options(self) -> dict[str, Any]:
         from bids_synthsr.dataset.weights import load_published
-        from bids_synthsr.methods.published import LOW_MEM_VOXELS
+        from bids_synthsr.methods.synthsr import LOW_MEM_VOXELS
 
         network, weights = load_published(Path(self.inputs.weights))
         options = {'network': network.to(self.inputs.device), 'weights': weights}

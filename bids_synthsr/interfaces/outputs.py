@@ -15,7 +15,7 @@ from nipype.interfaces.base import (
 )
 
 if TYPE_CHECKING:
-    from bids_synthsr.dataset.derivatives import ExamDerivatives
+    from bids_synthsr.derivatives.places import ExamDerivatives
 
 
 class _PlaceInputSpec(BaseInterfaceInputSpec):
@@ -30,7 +30,7 @@ class _Placed(SimpleInterface):
     input_spec = _PlaceInputSpec
 
     def _place(self) -> ExamDerivatives:
-        from bids_synthsr.dataset.derivatives import Derivatives
+        from bids_synthsr.derivatives.places import Derivatives
 
         derivatives = Derivatives(Path(self.inputs.output_dir))
         return derivatives.exam(self.inputs.exam['subject'], self.inputs.exam['session'])
@@ -61,9 +61,9 @@ class SaveOutputs(_Placed):
     output_spec = _SaveOutputsOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
-        from bids_synthsr.dataset.records import Record, write_record
-        from bids_synthsr.dataset.saving import MadeFiles, save_outputs
         from bids_synthsr.dataset.selection import scans_of
+        from bids_synthsr.derivatives.records import Record, write_record
+        from bids_synthsr.derivatives.saving import MadeFiles, save_outputs
 
         place, inputs = self._place(), self.inputs
         made = MadeFiles(
@@ -106,8 +106,8 @@ class WriteReport(_Placed):
     output_spec = _WriteReportOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
-        from bids_synthsr.dataset.records import load_record
         from bids_synthsr.dataset.selection import scans_of
+        from bids_synthsr.derivatives.records import load_record
         from bids_synthsr.reports.collect import collect_report
         from bids_synthsr.reports.pages import write_report, write_thumbnail
 
@@ -136,7 +136,7 @@ class RecordExam(_Placed):
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
         from dataclasses import replace
 
-        from bids_synthsr.dataset.records import load_record, read_steps, write_record
+        from bids_synthsr.derivatives.records import load_record, read_steps, write_record
 
         record, place = load_record(Path(self.inputs.draft)), self._place()
         steps = read_steps(place.dataset.steps(self.inputs.run_uuid), place.label)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bids_synthsr.data.grid import Grid
-from bids_synthsr.data.observation import Observation
-from bids_synthsr.data.synthesis import Synthesis
-from bids_synthsr.methods import super_resolution, total_variation
+from bids_synthsr.methods import sr_t1, total_variation
 from bids_synthsr.methods.choice import find_obstacle
 from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.synthesis import Synthesis
 
 
 def synthesize(
@@ -19,7 +19,7 @@ def synthesize(
     *,
     network: SliceUNet,
     weights: Mapping[str, str] | None = None,
-    max_voxels: int = super_resolution.MAX_VOXELS,
+    max_voxels: int = sr_t1.MAX_VOXELS,
 ) -> Synthesis:
     """Sharpen a T1w of thick slices by the network, and all other exams by total variation.
 
@@ -33,7 +33,7 @@ def synthesize(
     grid
         In the frame of the reference.
     network, weights, max_voxels
-        See `super_resolution.synthesize`.
+        See `sr_t1.synthesize`.
     """
     reference = observations[0]
     obstacle = find_obstacle(reference.contrast, reference.acquisition, float(grid.spacing.mean()))
@@ -41,7 +41,7 @@ def synthesize(
         made = total_variation.synthesize(observations, grid)
         facts = {'method': 'tv', 'method_reason': obstacle}
     else:
-        made = super_resolution.synthesize(
+        made = sr_t1.synthesize(
             observations, grid, network=network, weights=weights, max_voxels=max_voxels
         )
         facts = {'method': 'sr-t1', 'method_reason': 'The reference is a T1w of thick slices.'}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bids_synthsr.data.acquisition import Acquisition
-from bids_synthsr.data.grid import Grid
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.grid import Grid
 
 CONTRAST = 'T1w'  # that the super-resolution network was trained on
 TRAINED_MM = (2.0, 9.0)  # slice spacings in its training

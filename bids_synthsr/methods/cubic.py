@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bids_synthsr.data.grid import Grid
-from bids_synthsr.data.observation import Observation
-from bids_synthsr.data.synthesis import Product, Synthesis
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.synthesis import Product, Synthesis
 
 
 def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:

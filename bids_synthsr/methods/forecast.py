@@ -1,7 +1,7 @@
 """What an exam will take, told from the headers of its scans.
 
 Each formula is what the arrays of a step are known to take, with a constant for what the process
-holds anyway; the constants are fitted to measured runs (benchmarks/forecast.py).
+holds anyway; the constants are fitted to measured runs (benchmarks/speed/forecast.py).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bids_synthsr.data.forecast import Forecast
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.imaging.geometry import output_grid, union_grid
 from bids_synthsr.methods.choice import Geometry, find_obstacle
+from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.grid import Grid
 
 IDLE_GB = 0.35  # a process with its libraries
 TORCH_GB = 0.45  # one in which PyTorch has run

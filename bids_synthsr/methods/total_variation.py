@@ -23,17 +23,17 @@ import torch
 from scipy.ndimage import affine_transform
 from torch import Tensor
 
-from bids_synthsr.data.grid import Grid
-from bids_synthsr.data.observation import Observation
-from bids_synthsr.data.synthesis import Product, Synthesis
-from bids_synthsr.imaging.acquisition import AcquisitionOperator, average_fine_axes
+from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.geometry import vox2vox
 from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.synthesis import Product, Synthesis
 
 # lambda per mm³ of head, with gradients in tissue means per mm: of 0.5, 1, 2, 4 and 8 the best
-# PSNR on simulated 3 to 7 mm exams; 8 is as good at 3 mm (benchmarks/super_resolution.py)
+# PSNR on simulated 3 to 7 mm exams; 8 is as good at 3 mm (lab/super_resolution.py)
 STRENGTH = 4.0
 TOLERANCE = 2e-3  # relative change of the volumes in one iteration, at which it stops
 MAX_ITERATIONS = 30

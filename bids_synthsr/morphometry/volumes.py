@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_synthsr.data.structures import STRUCTURES
+from bids_synthsr.values.structures import STRUCTURES
 
 # structures that evaluations tell of, both sides together; the first four are those of Table 2 of
 # Iglesias et al. 2021

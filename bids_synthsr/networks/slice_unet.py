@@ -18,7 +18,7 @@ class SliceUNet(nn.Module):
     Parameters
     ----------
     channels
-        Of the input, cubic interpolation first: see `bids_synthsr.imaging.slices`.
+        Of the input, cubic interpolation first: see `bids_synthsr.imaging.slice_encoding`.
     features
         At the finest level (2 mm); half as many more at each coarser one.
     levels

@@ -250,5 +250,5 @@ def _listed(names: tuple[str, ...]) -> str:
 
 @cache
 def _references() -> dict[str, dict[str, str]]:
-    source = files('bids_synthsr.data') / 'report' / 'references.json'
+    source = files('bids_synthsr') / 'data' / 'report' / 'references.json'
     return json.loads(source.read_text(encoding='utf-8'))

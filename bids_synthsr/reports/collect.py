@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from bids_synthsr.data.exam import SUFFIXES, Scan
-from bids_synthsr.dataset.derivatives import ExamDerivatives, read_volumes, sidecar_of
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.dataset.records import Record, read_steps
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.dataset.selection import Row, read_selection
+from bids_synthsr.derivatives.places import ExamDerivatives, read_volumes, sidecar_of
+from bids_synthsr.derivatives.records import Record, read_steps
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
 from bids_synthsr.reports.content import (
@@ -28,6 +27,7 @@ from bids_synthsr.reports.content import (
     StructureRow,
     Volume,
 )
+from bids_synthsr.values.exam import SUFFIXES, Scan
 
 VOLUMES = '_volumes.tsv'
 HEX_SHOWN = 12  # digits of a SHA-256 that tell files apart for a reader

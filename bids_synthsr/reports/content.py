@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
+from bids_synthsr.values.grid import Grid
 
 State = Literal['complete', 'warned', 'failed', 'planned']
 Role = Literal['reference', 'used', 'left out']

@@ -14,8 +14,6 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bids_synthsr.data.grid import Grid
-from bids_synthsr.data.structures import STRUCTURES
 from bids_synthsr.imaging.head import otsu_threshold
 from bids_synthsr.reports.screen import (
     PLANES,
@@ -29,6 +27,8 @@ from bids_synthsr.reports.screen import (
     to_screen,
     window_of,
 )
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.structures import STRUCTURES
 
 WIDTH_PX = 1500  # of a mosaic: sharp on a page that is at most 1200 CSS pixels wide
 THUMBNAIL_PX = 720  # of one that stands beside another

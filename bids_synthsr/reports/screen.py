@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.imaging.geometry import axis_order
+from bids_synthsr.values.grid import Grid
 
 PLANES = ('sagittal', 'coronal', 'axial')  # by the screen axis along which their slices lie
 SECOND_LETTER = np.sin(np.radians(22.5))  # a direction that much oblique has two letters

@@ -25,7 +25,7 @@ from bids_synthsr.synthesis.overlays import (
     draw_tissues,
 )
 from bids_synthsr.synthesis.priors import GeneratorPrior, ScanPrior
-from bids_synthsr.synthesis.slices import (
+from bids_synthsr.synthesis.scanning import (
     AcquisitionDraw,
     MotionDraw,
     draw_acquisition,

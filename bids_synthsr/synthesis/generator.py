@@ -47,7 +47,7 @@ from bids_synthsr.synthesis.overlays import (
     pathology_labels,
 )
 from bids_synthsr.synthesis.priors import GeneratorPrior
-from bids_synthsr.synthesis.slices import acquire, blur, into_box, lay_slices, to_crop
+from bids_synthsr.synthesis.scanning import acquire, blur, into_box, lay_slices, to_crop
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bids_synthsr.data.structures import opposite
 from bids_synthsr.dataset.weights import Weights
 from bids_synthsr.training.checkpoints import best_of
 from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.recipe import recipe_from
 from bids_synthsr.training.samples import CALIBRATION, Source, seed_of, sources_of
 from bids_synthsr.training.task import Task
+from bids_synthsr.values.structures import opposite
 
 VOXELS = 100_000  # of an exam that are looked at
 AT_ONCE = 500_000

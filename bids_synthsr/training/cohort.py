@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_synthsr.data.grid import Grid
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.generator import Head, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
+from bids_synthsr.values.grid import Grid
 
 ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
 MARGIN_VOX = 8  # of air that is kept around a head

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 T = TypeVar('T')
 
-SHIPPED = files('bids_synthsr.data') / 'recipes'
+SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bids_synthsr.imaging.slices import CHANNELS
+from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import thin
 from bids_synthsr.synthesis.fields import draw_index
 from bids_synthsr.synthesis.generator import Head, Sample, generate
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import GeneratorPrior
+from bids_synthsr.synthesis.thick_slices import SlicePrior, draw_slices, make_slices
 from bids_synthsr.synthesis.worlds import prior_by_name
 from bids_synthsr.training.cohort import Cohort, Photograph
 from bids_synthsr.training.recipe import NetworkRecipe, Recipe, dataclass_from
-from bids_synthsr.training.slices import SlicePrior, draw_slices, make_slices
 
 TRAINING, VALIDATION, GALLERY, CALIBRATION = range(4)  # streams of seeds
 FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bids_synthsr.imaging.slices import CHANNELS
+from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, split_output
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet

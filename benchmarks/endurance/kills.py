@@ -1,0 +1,116 @@
+"""Kill a run at random moments, start it again each time, and compare what it made in the end.
+
+    python benchmarks/endurance/kills.py BIDS --kills 20 [--method cubic]
+
+prints how often it was killed in which step, and every file that differs from those of a run that
+nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+APP = [sys.executable, '-m', 'bids_synthsr.cli.bids_app']
+
+
+def main() -> int:
+    """Run the comparison; return 1 if a file differs."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
+    parser.add_argument('bids', type=Path, help='data set')
+    parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--longest', type=float, default=25.0, help='seconds until a kill')
+    parser.add_argument('--method', default='cubic')
+    parser.add_argument('--seed', type=int, default=1)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        begun = time.monotonic()
+        code = run(options, folder / 'calm')
+        print(f'undisturbed: exit code {code}, {time.monotonic() - begun:.0f} s')
+        killed = kill_often(options, folder / 'killed')
+        code = run(options, folder / 'killed')
+        print(f'killed {len(killed)} times in {json.dumps(killed)}; then exit code {code}')
+        calm, other = (contents(folder / kind / 'out') for kind in ('calm', 'killed'))
+        differing = sorted(
+            path for path in calm.keys() | other.keys() if calm.get(path) != other.get(path)
+        )
+        leftovers = [*(folder / 'killed/out').rglob('.tmp-*')]
+        print(f'{len(calm)} files compared, {len(differing)} differ, {len(leftovers)} leftovers')
+        print('\n'.join([*differing, *map(str, leftovers)]))
+    return int(bool(differing or leftovers or code))
+
+
+def command(options: argparse.Namespace, place: Path) -> list[str]:
+    """Give the command of a run."""
+    settings = ['--method', options.method, '--nprocs', '2', '--skip-bids-validation']
+    folders = [str(options.bids), str(place / 'out'), 'participant', '-w', str(place / 'work')]
+    return [*APP, *folders, *settings]
+
+
+def run(options: argparse.Namespace, place: Path) -> int:
+    """Run to the end; return the exit code."""
+    return subprocess.run(command(options, place), capture_output=True, check=False).returncode
+
+
+def kill_often(options: argparse.Namespace, place: Path) -> list[str]:
+    """Kill the run, or one of its workers, at random moments; tell during which steps."""
+    chance = random.Random(options.seed)
+    killed: list[str] = []
+    while len(killed) < options.kills:
+        process = subprocess.Popen(
+            command(options, place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(chance.uniform(1, options.longest))
+            # it was finished before: begin again with less
+            chosen = chance.choice(sorted((place / 'out').glob('sub-*/')))
+            shutil.rmtree(chosen)
+            continue
+        except subprocess.TimeoutExpired:
+            pass
+        family = [process.pid, *(p.pid for p in psutil.Process(process.pid).children(True))]
+        os.kill(chance.choice(family) if chance.random() < 0.25 else process.pid, signal.SIGKILL)
+        if process.poll() is None:
+            time.sleep(1)
+            process.kill()
+        process.wait()
+        killed.append(steps_at_work(place / 'out'))
+    return killed
+
+
+def steps_at_work(out: Path) -> str:
+    """Name the steps that had begun and not ended in the last run."""
+    logs = sorted(out.glob('logs/*/steps.jsonl'), key=lambda path: path.stat().st_mtime)
+    at_work: set[tuple[str, str]] = set()
+    for line in logs[-1].read_text().splitlines() if logs else []:
+        event = json.loads(line)
+        step = (event['exam'], event['step'])
+        at_work = at_work | {step} if event['status'] == 'start' else at_work - {step}
+    return ' and '.join(sorted(step for _, step in at_work)) or 'between steps'
+
+
+def contents(out: Path) -> dict[str, str]:
+    """SHA-256 of every file that does not tell times, by its path."""
+    found = {}
+    for path in sorted(out.rglob('*')):
+        relative = path.relative_to(out)
+        if path.is_file() and not (relative.parts[0] == 'logs' or path.suffix == '.html'):
+            found[relative.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The outputs: their places, names, sidecars and tables, and records of the work."""

@@ -1,0 +1,106 @@
+"""How far the work on a data set is, from the files of the output folder alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bids_synthsr.derivatives.places import Derivatives, write_json
+from bids_synthsr.derivatives.records import Record, lost_outputs, read_events, read_records
+
+State = Literal['finished', 'failed', 'missing']
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one exam is.
+
+    Parameters
+    ----------
+    exam
+        Its label.
+    state
+        ``missing`` if it is neither finished nor failed, or if outputs of it are gone.
+    note
+        Why it failed, what is gone or how far a run came; the first warning where it is finished.
+    """
+
+    exam: str
+    state: State
+    note: str = ''
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run set out to do.
+
+    Parameters
+    ----------
+    run_uuid
+        Its name, which begins with its time.
+    exams
+        Labels of all exams that it was to finish, those included that were finished before.
+    command
+        As it was given.
+    started_in
+        The current folder, which relative paths of the command refer to.
+    """
+
+    run_uuid: str
+    exams: tuple[str, ...]
+    command: str
+    started_in: str
+
+
+def write_plan(
+    derivatives: Derivatives, run_uuid: str, exams: list[str], command: str, started_in: Path
+) -> Path:
+    """Write down what a run sets out to do, before it does any of it."""
+    content = {'exams': exams, 'command': command, 'started_in': str(started_in)}
+    return write_json(derivatives.run_plan(run_uuid), content)
+
+
+def read_runs(derivatives: Derivatives) -> list[Run]:
+    """Read what the runs of an output folder set out to do, oldest first."""
+    told = {
+        path.parent.name: json.loads(path.read_text(encoding='utf-8'))
+        for path in derivatives.run_plans()
+    }
+    return [
+        Run(name, tuple(plan['exams']), plan['command'], plan['started_in'])
+        for name, plan in told.items()
+    ]
+
+
+def read_progress(derivatives: Derivatives, runs: list[Run]) -> list[Progress]:
+    """Tell how far every exam is that any run was to process or has processed, by label."""
+    records = read_records(derivatives)
+    labels = {label for run in runs for label in run.exams} | records.keys()
+    steps = _last_steps(derivatives, runs)
+    return [
+        _progress(label, records.get(label), steps.get(label, ''), derivatives)
+        for label in sorted(labels)
+    ]
+
+
+def _progress(label: str, record: Record | None, step: str, derivatives: Derivatives) -> Progress:
+    if record is None:
+        return Progress(label, 'missing', step)
+    if record.state == 'failed':
+        return Progress(label, 'failed', record.reason)
+    lost = lost_outputs(record, derivatives)
+    if lost:
+        return Progress(label, 'missing', lost)
+    return Progress(label, 'finished', record.warnings[0] if record.warnings else '')
+
+
+def _last_steps(derivatives: Derivatives, runs: list[Run]) -> dict[str, str]:
+    """The last event of every exam in the step logs, such as ``align started``."""
+    told: dict[str, str] = {}
+    words = {'start': 'started', 'end': 'done', 'exception': 'failed'}
+    for run in runs:
+        for event in read_events(derivatives.steps(run.run_uuid)):
+            told[event['exam']] = f'last step: {event["step"]} {words[event["status"]]}'
+    return told

@@ -1,0 +1,1 @@
+"""How good methods are: truth, comparisons, tables and pages."""

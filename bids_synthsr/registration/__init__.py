@@ -1,0 +1,1 @@
+"""One scan brought to another: what finds a transform, and what checks it."""

@@ -1,0 +1,1 @@
+"""A run: find, plan, process, close. Called by the doors and by Python."""

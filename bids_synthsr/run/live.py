@@ -1,0 +1,105 @@
+"""What a run does at this moment, on a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+
+import psutil
+from rich.columns import Columns
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from bids_synthsr.reports.pages import duration
+from bids_synthsr.run.steps import Progress
+
+PER_S = 2  # pictures
+GPU_EVERY_S = 5.0
+GPU_QUERY = (
+    'nvidia-smi',
+    '--query-gpu=utilization.gpu,memory.used,memory.total',
+    '--format=csv,noheader,nounits',
+)
+
+
+def live_view(progress: Progress, mem_gb: float, device: str) -> AbstractContextManager[object]:
+    """Show the progress while the ``with`` block runs, if there is a terminal to show it on.
+
+    Parameters
+    ----------
+    progress
+        Kept up by `StepLog`.
+    mem_gb
+        What the run may take.
+    device
+        Where its networks run.
+    """
+    if not sys.stderr.isatty():
+        return nullcontext()
+    view = LiveView(progress, mem_gb, shows_gpu=device != 'cpu')
+    return Live(view, console=Console(stderr=True), refresh_per_second=PER_S, transient=True)
+
+
+class LiveView:
+    """A picture of a run: how far, which steps, for how long, with how much memory."""
+
+    def __init__(self, progress: Progress, mem_gb: float, *, shows_gpu: bool = False) -> None:
+        self.progress, self.mem_gb, self._shows_gpu = progress, mem_gb, shows_gpu
+        self._gpu, self._gpu_asked = '', -GPU_EVERY_S
+
+    def __rich__(self) -> Group:
+        """Draw it."""
+        progress, now = self.progress, time.monotonic()
+        steps = Table.grid(padding=(0, 2))
+        for (exam, step), begun in sorted(progress.running.items()):
+            steps.add_row(exam, step, duration(now - begun))
+        bar = ProgressBar(max(progress.exams, 1), progress.ended, width=40)
+        return Group(Columns([bar]), Text(self.summary(now)), steps)
+
+    def summary(self, now: float) -> str:
+        """Describe the run as a whole in a line."""
+        progress = self.progress
+        at_work = {exam for exam, _ in progress.running}
+        left = progress.exams - progress.ended - len(at_work - progress.failed)
+        parts = [
+            f'{len(progress.done)} finished',
+            f'{len(progress.failed)} failed',
+            f'{len(at_work)} at work',
+            f'{max(left, 0)} waiting',
+            f'{duration(now - progress.begun)} so far',
+        ]
+        if progress.seconds_left is not None:
+            parts.append(f'about {duration(progress.seconds_left)} left')
+        parts.append(f'{used_gb():.1f} of {self.mem_gb:.1f} GB')
+        return ', '.join([*parts, *filter(None, [self._ask_gpu(now)])])
+
+    def _ask_gpu(self, now: float) -> str:
+        """Describe the GPU, now and then."""
+        if self._shows_gpu and now - self._gpu_asked > GPU_EVERY_S:
+            self._gpu, self._gpu_asked = describe_gpu(), now
+        return self._gpu
+
+
+def used_gb() -> float:
+    """Memory of this process and of all that it started, GB; pages that they share count once."""
+    total = 0
+    main = psutil.Process()
+    for process in [main, *main.children(recursive=True)]:
+        with suppress(psutil.Error):  # it may have ended meanwhile
+            memory = process.memory_info()
+            total += memory.rss - (getattr(memory, 'shared', 0) if process != main else 0)
+    return total / 1e9
+
+
+def describe_gpu() -> str:
+    """Tell what the first GPU does, as its driver says; nothing where there is none to ask."""
+    with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
+        asked = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
+        busy, used, total = map(float, asked.stdout.splitlines()[0].split(','))
+        return f'GPU {busy:.0f} %, {used / 1024:.1f} of {total / 1024:.1f} GB'
+    return ''

@@ -1,0 +1,187 @@
+"""What is to be done to which scans of which exam, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import file_digest
+from typing import Any
+
+import torch
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.precomputed import find_transforms
+from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo, take_fingerprint
+from bids_synthsr.imaging.inference import fastest_precision
+from bids_synthsr.methods.forecast import forecast
+from bids_synthsr.reports.pages import duration
+from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
+from bids_synthsr.values.exam import Exam, Scan
+from bids_synthsr.values.forecast import Forecast
+
+MAIN_GB = 0.5  # the main process
+MEMORY_TO_SPARE, TIME_TO_SPARE = 1.25, 3.0  # what is asked for, over what is forecast
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to become of an exam.
+
+    Parameters
+    ----------
+    exam
+        Its scans judged by their headers.
+    rows
+        Its selection table, as far as headers tell.
+    fingerprint
+        Of its scans, the settings and the version.
+    to_do
+        Why it must be processed; empty if it is finished.
+    fault
+        Why it cannot be; empty if it can.
+    scans
+        Those that are to be used, the reference first; none where there is a fault.
+    transforms
+        Of these, where earlier runs have found them: see `find_transforms`.
+    """
+
+    exam: Exam
+    rows: Sequence[Row]
+    fingerprint: Mapping[str, Any]
+    to_do: str = ''
+    fault: str = ''
+    scans: Sequence[Scan] = ()
+    transforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def plan_exams(
+    exams: Iterable[Exam], inputs: InputSettings, method: MethodSettings, derivatives: Derivatives
+) -> list[Plan]:
+    """Decide about every exam, from headers and records alone."""
+    facts = describe_method(method)
+    return [_plan_exam(exam, inputs, facts, method, derivatives) for exam in exams]
+
+
+def _plan_exam(
+    exam: Exam,
+    inputs: InputSettings,
+    facts: Mapping[str, Any],
+    method: MethodSettings,
+    derivatives: Derivatives,
+) -> Plan:
+    record: Record | None = read_record(derivatives.exam(exam.subject, exam.session).record)
+    scans: tuple[Scan, ...] = ()
+    fault, transforms = '', {}
+    try:
+        selection = select_scans(exam, method.reference, method.contrasts)
+        rows, scans = selection.rows, selection.scans
+        transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
+    except SelectionError as error:
+        rows, fault = error.rows, str(error)
+    known = {name: found['sha256'] for name, found in transforms.items()}
+    settings = {**facts, 'transforms': known} if known else facts
+    fingerprint = take_fingerprint(exam, inputs.bids_dir, settings, __version__, record)
+    to_do = reason_to_redo(record, fingerprint, derivatives)
+    if fault:
+        to_do = to_do or 'not done yet'
+    return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms)
+
+
+def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:
+    """Tell what an exam will take on a CPU like this one, of which these scans are to be used.
+
+    The reference comes first.
+    """
+    return forecast(
+        [scan.suffix for scan in scans],
+        [scan.geometry for scan in scans],
+        method=method.method,
+        mm=method.output_resolution,
+        fov=method.fov,
+        num_threads=num_threads,
+        in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
+    )
+
+
+def threads_of(run: RunSettings, exams: int) -> int:
+    """Threads of one process: what the user said, else a share of the cores."""
+    return run.omp_nthreads or max(1, run.nprocs // max(exams, 1))
+
+
+def describe_method(method: MethodSettings) -> dict[str, Any]:
+    """What changes results, in JSON types: weights by their SHA-256 and not by their path."""
+    facts = {**asdict(method), 'contrasts': list(method.contrasts), 'weights': None}
+    if method.weights is not None:
+        with method.weights.open('rb') as file:
+            facts['weights'] = file_digest(file, 'sha256').hexdigest()
+    return facts
+
+
+def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
+    """Tell what would be done, a block per exam with a line per scan, and what it would take."""
+    work = [plan for plan in plans if plan.to_do and not plan.fault]
+    threads = threads_of(settings.run, len(work))
+    needs = {
+        plan.exam.label: forecast_scans(plan.scans, settings.method, threads) for plan in work
+    }
+    blocks = []
+    for plan in plans:
+        verdict = plan.fault and 'cannot be processed'
+        lines = [f'{plan.exam}: {verdict or plan.to_do or "finished, nothing to do"}']
+        if plan.exam.label in needs:
+            need = needs[plan.exam.label]
+            lines.append(
+                f'  forecast   {need.memory_gb:.1f} GB, {duration(need.cpu_s)} of one core'
+            )
+        lines += [f'  {_line(row)}' for row in plan.rows]
+        blocks.append('\n'.join(lines))
+    finished = sum(not plan.to_do for plan in plans)
+    refused = sum(bool(plan.fault) for plan in plans)
+    total = (
+        f'{len(plans)} exams: {len(work)} to process, {finished} finished, {refused} that cannot '
+        'be processed. Voxels are judged when an exam is processed.'
+    )
+    if needs:
+        most = max(need.memory_gb for need in needs.values())
+        seconds = sum(need.cpu_s for need in needs.values())
+        total += f' In all about {duration(seconds)} of one core; the largest takes {most:.1f} GB.'
+    return '\n\n'.join([*blocks, total])
+
+
+def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
+    """Tell what to ask a scheduler for, a line of a table for each exam that is to be processed.
+
+    Memory of the largest step and of the main process, and some to spare; one core is enough.
+    """
+    lines = ['\t'.join(('exam', 'participant', 'session', 'mem_mb', 'minutes'))]
+    for plan in plans:
+        if plan.to_do and not plan.fault:
+            need = forecast_scans(plan.scans, settings.method, settings.run.omp_nthreads or 1)
+            mem_mb = math.ceil(1000 * (MEMORY_TO_SPARE * need.memory_gb + MAIN_GB))
+            minutes = math.ceil(TIME_TO_SPARE * need.cpu_s / 60)
+            exam = plan.exam
+            words = (exam.label, exam.subject, exam.session or 'n/a', str(mem_mb), str(minutes))
+            lines.append('\t'.join(words))
+    return '\n'.join(lines) + '\n'
+
+
+def tell_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:
+    """Say which exams are forecast to take more than there is, and what helps; by exam."""
+    return [
+        f'{label}: forecast to take {need.memory_gb:.1f} GB, and there are {mem_gb:.1f}. It is '
+        'tried alone, in smaller parts where the method can; should it be killed, allow more '
+        'memory, or leave scans out (--contrasts), or choose --method cubic.'
+        for label, need in needs.items()
+        if need.memory_gb > mem_gb
+    ]
+
+
+def _line(row: Row) -> str:
+    """Describe a scan of the selection table in a line."""
+    geometry = ', '.join(filter(None, (row['voxel_size_mm'], row['orientation'])))
+    where = f' ({geometry})' if geometry else ''
+    warnings = f' Note: {row["warnings"]}' if row['warnings'] else ''
+    return f'{row["role"]:<9}  {row["file"]}{where}: {row["reason"]}{warnings}'

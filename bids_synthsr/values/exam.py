@@ -1,0 +1,100 @@
+"""What is known of a scan and of an exam before any voxel is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.grid import Grid
+
+# BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
+SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2')
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One acquired volume of an exam, and the verdict on it.
+
+    Parameters
+    ----------
+    path
+        The image file.
+    suffix
+        BIDS suffix: its contrast, such as ``FLAIR``.
+    entities
+        BIDS entities of the file name by short key, in order: ``{'sub': '01', 'run': '2'}``.
+    metadata
+        Sidecar with inheritance applied.
+    grid, acquisition
+        Geometry of the file; None where the header gives none that can be used.
+    problems
+        Why the scan is not used; empty for a usable scan.
+    warnings
+        What a reader should know although the scan is used.
+    digest
+        SHA-256 of the voxels, which tells copies; empty until they have been read.
+    """
+
+    path: Path
+    suffix: str
+    entities: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    grid: Grid | None = None
+    acquisition: Acquisition | None = None
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    digest: str = ''
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing speaks against the use of this scan."""
+        return not self.problems
+
+    @property
+    def geometry(self) -> tuple[Grid, Acquisition]:
+        """Grid and slices of a scan that has them, as every usable scan does."""
+        if self.grid is None or self.acquisition is None:
+            raise ValueError(f'{self.path} has no usable geometry: {" ".join(self.problems)}')
+        return self.grid, self.acquisition
+
+    @property
+    def name(self) -> str:
+        """What tells the scan from the others of its exam, such as ``run-2_FLAIR``."""
+        own = [
+            f'{key}-{value}' for key, value in self.entities.items() if key not in ('sub', 'ses')
+        ]
+        return '_'.join([*own, self.suffix])
+
+    @property
+    def has_contrast_agent(self) -> bool:
+        """Whether name or sidecar say that a contrast agent was given."""
+        agent = str(self.metadata.get('ContrastBolusIngredient') or '').strip().lower()
+        return 'ce' in self.entities or agent not in ('', 'none', 'n/a', 'no')
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The scans of one subject in one session.
+
+    Parameters
+    ----------
+    subject, session
+        Labels without their prefixes; ``session`` is None where the data set has no sessions.
+    scans
+        Every candidate scan, usable or not, in the order of their file names.
+    """
+
+    subject: str
+    session: str | None
+    scans: tuple[Scan, ...]
+
+    @property
+    def label(self) -> str:
+        """Name of the exam, such as ``sub-01_ses-2``."""
+        return f'sub-{self.subject}' + (f'_ses-{self.session}' if self.session else '')
+
+    def __str__(self) -> str:
+        return self.label

@@ -1,0 +1,102 @@
+"""Words of the command line: what is accepted, what is refused and how."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import tomli_w
+
+from bids_synthsr.cli.options import build_parser, config_of, parse_options
+
+BASE = ['bids', 'out', 'participant']
+
+
+def refusal(capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stop:
+        parse_options([*BASE, *arguments])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        'import sys\n'
+        'from bids_synthsr.cli import bids_app\n'
+        'try:\n    bids_app.main(["--help"])\nexcept SystemExit:\n    pass\n'
+        'heavy = {"torch", "nipype", "bids", "nibabel", "scipy"} & set(sys.modules)\n'
+        'sys.exit(str(heavy) if heavy else 0)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert '--participant-label' in done.stdout
+
+
+def test_every_option_is_documented():
+    for action in build_parser()._actions:
+        assert action.help
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--nprocs', '0'], "'0' is not a whole number of at least 1"),
+        (['--mem', '-3'], "'-3' is not a number above 0"),
+        (['--output-resolution', '9'], 'is 9.0 mm, not in 0 to 5 mm'),
+        (['--method', 'published', '--output-resolution', '2'], 'published makes 1 mm'),
+        (['--method', 'magic'], 'invalid choice'),
+        (['--ct'], '--ct is for --method published'),
+        (['--min-quality', '7'], '--min-quality is 7, not from 0 to 1'),
+        (['--method', 'synthsr', '--output-resolution', '2'], 'synthsr makes 1 mm'),
+        (['--participant-lable', '01'], 'unrecognized arguments'),
+    ],
+)
+def test_wrong_use_is_refused_with_its_reason(capsys, arguments, message):
+    assert message in refusal(capsys, *arguments)
+
+
+def test_group_level_says_that_it_comes_later(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(['bids', 'out', 'group'])
+    assert 'comes in a later version' in capsys.readouterr().err
+
+
+def test_config_file_gives_defaults_and_the_command_line_wins(tmp_path):
+    config = tmp_path / 'config.toml'
+    config.write_text(
+        'method = "cubic"\nnprocs = 3\nparticipant-label = ["01", "02"]\nlow-mem = true\n'
+    )
+    options = parse_options([*BASE, '--config-file', str(config), '--nprocs', '2'])
+    assert (options.method, options.nprocs, options.low_mem) == ('cubic', 2, True)
+    assert options.participant_label == ['01', '02']
+
+
+def test_config_of_a_run_repeats_it(tmp_path):
+    first = parse_options([*BASE, '--fov', 'union', '--contrasts', 'T1w', '-w', 'some where'])
+    config = tmp_path / 'config.toml'
+    config.write_text(tomli_w.dumps(config_of(first)))
+    assert tomllib.loads(config.read_text())['fov'] == 'union'
+    again = parse_options([*BASE, '--config-file', str(config)])
+    assert {**vars(again), 'config_file': None} == vars(first)
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('methd = "tv"', 'there is no option methd; did you mean method?'),
+        ('method = "magic"', "method is 'magic', not one of"),
+        ('low_mem = "yes"', "low_mem is 'yes', not true or false"),
+        ('nprocs = 0', "'0' is not a whole number"),
+        ('nprocs = ', 'is not valid TOML'),
+    ],
+)
+def test_faulty_config_is_refused(tmp_path, capsys, text, message):
+    config = tmp_path / 'config.toml'
+    config.write_text(text)
+    assert message in refusal(capsys, '--config-file', str(config))
+
+
+def test_missing_config_is_named(capsys):
+    assert 'nowhere.toml: No such file' in refusal(capsys, '--config-file', 'nowhere.toml')

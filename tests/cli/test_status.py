@@ -1,0 +1,82 @@
+"""How far the work is, from the files alone."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from bids_synthsr.cli.bids_app import main as app
+from bids_synthsr.cli.status import command_for, main
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.progress import write_plan
+from bids_synthsr.derivatives.records import Record
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Four exams planned: one finished, one failed, one cut off, one whose output is gone."""
+    derivatives = Derivatives(tmp_path / 'out')
+    exams = [f'sub-0{number}_ses-1' for number in range(1, 5)]
+    command = "bids_synthsr 'my bids' out participant --participant-label 01 02 03 04 --nprocs 2"
+    write_plan(derivatives, '20260101-1_a', exams, command, Path('/data'))
+    (derivatives.root / 'made.nii.gz').touch()
+    records = (
+        Record(exams[0], 'finished', outputs=('made.nii.gz',), warnings=('It is dark.',)),
+        Record(exams[1], 'failed', reason='No usable anatomical scan'),
+        Record(exams[3], 'finished', outputs=('made.nii.gz', 'gone.nii.gz')),
+    )
+    derivatives.records.mkdir(parents=True)
+    for record in records:
+        (derivatives.records / f'{record.exam}.json').write_text(json.dumps(asdict(record)))
+    event = {'time': 1, 'exam': exams[2], 'step': 'align', 'status': 'start'}
+    derivatives.steps('20260101-1_a').write_text(json.dumps(event) + '\n{"time": 2, "ex')
+    return derivatives.root
+
+
+def test_finished_failed_and_missing_exams_are_told(out, capsys):
+    assert main([str(out)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == 'sub-02_ses-1  failed    No usable anatomical scan'
+    assert told[1] == 'sub-03_ses-1  missing   last step: align started'
+    assert told[2] == 'sub-04_ses-1  missing   outputs are gone: gone.nii.gz'
+    assert told[3] == '4 exams: 1 finished, 1 failed, 2 missing'
+    assert told[5] == (
+        "cd /data && bids_synthsr 'my bids' out participant --nprocs 2 "
+        '--participant-label 02 03 04'
+    )
+
+
+def test_finished_exams_are_listed_where_asked_for(out, capsys):
+    main([str(out), '--all'])
+    assert 'sub-01_ses-1  finished  It is dark.' in capsys.readouterr().out
+
+
+def test_later_run_gives_the_command(out, capsys):
+    write_plan(Derivatives(out), '20260102-1_b', ['sub-05'], 'bids_synthsr a b participant', out)
+    main([str(out)])
+    told = capsys.readouterr().out
+    assert 'sub-05        missing\n' in told
+    assert f'cd {out} && bids_synthsr a b participant --participant-label 02 03 04 05' in told
+
+
+def test_other_folder_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert 'holds no logs of bids_synthsr' in capsys.readouterr().err
+
+
+def test_other_options_stay():
+    made = command_for(['sub-1_ses-2', 'sub-1_ses-3'], 'x a --participant_label 1 2 --fov union')
+    assert list(made) == ['x', 'a', '--fov', 'union', '--participant-label', '1']
+
+
+def test_real_run_can_be_told(bids_dir, tmp_path, capsys):
+    (bids_dir / 'sub-02/anat/sub-02_FLAIR.nii.gz').write_bytes(b'not an image')
+    out = tmp_path / 'out'
+    app([str(bids_dir), str(out), 'participant', '--method', 'cubic', '--output-resolution', '4',
+         '--work-dir', str(tmp_path / 'work'), '--skip-bids-validation'])  # fmt: skip
+    capsys.readouterr()
+    assert main([str(out)]) == 1
+    told = capsys.readouterr().out
+    assert 'sub-02  failed    ' in told and '2 exams: 1 finished, 1 failed, 0 missing' in told
+    assert told.rstrip().endswith('--participant-label 02')

@@ -1,0 +1,115 @@
+"""What an exam will take, told from its headers.
+
+How near that is, benchmarks/speed/forecast.py says.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bids_synthsr.cli.bids_app import main
+from bids_synthsr.methods.forecast import forecast, sampling_points
+from bids_synthsr.run.participant import EXAMS_AT_ONCE, _parts
+from bids_synthsr.run.plan import tell_small_memory
+from bids_synthsr.settings import METHODS, RunSettings
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.grid import Grid
+
+
+def geometry(axis=2, spacing=4.0, size=220.0):
+    """Slices of a head, 1 mm in plane."""
+    voxel = np.ones(3)
+    voxel[axis] = spacing
+    grid = Grid(tuple((size / voxel).astype(int)), np.diag([*voxel, 1]))
+    return grid, Acquisition(axis, spacing, spacing)
+
+
+AXIAL, SAGITTAL = geometry(), geometry(axis=0)
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_larger_heads_take_more(method):
+    small = forecast(['T1w'], [geometry(size=160)], method=method)
+    large = forecast(['T1w'], [geometry(size=240)], method=method)
+    assert large.memory_gb > small.memory_gb > 0.3
+    assert large.cpu_s > small.cpu_s > 0
+    assert forecast(['T1w'], [AXIAL], method=method, mm=2).memory_gb < large.memory_gb
+
+
+@pytest.mark.parametrize('method', ['sr-t1', 'published'])
+def test_networks_take_more_in_32_bits(method):
+    in_16, in_32 = (forecast(['T1w'], [AXIAL], method=method, in_16_bits=x) for x in (True, False))
+    assert in_32.memory_gb > in_16.memory_gb + 0.5
+
+
+def test_auto_takes_what_the_method_that_it_chooses_takes():
+    contrasts, scans = ['T1w', 'T2w'], [AXIAL, SAGITTAL]
+    assert forecast(contrasts, scans, method='auto') == forecast(contrasts, scans, method='sr-t1')
+    assert forecast(['FLAIR'], [AXIAL], method='auto') == forecast(['FLAIR'], [AXIAL], method='tv')
+
+
+def test_total_variation_takes_more_for_contrasts_and_threads():
+    one = forecast(['T1w'], [AXIAL], method='tv').memory_gb
+    three = forecast(['T1w', 'T2w', 'FLAIR'], [AXIAL] * 3, method='tv')
+    assert three.memory_gb > one + 1
+    more = forecast(['T1w', 'T2w', 'FLAIR'], [AXIAL] * 3, method='tv', num_threads=3)
+    assert more.memory_gb > three.memory_gb
+    assert three.cpu_s > 2 * forecast(['T1w'], [AXIAL], method='tv').cpu_s
+
+
+def test_union_of_fields_of_view_takes_more():
+    grid, acquisition = AXIAL
+    vox2ras = grid.vox2ras.copy()
+    vox2ras[2, 3] += 60
+    scans = [AXIAL, (Grid(grid.shape, vox2ras), acquisition)]
+    own = forecast(['T1w', 'T2w'], scans, method='cubic')
+    both = forecast(['T1w', 'T2w'], scans, method='cubic', fov='union')
+    assert both.memory_gb > own.memory_gb
+
+
+def test_sampling_points_cover_the_slices_and_what_they_reach():
+    assert sampling_points(AXIAL, 1.0) == pytest.approx(220 * 220 * 232 / 1e6)
+    assert sampling_points(AXIAL, 2.0) == pytest.approx(sampling_points(AXIAL, 1.0) / 8)
+
+
+def test_dry_run_tells_memory_and_time(bids_dir, tmp_path, capsys):
+    assert main([str(bids_dir), str(tmp_path / 'out'), 'participant', '--dry-run']) == 0
+    told = capsys.readouterr().err
+    assert told.count('forecast') == 2 and 'of one core; the largest takes' in told
+
+
+def test_exam_that_needs_more_than_there_is_is_told_and_tried(bids_dir, tmp_path, capsys):
+    arguments = ['--method', 'cubic', '--output-resolution', '4', '--mem', '0.3',
+                 '--participant-label', '02', '--skip-bids-validation']  # fmt: skip
+    out = tmp_path / 'out'
+    assert (
+        main([str(bids_dir), str(out), 'participant', '-w', str(tmp_path / 'w'), *arguments]) == 0
+    )
+    told = capsys.readouterr().err
+    assert 'sub-02: forecast to take 0.' in told and 'there are 0.3' in told
+    assert '--method cubic' in told
+
+
+def test_memory_that_suffices_is_not_told():
+    need = Forecast(1, 2, 3, 4, 3, 60)
+    assert need.memory_gb == 4
+    assert tell_small_memory({'sub-01': need}, 4.0) == []
+    assert len(tell_small_memory({'sub-01': need}, 3.9)) == 1
+
+
+@pytest.mark.parametrize(
+    ('exams', 'nprocs', 'plugin', 'sizes'),
+    [
+        (3, 2, {}, [3]),
+        (150, 2, {}, [EXAMS_AT_ONCE, EXAMS_AT_ONCE, 150 - 2 * EXAMS_AT_ONCE]),
+        (150, 8, {}, [128, 22]),
+        (150, 2, {'plugin': 'SLURM'}, [150]),
+    ],
+)
+def test_exams_are_done_in_parts(exams, nprocs, plugin, sizes):
+    plans = [SimpleNamespace(number=number) for number in range(exams)]
+    parts = list(_parts(plans, RunSettings(nprocs=nprocs, plugin=plugin)))
+    assert [len(part) for part in parts] == sizes
+    assert [plan for part in parts for plan in part] == plans

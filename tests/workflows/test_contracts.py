@@ -1,0 +1,126 @@
+"""Every workflow documents its inputs and outputs: nipype accepts undeclared ones silently."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from bids_synthsr.interfaces.methods import Cubic
+from bids_synthsr.workflows.align import init_align_wf
+from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.outputs import init_outputs_wf
+from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def builders() -> list[tuple[str, str]]:
+    found = []
+    for path in sorted((ROOT / 'workflows').glob('*.py')):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and re.fullmatch(r'init_\w+_wf', node.name):
+                found.append((path.stem, node.name))
+    return found
+
+
+def builder_of(module: str, name: str):
+    return getattr(importlib.import_module(f'bids_synthsr.workflows.{module}'), name)
+
+
+def section(docstring: str, title: str) -> list[str]:
+    """Field names of a numpydoc section, in order."""
+    match = re.search(rf'^{title}\n-+\n(.*?)(?=\n\n\w+\n-+\n|\Z)', docstring, re.M | re.S)
+    names = re.findall(r'^(\w[\w, ]*)$', match.group(1), re.M) if match else []
+    return [name.strip() for line in names for name in line.split(',')]
+
+
+@pytest.mark.parametrize(('module', 'name'), builders())
+def test_builder_is_keyword_only_and_documented(module, name):
+    function = builder_of(module, name)
+    parameters = inspect.signature(function).parameters
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert len(parameters) <= 8
+    assert section(inspect.getdoc(function), 'Parameters') == list(parameters)
+    lines, _ = inspect.getsourcelines(function)
+    assert len(lines) <= 100  # with docstring; the body stays under 60
+
+
+def build(name):
+    if name == 'init_align_wf':
+        return init_align_wf(mem_gb=1)
+    if name == 'init_method_wf':
+        return init_method_wf(method=Cubic(), n_procs=1, mem_gb=1)
+    if name == 'init_truth_wf':
+        return init_truth_wf(facts={'labels': __file__}, segmenter=None, num_threads=1)
+    if name == 'init_outputs_wf':
+        exam = {'subject': '01', 'session': None}
+        return init_outputs_wf(
+            exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}, mem_gb=1
+        )
+    if name == 'init_case_wf':
+        return init_case_wf(
+            facts={'subject': '01', 'session': '', 'group': '', 'seed': 1},
+            setting={
+                'orientation': 'axial',
+                'spacing': 5.0,
+                'thickness': 3.0,
+                'exam': ['T1w'],
+                'able': ['sr-t1', 'cubic'],
+            },
+            methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
+            segmenter={'weights': __file__},
+            num_threads=1,
+            place='out',
+            name='case',
+        )
+    return init_exam_wf(
+        align_wf=build('init_align_wf'), method_wf=build('init_method_wf'), mem_gb=1
+    )
+
+
+WITH_FIELDS = (
+    init_align_wf, init_truth_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('builder', WITH_FIELDS)
+def test_documented_fields_are_those_of_the_nodes(builder):
+    workflow = build(builder.__name__)
+    for title, node in (('Inputs', 'inputnode'), ('Outputs', 'outputnode')):
+        found = workflow.get_node(node)
+        fields = found.interface._fields if found else []
+        assert section(inspect.getdoc(builder), title) == list(fields)
+
+
+def test_every_builder_with_fields_is_among_them():
+    documented = [
+        name
+        for module, name in builders()
+        if re.search('(Inputs|Outputs)\n---', inspect.getdoc(builder_of(module, name)))
+    ]
+    assert documented == [builder.__name__ for builder in WITH_FIELDS]
+
+
+@pytest.mark.parametrize('builder', WITH_FIELDS)
+def test_every_connection_joins_fields_that_exist(builder):
+    graph = build(builder.__name__)._graph
+    for source, target, data in graph.edges(data=True):
+        for out_field, in_field in data['connect']:
+            assert_has(source, 'outputs', out_field)
+            assert_has(target, 'inputs', in_field)
+
+
+def assert_has(node, side, field):
+    """A field of a node, or of a node inside a workflow."""
+    if '.' in field:
+        inner, field = field.rsplit('.', 1)
+        node = node.get_node(inner)
+    if side == 'inputs':
+        names = set(node.inputs.copyable_trait_names())
+    else:
+        names = set(node.interface._outputs().copyable_trait_names())
+    assert field in names, f'{node} has no {side} {field}'
