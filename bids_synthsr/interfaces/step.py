@@ -1,0 +1,71 @@
+"""The form of every step: declared inputs and outputs, and one function that makes these of those.
+
+A subclass declares ``Inputs`` and ``Outputs`` and defines `Step.make`, which loads, calls one
+function on arrays, and saves::
+
+    class ConformHead(Step):
+        class Inputs(InputFields):
+            image = File(exists=True, mandatory=True, desc='T1w of about 1 mm')
+
+        class Outputs(OutputFields):
+            head = File(desc='the same on voxels of 1 mm')
+
+        def make(self, inputs: Any, folder: Path) -> Results:
+            head, grid = conform_head(*load_volume(Path(inputs.image)))
+            return {'head': save_volume(folder / 'head.nii', head, grid)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec
+
+Results: TypeAlias = Mapping[str, object]
+InputFields, OutputFields = BaseInterfaceInputSpec, TraitedSpec
+
+
+class Step(SimpleInterface):
+    """A step of a workflow; see the module."""
+
+    class Inputs(InputFields):
+        """What the step needs."""
+
+    class Outputs(OutputFields):
+        """What it makes."""
+
+    def __init_subclass__(cls) -> None:
+        """Tell nipype which fields were declared."""
+        super().__init_subclass__()
+        cls.input_spec, cls.output_spec = cls.Inputs, cls.Outputs
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Make the outputs.
+
+        Parameters
+        ----------
+        inputs
+            Values of the fields of ``Inputs``.
+        folder
+            Folder of the step, for the files that it makes; it is the current one.
+
+        Returns
+        -------
+        results
+            Values of the fields of ``Outputs``; paths may be `Path` or text.
+        """
+        raise TypeError(f'{type(self).__name__} does not define make({inputs}, {folder})')
+
+    def _run_interface(self, runtime: Any) -> Any:
+        made = self.make(self.inputs, Path(runtime.cwd))
+        self._results.update({name: _as_text(value) for name, value in made.items()})
+        return runtime
+
+
+def _as_text(value: object) -> object:
+    """Write paths as text, which traits of nipype take; in lists as well."""
+    if isinstance(value, list):
+        return [_as_text(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
