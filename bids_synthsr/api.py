@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import nibabel as nb
 from nibabel.spatialimages import SpatialImage
 
-from bids_synthsr.cli.resolve import environ, find_weights
 from bids_synthsr.dataset.images import image_of, load_volume
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import describe_exam, select_scans
+from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.derivatives.products import ProductFile
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.crashes import last_error
-from bids_synthsr.run.plan import forecast_scans
+from bids_synthsr.run.plan import find_method_fault, forecast_scans
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.exam import SUFFIXES, Exam
 
@@ -38,6 +41,7 @@ def synthesize(
     settings: MethodSettings | None = None,
     num_threads: int = 1,
     device: str = 'cpu',
+    environ: Mapping[str, str] | None = None,
 ) -> dict[str, SpatialImage]:
     """Turn the scans of one exam into 1 mm volumes.
 
@@ -50,9 +54,12 @@ def synthesize(
     settings
         Method, weights, reference, resolution; None takes the defaults of the program.
     num_threads
-        Threads to use.
+        Number of threads to use.
     device
-        ``cpu``, ``cuda`` or ``cuda:N``.
+        Device that networks run on: ``cpu``, ``cuda`` or ``cuda:N``.
+    environ
+        Environment variables, by which published networks are found; None takes those of the
+        process.
 
     Returns
     -------
@@ -68,7 +75,8 @@ def synthesize(
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
         named = list(contrasts) or [guess_contrast(file.name) for file in files]
-        settings = with_weights(settings or MethodSettings())
+        variables = os.environ if environ is None else environ
+        settings = with_weights(settings or MethodSettings(), variables)
         exam = exam_of_files(files, named)
         volumes = run_exam(
             exam,
@@ -80,11 +88,10 @@ def synthesize(
         return {suffix: image_of(*load_volume(file)) for suffix, file in volumes.items()}
 
 
-def with_weights(settings: MethodSettings) -> MethodSettings:
-    """Fill in the file of weights where the method needs one and none is given."""
-    if settings.weights is not None:
-        return settings
-    return replace(settings, weights=find_weights(settings.method, None, environ()))
+def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> MethodSettings:
+    """Find and check the file of weights, where the method reads one."""
+    weights = find_weights(METHODS[settings.method], settings.weights, environ)
+    return replace(settings, weights=weights)
 
 
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:
@@ -142,7 +149,7 @@ def run_exam(
     num_threads: int,
     device: str,
 ) -> dict[str, Path]:
-    """Run the workflow of one exam in this process; return what it makes by BIDS suffix.
+    """Run the workflow of one exam in this process; return its volumes by BIDS suffix.
 
     Raises
     ------
@@ -150,16 +157,21 @@ def run_exam(
         With the fault of the headers, or the message of the step that failed.
     """
     from bids_synthsr.workflows.base import init_configured_exam_wf
+    from bids_synthsr.workflows.stages import SYNTHESIS_STEP, ExamSetup
 
-    selection = select_scans(exam, settings.reference, settings.contrasts)
-    workflow = init_configured_exam_wf(
+    scans = select_scans(exam, settings.reference, settings.contrasts).scans
+    fault = find_method_fault(scans, settings)
+    if fault:
+        raise ValueError(fault)
+    setup = ExamSetup(
         exam=describe_exam(exam, ''),
+        fingerprint={},
         method=settings,
-        forecast=forecast_scans(selection.scans, settings, num_threads),
+        forecast=forecast_scans(scans, settings, num_threads),
         num_threads=num_threads,
         device=device,
-        low_mem=False,
     )
+    workflow = init_configured_exam_wf(setup=setup)
     workflow.base_dir = str(work_dir)
     workflow.config['execution'] = {
         'crashdump_dir': str(work_dir),
@@ -171,13 +183,13 @@ def run_exam(
             graph = workflow.run(plugin='Linear')
     except RuntimeError as error:
         raise ValueError(last_error(str(error))) from error
-    made = next(node for node in graph.nodes() if node.name == 'synthesize')
+    synthesis = next(node for node in graph.nodes() if node.name == SYNTHESIS_STEP)
     volumes: dict[str, Path] = {}
-    for entities, file in zip(
-        made.result.outputs.entities, _listed(made.result.outputs.volumes), strict=True
-    ):
-        suffix = entities['suffix']
-        volumes[f'{entities["desc"]}_{suffix}' if suffix in volumes else suffix] = Path(file)
+    for product in (ProductFile(**fields) for fields in synthesis.result.outputs.products):
+        if product.kind == 'image':
+            is_taken = product.suffix in volumes
+            name = f'{product.desc}_{product.suffix}' if is_taken else product.suffix
+            volumes[name] = Path(product.file)
     return volumes
 
 
@@ -190,8 +202,3 @@ def silence() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    """Undo nipype's unpacking of lists of one."""
-    return [value] if isinstance(value, str) else value

@@ -7,12 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-METHODS = ('auto', 'tv', 'sr-t1', 'synthsr', 'cubic', 'published')
-NETWORK_METHODS = ('sr-t1', 'synthsr', 'published')  # their networks know voxels of 1 mm only
-WEIGHTED_METHODS = ('auto', *NETWORK_METHODS)  # those that read a file of weights
 FIELDS_OF_VIEW = ('reference', 'union')
-LEAST_QUALITY = 0.6  # of synthsr: below it, an exam is marked; users can move it
-STAGES = ('register', 'synthesize', 'report')  # the last of which finishes an exam
+LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
 
 
 @dataclass(frozen=True)
@@ -48,21 +44,21 @@ class MethodSettings:
     Parameters
     ----------
     method
-        One of `METHODS`.
+        Name of a method in `bids_synthsr.methods.catalogue.METHODS`.
     weights
         File of a network, or None for where the method looks by itself.
     ct
-        Whether the exam is computed tomography (``published`` only).
+        Whether the exam is computed tomography (method ``synthsr`` only).
     reference
         Suffix or filter that names the reference scan; None lets the program choose.
     contrasts
         Suffixes that may be used; empty takes all.
     output_resolution
-        Voxel size of the output, mm.
+        Voxel size of the output, in mm.
     fov
         Field of view of the output: of the reference, or of all scans together.
     least_quality
-        Score of ``synthsr`` below which an exam is marked.
+        Score of ``any-exam`` below which an exam is marked.
     """
 
     method: str = 'auto'
@@ -93,7 +89,8 @@ class RunSettings:
         Whether networks work in tiles: it saves memory; ``sr-t1`` then comes out 0.03 % of
         the range of intensities different, on average.
     stage
-        One of `STAGES`, after which the run ends; what comes before is done if it has not been.
+        Name in `bids_synthsr.workflows.stages.STAGES` of the stage after which the run ends; what
+        comes before is done if it has not been.
     plugin
         nipype plugin and its arguments, such as ``{'plugin': 'SLURM', 'plugin_args': {...}}``.
     """
@@ -103,7 +100,7 @@ class RunSettings:
     mem_gb: float = 8.0
     device: str = 'cpu'
     low_mem: bool = False
-    stage: str = STAGES[-1]
+    stage: str = 'report'
     plugin: Mapping[str, Any] = field(default_factory=dict)
     stop_on_first_crash: bool = False
     resource_monitor: bool = False

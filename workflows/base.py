@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.methods import (
-    Automatic,
-    Cubic,
-    Published,
-    SuperResolution,
-    SynthSR,
-    TotalVariation,
-)
-from bids_synthsr.settings import STAGES, MethodSettings, Settings
+from bids_synthsr.settings import Settings
 from bids_synthsr.values.forecast import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
-from bids_synthsr.workflows.method import init_method_wf
-from bids_synthsr.workflows.outputs import INPUTS, init_outputs_wf
+from bids_synthsr.workflows.method import init_method_wf, make_step
+from bids_synthsr.workflows.stages import ExamSetup, stages_until
+
+HANDED_ON = ('products', 'warnings')
 
 
 def init_base_wf(
@@ -40,19 +33,34 @@ def init_base_wf(
     exams
         Exams in plain values, as `describe_exam` writes them.
     fingerprints
-        Of each exam's scans, the settings and the version.
+        What the outputs of each exam depend on: scans, settings and version.
     forecasts
-        What each exam will take.
+        Memory and time that each exam will take.
     settings
-        Of the run.
+        Settings of the run.
     num_threads
-        Threads of one process.
+        Threads that one process uses.
     name
-        Of the workflow, and of its folder in the work folder.
+        Name of the workflow, and of its folder in the work folder.
     """
     workflow = pe.Workflow(name=name, base_dir=str(settings.work_dir))
+    folders = {
+        'bids_dir': str(settings.input.bids_dir),
+        'output_dir': str(settings.output_dir),
+        'run_uuid': settings.run_uuid,
+    }
     for exam, fingerprint, forecast in zip(exams, fingerprints, forecasts, strict=True):
-        workflow.add_nodes([_init_single_wf(exam, fingerprint, forecast, settings, num_threads)])
+        setup = ExamSetup(
+            exam=exam,
+            fingerprint=fingerprint,
+            method=settings.method,
+            forecast=forecast,
+            num_threads=num_threads,
+            device=settings.run.device,
+            low_mem=settings.run.low_mem or forecast.memory_gb > settings.run.mem_gb,
+            folders=folders,
+        )
+        workflow.add_nodes([init_stages_wf(setup=setup, stage=settings.run.stage)])
     return workflow
 
 
@@ -61,119 +69,67 @@ def exam_name(subject: str, session: str | None) -> str:
     return f'sub_{subject}' + (f'_ses_{session}' if session else '')
 
 
-def _init_single_wf(
-    exam: Mapping[str, Any],
-    fingerprint: Mapping[str, Any],
-    forecast: Forecast,
-    settings: Settings,
-    num_threads: int,
-) -> pe.Workflow:
-    """Join what is made of an exam to what is written of it."""
-    workflow = pe.Workflow(name=exam_name(exam['subject'], exam['session']))
-    exam_wf = init_configured_exam_wf(
-        exam=exam,
-        method=settings.method,
-        forecast=forecast,
-        num_threads=num_threads,
-        device=settings.run.device,
-        low_mem=settings.run.low_mem or forecast.memory_gb > settings.run.mem_gb,
-    )
-    if settings.run.stage != STAGES[-1]:
-        end_after(exam_wf, settings.run.stage)
-        workflow.add_nodes([exam_wf])
-        return workflow
-    outputs_wf = init_outputs_wf(
-        exam=exam,
-        bids_dir=str(settings.input.bids_dir),
-        output_dir=str(settings.output_dir),
-        run_uuid=settings.run_uuid,
-        fingerprint=fingerprint,
-        mem_gb=forecast.outputs_gb,
-    )
-    outputs = [(f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS]
-    workflow.connect([(exam_wf, outputs_wf, outputs)])
+def init_stages_wf(*, setup: ExamSetup, stage: str) -> pe.Workflow:
+    """Do what is to be done to an exam, up to a stage.
+
+    Steps keep their names whichever stage ends the run: by these nipype knows them again in the
+    work folder.
+
+    Parameters
+    ----------
+    setup
+        All that the work on the exam depends on.
+    stage
+        Name of the stage that ends it.
+    """
+    workflow = pe.Workflow(name=exam_name(setup.exam['subject'], setup.exam['session']))
+    stages = stages_until(stage)
+    last = init_configured_exam_wf(setup=setup)
+    wanted = {node for part in stages for node in part.nodes}
+    last.remove_nodes([
+        last.get_node(name) for name in node_names(last) if name not in wanted
+    ])  # fmt: skip
+    workflow.add_nodes([last])
+    for later in stages:
+        if later.builder:
+            stage_wf = later.build(setup)
+            handed_on = [(f'outputnode.{field}', f'inputnode.{field}') for field in HANDED_ON]
+            workflow.connect([(last, stage_wf, handed_on)])
+            last = stage_wf
     return workflow
 
 
-def end_after(exam_wf: pe.Workflow, stage: str) -> None:
-    """Leave what comes after a stage out of the workflow of an exam.
-
-    Its steps keep their names, by which nipype knows them in the work folder in a later stage.
-    """
-    later = [exam_wf.get_node('outputnode')]
-    if stage == 'register':
-        names = [name for name in exam_wf.list_node_names() if name.endswith('_wf.synthesize')]
-        later += [exam_wf.get_node(name.split('.')[0]) for name in names]
-    exam_wf.remove_nodes(later)
+def node_names(workflow: pe.Workflow) -> list[str]:
+    """Name the nodes and workflows that a workflow holds directly."""
+    return list(dict.fromkeys(name.split('.')[0] for name in workflow.list_node_names()))
 
 
-def init_configured_exam_wf(
-    *,
-    exam: Mapping[str, Any],
-    method: MethodSettings,
-    forecast: Forecast,
-    num_threads: int,
-    device: str,
-    low_mem: bool,
-    name: str = 'exam_wf',
-) -> pe.Workflow:
+def init_configured_exam_wf(*, setup: ExamSetup, name: str = 'exam_wf') -> pe.Workflow:
     """Build the workflow of an exam for given settings; its outputs are those of `init_exam_wf`.
 
     Parameters
     ----------
-    exam
-        The exam in plain values.
-    method
-        What is made of it.
-    forecast
-        What it will take.
-    num_threads
-        Threads of one process.
-    device
-        Where networks run.
-    low_mem
-        Whether to trade time for memory.
+    setup
+        All that the work on the exam depends on.
     name
-        Of the workflow.
+        Name of the workflow.
     """
+    forecast, method = setup.forecast, setup.method
     workflow = init_exam_wf(
-        align_wf=init_align_wf(mem_gb=forecast.align_gb, given=exam.get('transforms', {})),
+        align_wf=init_align_wf(mem_gb=forecast.align_gb, given=setup.exam.get('transforms', {})),
         method_wf=init_method_wf(
-            method=choose_method(method, num_threads, device, low_mem),
-            n_procs=num_threads if device == 'cpu' else 1,  # those on a GPU are counted apart
+            method=make_step(method, setup.num_threads, setup.device, setup.low_mem),
+            # those on a GPU are counted apart
+            n_procs=setup.num_threads if setup.device == 'cpu' else 1,
             mem_gb=forecast.synthesize_gb,
-            # nipype's cache knows a step by its folder and its inputs, not by what it does
-            name=f'{method.method.replace("-", "_")}_wf',
         ),
         mem_gb=forecast.resample_gb,
         name=name,
     )
     inputs = workflow.inputs.inputnode
-    inputs.exam = dict(exam)
+    inputs.exam = dict(setup.exam)
     inputs.reference = method.reference or ''
     inputs.contrasts = list(method.contrasts)
     inputs.spacing = method.output_resolution
     inputs.fov = method.fov
     return workflow
-
-
-def choose_method(
-    method: MethodSettings, num_threads: int, device: str, low_mem: bool
-) -> BaseInterface:
-    """Make the interface of the method that the settings name."""
-    if method.method == 'cubic':
-        return Cubic(num_threads=num_threads)
-    if method.method == 'tv':
-        return TotalVariation(num_threads=num_threads)
-    on_device = {
-        'num_threads': num_threads,
-        'device': device,
-        'use_gpu': device != 'cpu',
-        'low_mem': low_mem,
-        'weights': str(method.weights),
-    }
-    if method.method == 'published':
-        return Published(**on_device, ct=method.ct)
-    if method.method == 'synthsr':
-        return SynthSR(**on_device, least_quality=method.least_quality)
-    return Automatic(**on_device) if method.method == 'auto' else SuperResolution(**on_device)

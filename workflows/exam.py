@@ -5,14 +5,12 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_synthsr.interfaces.outputs import CollectRegistration
 from bids_synthsr.interfaces.resampling import DefineGrid, ResampleScan
 from bids_synthsr.interfaces.selection import SelectScans
 
 INPUTS = ('exam', 'reference', 'contrasts', 'spacing', 'fov')
-OUTPUTS = (
-    'selection', 'scans', 'names', 'scan2ref', 'fits', 'grid', 'resampled', 'reliability',
-    'volumes', 'entities', 'facts',
-)  # fmt: skip
+OUTPUTS = ('products', 'warnings')
 
 
 def init_exam_wf(
@@ -26,13 +24,13 @@ def init_exam_wf(
     Parameters
     ----------
     align_wf
-        Made by `init_align_wf`.
+        Workflow made by `init_align_wf`.
     method_wf
-        Made by the builder of a method: all have the same inputs and outputs.
+        Workflow of a method: all have the same inputs and outputs.
     mem_gb
-        Memory that reading or resampling one scan takes at most.
+        Memory that reading or resampling one scan takes at most, GB.
     name
-        Of the workflow.
+        Name of the workflow.
 
     Inputs
     ------
@@ -49,18 +47,10 @@ def init_exam_wf(
 
     Outputs
     -------
-    selection
-        Table of every scan, used or not, and why.
-    scans, names, scan2ref
-        The scans that were used, on their own grids, reference first, and their transforms.
-    fits
-        How well each scan fits, and whether it was left out for that.
-    grid
-        Volume on the output grid.
-    resampled, reliability
-        The scans on the output grid, and where they were measured.
-    volumes, entities, facts
-        What the method made, with names, and what to know of it.
+    products
+        What registration and method made for keeps, as fields of `ProductFile`.
+    warnings
+        What a reader must know, one sentence each.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(INPUTS), name='inputnode')
@@ -69,7 +59,14 @@ def init_exam_wf(
     resample = pe.MapNode(
         ResampleScan(), iterfield=['scan', 'scan2ref'], name='resample', mem_gb=mem_gb
     )
+    collect = pe.Node(CollectRegistration(), name='collect', run_without_submitting=True)
+    products, warnings = (
+        pe.Node(niu.Merge(2), name=name, run_without_submitting=True) for name in OUTPUTS
+    )
     outputnode = pe.Node(niu.IdentityInterface(OUTPUTS), name='outputnode')
+
+    def from_outputs(*fields: str) -> list[tuple[str, str]]:
+        return [(f'outputnode.{field}', field) for field in fields]
 
     def to_inputs(*fields: str) -> list[tuple[str, str]]:
         return [(f'outputnode.{field}', f'inputnode.{field}') for field in fields]
@@ -81,19 +78,20 @@ def init_exam_wf(
             for field in ('scans', 'contrasts', 'acquisitions', 'names')
         ]),
         (inputnode, grid, [('spacing', 'spacing'), ('fov', 'fov')]),
-        (align_wf, grid, [('outputnode.scans', 'scans'), ('outputnode.scan2ref', 'scan2ref')]),
+        (align_wf, grid, from_outputs('scans', 'scan2ref')),
         (align_wf, resample, [('outputnode.scans', 'scan'), ('outputnode.scan2ref', 'scan2ref')]),
         (grid, resample, [('grid', 'grid')]),
-        (align_wf, method_wf, to_inputs('scans', 'contrasts', 'acquisitions', 'scan2ref')),
+        (select, collect, [('selection', 'selection')]),
+        (align_wf, collect, from_outputs('names', 'scan2ref', 'fits')),
+        (resample, collect, [('resampled', 'resampled'), ('reliability', 'reliability')]),
+        (align_wf, method_wf, to_inputs('scans', 'contrasts', 'acquisitions')),
+        (align_wf, method_wf, to_inputs('scan2ref', 'names')),
         (grid, method_wf, [('grid', 'inputnode.grid')]),
-        (select, outputnode, [('selection', 'selection')]),
-        (align_wf, outputnode, [
-            (f'outputnode.{field}', field) for field in ('scans', 'names', 'scan2ref', 'fits')
-        ]),
-        (grid, outputnode, [('grid', 'grid')]),
-        (resample, outputnode, [('resampled', 'resampled'), ('reliability', 'reliability')]),
-        (method_wf, outputnode, [
-            (f'outputnode.{field}', field) for field in ('volumes', 'entities', 'facts')
-        ]),
+        (collect, products, [('products', 'in1')]),
+        (method_wf, products, [('outputnode.products', 'in2')]),
+        (collect, warnings, [('warnings', 'in1')]),
+        (method_wf, warnings, [('outputnode.warnings', 'in2')]),
+        (products, outputnode, [('out', 'products')]),
+        (warnings, outputnode, [('out', 'warnings')]),
     ])  # fmt: skip
     return workflow

@@ -1,23 +1,30 @@
-"""The command ``synthsr``: one exam from plain files, without BIDS."""
+"""The command ``synthsr exam``: one exam from plain files, without BIDS."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
-from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, METHODS, NETWORK_METHODS
+from bids_synthsr.cli.door import FAILED, SUCCESS, add_device, end_with_message, positive_int
+from bids_synthsr.cli.options import check_ct, check_resolution
+from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
+from bids_synthsr.settings import FIELDS_OF_VIEW
+
+Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
 IMAGES = ('.nii.gz', '.nii')
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog='synthsr',
+    parser = commands.add_parser(
+        'exam',
+        help='turn the scans of one exam, plain files, into a 1 mm volume',
         description='Turn the scans of one brain MRI exam into a 1 mm isotropic volume.',
         epilog='For whole data sets in BIDS, with reports and provenance: bids_synthsr.',
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -39,79 +46,78 @@ def build_parser() -> argparse.ArgumentParser:
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
     )
     parser.add_argument(
-        '--method', choices=METHODS, default='auto', help='see bids_synthsr --help'
+        '--method', choices=METHODS, default=DEFAULT, help='see bids_synthsr --help'
     )
     parser.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
-        help='of the network (auto, sr-t1, synthsr, published)',
+        help=f'weights of the network ({", ".join(names_of_networks())})',
     )
-    parser.add_argument('--ct', action='store_true', help='the scan is CT (published only)')
-    parser.add_argument('--reference', metavar='SUFFIX', help='whose frame the output takes')
+    parser.add_argument('--ct', action='store_true', help='the scan is CT (synthsr only)')
+    parser.add_argument('--reference', metavar='SUFFIX', help='scan whose frame the output takes')
     parser.add_argument(
-        '--output-resolution', type=float, default=1.0, metavar='MM', help='voxels'
+        '--output-resolution', type=float, default=1.0, metavar='MM', help='voxels of the output'
     )
     parser.add_argument('--fov', choices=FIELDS_OF_VIEW, default='reference', help='of the output')
-    parser.add_argument('--threads', type=int, default=os.cpu_count(), metavar='N', help='to use')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--version', action='version', version=f'synthsr {__version__}')
-    return parser
+    parser.add_argument(
+        '--threads', type=positive_int, default=os.cpu_count(), metavar='N', help='threads to use'
+    )
+    add_device(parser)
+    parser.set_defaults(run=partial(run, parser))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return 0 if it made its volumes, 1 if not, 2 for wrong use."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+def run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, environ: Mapping[str, str]
+) -> int:
+    """Make the volumes; return 0 if they were made, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
     if options.output.resolve() in [scan.resolve() for scan in options.scans]:
         parser.error(f'-o {options.output} is one of the scans, which are never written to')
-    if options.method in NETWORK_METHODS and options.output_resolution != 1:
-        parser.error(f'--output-resolution: {options.method} makes 1 mm volumes only')
-    os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
-    try:
-        names = _make(options)
-    except (ValueError, FileNotFoundError) as error:
-        sys.stderr.write(f'synthsr: {error}\n')
-        return 1
-    sys.stderr.write('\n'.join(map(str, names)) + '\n')
-    return 0
+    check_resolution(parser, options)
+    check_ct(parser, options)
+    return end_with_message('synthsr exam', lambda: _print_files(options, environ), FAILED)
 
 
-def _make(options: argparse.Namespace) -> list[Path]:
+def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Make and save the volumes, and print their names."""
+    sys.stderr.write('\n'.join(map(str, _save(options, environ))) + '\n')
+    return SUCCESS
+
+
+def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]:
     """Make and save the volumes; return their files."""
     from bids_synthsr.api import synthesize
-    from bids_synthsr.cli.resolve import environ, find_weights
-    from bids_synthsr.dataset.images import written_atomically
+    from bids_synthsr.dataset.files import written_atomically
     from bids_synthsr.run.machine import choose_device
     from bids_synthsr.settings import MethodSettings
 
-    settings = MethodSettings(
-        method=options.method,
-        weights=find_weights(options.method, options.weights, environ()),
-        ct=options.ct,
-        reference=options.reference,
-        output_resolution=options.output_resolution,
-        fov=options.fov,
-    )
     volumes = synthesize(
         options.scans,
         options.contrasts,
-        settings=settings,
+        settings=MethodSettings(
+            method=options.method,
+            weights=options.weights,
+            ct=options.ct,
+            reference=options.reference,
+            output_resolution=options.output_resolution,
+            fov=options.fov,
+        ),
         num_threads=options.threads,
         device=choose_device(options.device),
+        environ=environ,
     )
-    made: list[Path] = []
+    paths: list[Path] = []
     for suffix, volume in volumes.items():
-        path = options.output if not made else added(options.output, suffix)
+        path = options.output if not paths else with_word(options.output, suffix)
         with written_atomically(path) as temporary:
             volume.to_filename(temporary)
-        made.append(path)
-    return made
+        paths.append(path)
+    return paths
 
 
-def added(path: Path, word: str) -> Path:
+def with_word(path: Path, word: str) -> Path:
     """Put a word before the extension of an image's name: ``out_FLAIR.nii.gz``."""
     extension = next(extension for extension in IMAGES if path.name.endswith(extension))
     return path.with_name(f'{path.name.removesuffix(extension)}_{word}{extension}')

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, METHODS, NETWORK_METHODS, STAGES
+from bids_synthsr.cli.door import add_device, positive_float, positive_int
+from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
+from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY
+from bids_synthsr.workflows.stages import STAGES, last_stage
 
 NOT_IN_CONFIG = ('config_file', 'help', 'version')
 
@@ -98,23 +101,19 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--method',
         choices=METHODS,
-        default='auto',
-        help='auto: sr-t1 where the reference is a T1w of thick slices, else tv; tv: '
-        'multi-channel total variation super-resolution of all scans, a volume for each contrast; '
-        'sr-t1: super-resolution of a T1w reference by a network; synthsr: a T1w, its uncertainty '
-        'and a segmentation of all scans by a network; cubic: interpolation of the reference; '
-        'published: the published SynthSR networks (needs their weight file)',
+        default=DEFAULT,
+        help='; '.join(f'{method.name}: {method.help}' for method in METHODS.values()),
     )
     group.add_argument(
         '--weights',
         type=Path,
         metavar='FILE',
-        help='weights of the network: safetensors (auto, sr-t1, synthsr) for those that come with '
-        'the program, or Keras .h5 (published), for which $BIDS_SYNTHSR_WEIGHTS and '
-        '$FREESURFER_HOME/models are searched without it',
+        help=f'weights of the network ({", ".join(names_of_networks())}): safetensors instead of '
+        'those that come with the program, or for synthsr Keras .h5, for which '
+        '$BIDS_SYNTHSR_WEIGHTS and $FREESURFER_HOME/models are searched without it',
     )
     group.add_argument(
-        '--ct', action='store_true', help='the scans are CT in Hounsfield units (published only)'
+        '--ct', action='store_true', help='the scans are CT in Hounsfield units (synthsr only)'
     )
     group.add_argument(
         '--reference',
@@ -143,42 +142,37 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=LEAST_QUALITY,
         metavar='SCORE',
-        help='mark exams of which synthsr thinks less, 0 to 1; the report tells what it means',
+        help='mark exams whose quality any-exam estimates as less, 0 to 1',
     )
 
 
 def _add_performance_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Options to handle performance')
     group.add_argument(
-        '--nprocs', type=_positive_int, metavar='N', help='processes at the same time [all cores]'
+        '--nprocs', type=positive_int, metavar='N', help='processes at the same time [all cores]'
     )
     group.add_argument(
         '--omp-nthreads',
-        type=_positive_int,
+        type=positive_int,
         metavar='N',
         help='threads of one process [cores shared out among the exams at work]',
     )
     group.add_argument(
         '--mem',
         '--mem-gb',
-        type=_positive_float,
+        type=positive_float,
         metavar='GB',
         help='memory for all [90 %% of free]',
     )
     group.add_argument(
         '--stage',
         choices=STAGES,
-        default=STAGES[-1],
+        default=last_stage().name,
         help='end after this stage, so that others can run as jobs of their own (with a GPU for '
         'synthesize); what comes before and is not in --work-dir is done, too',
     )
     group.add_argument('--low-mem', action='store_true', help='take less memory and more time')
-    group.add_argument(
-        '--device',
-        default='auto',
-        metavar='{auto,cpu,cuda,cuda:N}',
-        help='where networks run; auto takes a GPU where there is one',
-    )
+    add_device(group)
     group.add_argument(
         '--nipype-plugin-file',
         type=Path,
@@ -228,22 +222,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
-    return int(text)
-
-
-def _positive_float(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < float('inf'):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
-    return number
-
-
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line over the defaults of ``--config-file``.
 
@@ -258,17 +236,28 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
         parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
-    if options.method in NETWORK_METHODS and options.output_resolution != 1:
-        parser.error(f'--output-resolution: {options.method} makes 1 mm volumes only')
+    check_resolution(parser, options)
     if not 0 <= options.min_quality <= 1:
         parser.error(f'--min-quality is {options.min_quality:g}, not from 0 to 1')
-    if options.ct and options.method != 'published':
-        parser.error(
-            f'--ct is for --method published; {options.method} takes MRI and CT as they are'
-        )
+    check_ct(parser, options)
     if options.analysis_level == 'group':
         parser.error('the group level comes in a later version; run "participant"')
     return options
+
+
+def check_resolution(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse a voxel size that the method cannot make."""
+    only_mm = METHODS[options.method].only_mm
+    if only_mm is not None and options.output_resolution != only_mm:
+        parser.error(f'--output-resolution: {options.method} makes {only_mm:g} mm volumes only')
+
+
+def check_ct(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse ``--ct`` for methods that do not read it."""
+    if options.ct and 'ct' not in METHODS[options.method].options:
+        parser.error(
+            f'--ct is for --method synthsr; {options.method} takes MRI and CT as they are'
+        )
 
 
 def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:

@@ -4,24 +4,60 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bids_synthsr.cli.options import config_of
 from bids_synthsr.dataset.selection import parse_reference
+from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
+from bids_synthsr.run.participant import Mode, Request
 from bids_synthsr.settings import (
-    WEIGHTED_METHODS,
     InputSettings,
     MethodSettings,
     RunSettings,
     Settings,
 )
+
+
+def request_of(
+    options: argparse.Namespace, command: Sequence[str], environ: Mapping[str, str]
+) -> Request:
+    """Make of the options what is asked of a run.
+
+    Parameters
+    ----------
+    options
+        Options of the command line, parsed.
+    command
+        Words of the command line, without the name of the program.
+    environ
+        Environment variables.
+
+    Raises
+    ------
+    ValueError, OSError
+        For options that contradict each other or the machine, and for unreadable files.
+    """
+    modes: dict[Mode, bool] = {
+        'dry-run': options.dry_run,
+        'reports-only': options.reports_only,
+        'boilerplate-only': options.boilerplate_only,
+    }
+    return Request(
+        settings=settings_of(options, environ),
+        command=tuple(command),
+        mode=next((mode for mode, is_wanted in modes.items() if is_wanted), 'process'),
+        empties_work_dir=options.clean_workdir,
+        validates=not options.skip_bids_validation,
+        options=config_of(options),
+    )
 
 
 def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
@@ -48,7 +84,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         ),
         method=MethodSettings(
             method=options.method,
-            weights=find_weights(options.method, options.weights, environ),
+            weights=find_weights(METHODS[options.method], options.weights, environ),
             ct=options.ct,
             reference=options.reference,
             contrasts=tuple(options.contrasts),
@@ -61,39 +97,6 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         work_dir=work_dir,
         run_uuid=f'{datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}',
     )
-
-
-def find_weights(method: str, weights: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Find the file of weights of a method, where it has any, and try to read it.
-
-    Parameters
-    ----------
-    weights
-        What the user gave.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If there is none, or none that the method can use.
-    """
-    if method not in WEIGHTED_METHODS:
-        return None
-    from bids_synthsr.dataset.weights import (
-        find_own,
-        find_published,
-        load_exam_unet,
-        load_published,
-        load_slice_unet,
-    )
-
-    if method == 'published':
-        found = find_published(weights, environ).resolve()
-        load_published(found)
-    else:
-        found = find_own(method, weights).resolve()
-        load = load_exam_unet if method == 'synthsr' else load_slice_unet
-        load(found)
-    return found
 
 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
@@ -154,8 +157,3 @@ def _read_mapping(path: Path | None, option: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f'{option} {path} holds {type(content).__name__}, not keys with values')
     return content
-
-
-def environ() -> Mapping[str, str]:
-    """The environment, which nothing else reads."""
-    return os.environ

@@ -1,34 +1,39 @@
-"""The command ``bids_synthsr-status``: what is finished, failed and missing, from files alone."""
+"""The command ``synthsr status``: what is finished, failed and missing, from files alone."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from bids_synthsr import __version__
+from bids_synthsr.cli.door import FAILED, SUCCESS, WRONG_USE
 
-ALL_DONE, NOT_ALL, WRONG_USE = 0, 1, 2
+if TYPE_CHECKING:
+    from bids_synthsr.derivatives.progress import ExamProgress
+
+Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
+
+STATES = ('finished', 'failed', 'missing')
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog='bids_synthsr-status',
+    parser = commands.add_parser(
+        'status',
+        help='what is finished, failed and missing in an output folder',
         description='Tell what is finished, failed and missing in an output folder, and the '
         'command that does only what is missing. Exit code 0 if everything is finished, else 1.',
     )
     parser.add_argument('out', type=Path, metavar='OUT', help='output folder of bids_synthsr')
     parser.add_argument('--all', action='store_true', help='list finished exams, too')
-    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
-    return parser
+    parser.set_defaults(run=run)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program."""
-    options = build_parser().parse_args(arguments)
+def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    """Print how far the work is."""
     from bids_synthsr.derivatives.places import Derivatives
     from bids_synthsr.derivatives.progress import read_progress, read_runs
 
@@ -40,23 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f'{options.out} holds no logs of bids_synthsr: is it the output folder?\n'
         )
         return WRONG_USE
-    counts = dict.fromkeys(('finished', 'failed', 'missing'), 0)
-    width = max(len(exam.exam) for exam in exams)
-    for exam in exams:
-        counts[exam.state] += 1
-        if options.all or exam.state != 'finished':
-            sys.stdout.write(f'{exam.exam:<{width}}  {exam.state:<8}  {exam.note}'.rstrip() + '\n')
-    told = ', '.join(f'{count} {state}' for state, count in counts.items())
-    sys.stdout.write(f'{len(exams)} exams: {told}\n')
+    sys.stdout.writelines(f'{line}\n' for line in describe_progress(exams, options.all))
     missing = [exam.exam for exam in exams if exam.state != 'finished']
     if not missing:
-        return ALL_DONE
+        return SUCCESS
     if runs:
         words = ' '.join(command_for(missing, runs[-1].command))
         sys.stdout.write(
             f'To do only what is missing:\ncd {shlex.quote(runs[-1].started_in)} && {words}\n'
         )
-    return NOT_ALL
+    return FAILED
+
+
+def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> Iterator[str]:
+    """Describe exams, a line each, and last how many there are in each state."""
+    width = max(len(exam.exam) for exam in exams)
+    for exam in exams:
+        if shows_finished or exam.state != 'finished':
+            yield f'{exam.exam:<{width}}  {exam.state:<8}  {exam.note}'.rstrip()
+    states: list[str] = [exam.state for exam in exams]
+    yield f'{len(exams)} exams: ' + ', '.join(f'{states.count(x)} {x}' for x in STATES)
 
 
 def command_for(exams: Sequence[str], command: str) -> Iterator[str]:
@@ -77,7 +85,3 @@ def command_for(exams: Sequence[str], command: str) -> Iterator[str]:
     subjects = dict.fromkeys(exam.split('_')[0].removeprefix('sub-') for exam in exams)
     yield '--participant-label'
     yield from subjects
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nb
@@ -14,36 +10,11 @@ from nibabel.spatialimages import SpatialImage
 from nitransforms.io.base import TransformFileError
 from nitransforms.linear import Affine
 
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.values.grid import Grid
 
 SCANNER_SPACE = 1  # NIfTI xform code
 RIGID = 1e-3  # how far the axes of a rigid transform may be off: text rounds
-
-
-@contextmanager
-def written_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` that takes its place when the block ends well.
-
-    A reader never sees half a file; an error or a kill leaves ``path`` as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
-    handle, name = tempfile.mkstemp(prefix='.tmp-', suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Read the permissions that new files must not have."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _open(path: Path) -> SpatialImage:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import torch
 
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import written_atomically
 
 LEVELS = 5  # of every published network
 FEATURES = 24  # of its first level

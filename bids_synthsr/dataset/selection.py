@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from bids_synthsr.dataset.filters import is_field, is_wanted
-from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
@@ -231,24 +230,28 @@ def leave_out(rows: Iterable[Row], scan: str, reason: str) -> tuple[Row, ...]:
     return tuple(row | changed if row['scan'] == scan else row for row in rows)
 
 
-def write_selection(path: Path, rows: Iterable[Row]) -> Path:
-    """Write the selection table as TSV; what is not known is ``n/a``."""
-    rows = [*rows]
-    lines = [[*rows[0]], *([_cell(value) for value in row.values()] for row in rows)]
-    with written_atomically(path) as temporary:
-        temporary.write_text('\n'.join(map('\t'.join, lines)) + '\n', encoding='utf-8')
-    return path
+def leave_out_failed(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Mark the scans that could not be aligned as left out.
+
+    Parameters
+    ----------
+    rows
+        Rows of the selection table.
+    fits
+        How well each scan fits: its ``name``, ``status`` and ``reason``.
+    """
+    marked = tuple(rows)
+    for fit in fits:
+        if fit['status'] == 'failed':
+            marked = leave_out(marked, fit['name'], fit['reason'])
+    return list(marked)
 
 
-def _cell(value: str) -> str:
-    return ' '.join(value.split()) or 'n/a'
-
-
-def read_selection(path: Path) -> tuple[Row, ...]:
-    """Read a selection table that `write_selection` wrote."""
-    header, *lines = path.read_text(encoding='utf-8').splitlines()
-    cells = ([('' if cell == 'n/a' else cell) for cell in line.split('\t')] for line in lines)
-    return tuple(dict(zip(header.split('\t'), row, strict=True)) for row in cells)
+def registration_warnings(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> list[str]:
+    """List what a reader must know of the scans, and of how they fit."""
+    of_scans = [f'{row["scan"]}: {row["warnings"]}' for row in rows if row['warnings']]
+    of_fits = [f'{fit["name"]}: {fit["reason"]}' for fit in fits if fit['status'] != 'good']
+    return of_scans + of_fits
 
 
 def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:

@@ -6,9 +6,9 @@ Nothing that can hold code is ever opened, and nothing is ever downloaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from hashlib import file_digest
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import sha256, written_atomically
 from bids_synthsr.dataset.keras import read_keras
+from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.values.structures import STRUCTURES
@@ -31,11 +33,6 @@ HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
 PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
 
-OWN = {
-    'auto': 'sr-t1',
-    'sr-t1': 'sr-t1',
-    'synthsr': 'any-exam',
-}  # recipe of the network of each method
 SHIPPED = Path(str(files('bids_synthsr') / 'data')) / 'weights'
 
 WEIGHTS_VARIABLE = 'BIDS_SYNTHSR_WEIGHTS'
@@ -86,12 +83,6 @@ def load_weights(path: Path) -> Weights:
     return Weights(tensors, description, {'weights': path.name, 'sha256': sha256(path)})
 
 
-def sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file in hexadecimal digits."""
-    with path.open('rb') as file:
-        return file_digest(file, 'sha256').hexdigest()
-
-
 def save_weights(
     path: Path, tensors: Mapping[str, torch.Tensor], description: Mapping[str, Any]
 ) -> Path:
@@ -116,47 +107,68 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     return tensors, json.loads(metadata[DESCRIPTION])
 
 
-def load_published(path: Path) -> tuple[UNet, dict[str, str]]:
-    """Make a published network with its weights, in evaluation mode.
+def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
+    """Make the network of a file of weights, in evaluation mode on the CPU.
 
-    Returns
-    -------
-    network, file
-        The network, and its file's name and SHA-256.
+    The last one is kept: checked at the door, it is there when it is needed.
+
+    Parameters
+    ----------
+    kind
+        What the network must be: ``slice_unet``, ``exam_unet`` or ``published``.
+    path
+        File of its weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or if it holds no such network.
     """
+    load = {
+        'slice_unet': load_slice_unet,
+        'exam_unet': load_exam_unet,
+        'published': load_published,
+    }
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: there is no such file of weights')
+    status = path.stat()
+    return _load_once(load[kind], path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _load_once(
+    load: Callable[[Path], LoadedNetwork[Any] | TrainedExamUNet], path: Path, *_seen: int
+) -> LoadedNetwork[Any] | TrainedExamUNet:
+    """Load a network whose file has this size and time."""
+    return load(path)
+
+
+def load_published(path: Path) -> LoadedNetwork[UNet]:
+    """Make a published network with its weights."""
     weights = load_weights(path)
     name, arguments = weights.description['network'], weights.description['arguments']
     if name != 'unet' or arguments['in_channels'] not in PUBLISHED_NAMES:
         raise ValueError(f'{path} is no published network but {name} with arguments {arguments}')
-    network = UNet(**arguments)
-    try:
-        network.load_state_dict(weights.tensors)
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit the network that it names: {error}') from error
-    return network.eval(), dict(weights.file)
+    return LoadedNetwork(*_with_weights(UNet(**arguments), weights, path))
 
 
-def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
-    """Make a super-resolution network with the weights of an export.
-
-    Returns
-    -------
-    network, file
-        The network in evaluation mode, and its file's name and SHA-256.
-    """
+def load_slice_unet(path: Path) -> LoadedNetwork[SliceUNet]:
+    """Make a super-resolution network with the weights of an export."""
     weights = _exported(path, 'slice_unet', 'sr-t1', 'sr-t1')
-    return _filled(SliceUNet(**weights.description['arguments']), weights, path)
+    network = SliceUNet(**weights.description['arguments'])
+    return LoadedNetwork(*_with_weights(network, weights, path))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:
     """Make a network for exams with the weights of an export."""
-    weights = _exported(path, 'exam_unet', 'synthsr', 'any-exam')
+    weights = _exported(path, 'exam_unet', 'any-exam', 'any-exam')
     labels = weights.description.get('labels', [])
     unknown = [index for index in labels if index not in STRUCTURES]
     if not labels or unknown:
-        told = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
-        raise ValueError(f'{path} names {told}; export it with this version of bids_synthsr-train')
-    network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
+        fault = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
+        raise ValueError(f'{path} names {fault}; export it with this version of "synthsr train"')
+    network = ExamUNet(**weights.description['arguments'])
+    network, file = _with_weights(network, weights, path)
     first, second, third = weights.description['recipe']['samples']['shape']
     caution = str(weights.description.get('caution', ''))
     odds = weights.description.get('odds', ())
@@ -166,22 +178,24 @@ def load_exam_unet(path: Path) -> TrainedExamUNet:
 def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:
     """Read weights that must be an export of a training of our own network."""
     weights = load_weights(path)
-    found = weights.description.get('network')
-    if found != network:
+    name = weights.description.get('network')
+    if name != network:
         raise ValueError(
-            f'{path} is no network for {method} ({network}) but {found}; train one with: '
-            f'bids_synthsr-train run {recipe}'
+            f'{path} is no network for {method} ({network}) but {name}; train one with: '
+            f'synthsr train run {recipe}'
         )
     if any(name.startswith('network.') for name in weights.tensors):
         raise ValueError(
-            f'{path} is a checkpoint of a training; make weights of it with: bids_synthsr-train '
+            f'{path} is a checkpoint of a training; make weights of it with: synthsr train '
             f'export {path.parent} --out FILE.safetensors'
         )
     return weights
 
 
-def _filled(network: Network, weights: Weights, path: Path) -> tuple[Network, dict[str, str]]:
-    """Give a network its weights."""
+def _with_weights(
+    network: Network, weights: Weights, path: Path
+) -> tuple[Network, dict[str, str]]:
+    """Give a network its weights; return it with the name and SHA-256 of its file."""
     try:
         network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
     except RuntimeError as error:
@@ -189,17 +203,41 @@ def _filled(network: Network, weights: Weights, path: Path) -> tuple[Network, di
     return network.eval(), dict(weights.file)
 
 
-def find_own(method: str, weights: Path | None, shipped: Path = SHIPPED) -> Path:
+def find_weights(method: Method, weights: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Find the file of weights of a method, where it has any, and try to read it.
+
+    Parameters
+    ----------
+    method
+        Entry of the method in the catalogue.
+    weights
+        File that the user gave; None for the one that ships or is installed.
+    environ
+        Environment variables, by which published networks are found.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or none that the method can use.
+    """
+    if not method.network:
+        return None
+    path = find_shipped(method, weights) if method.weights else find_published(weights, environ)
+    load_network(method.network, path.resolve())
+    return path.resolve()
+
+
+def find_shipped(method: Method, weights: Path | None, folder: Path = SHIPPED) -> Path:
     """Find the weights of one of our own networks: what the user gave, else what we ship."""
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f'--weights {weights}: there is no such file')
-    found = weights or shipped / f'{OWN[method]}.safetensors'
-    if not found.is_file():
+    path = weights or folder / f'{method.weights}.safetensors'
+    if not path.is_file():
         raise FileNotFoundError(
-            f'--method {method} needs --weights FILE: this installation holds none; make them '
-            f'with "bids_synthsr-train run {OWN[method]}" and "bids_synthsr-train export"'
+            f'--method {method.name} needs --weights FILE: this installation holds none; make '
+            f'them with "synthsr train run {method.weights}" and "synthsr train export"'
         )
-    return found
+    return path
 
 
 def find_published(weights: Path | None, environ: Mapping[str, str], channels: int = 1) -> Path:

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bids_synthsr.dataset.weights import sha256
-from bids_synthsr.derivatives.places import Derivatives, raw_uri
+from bids_synthsr.dataset.files import sha256
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.provenance import raw_uri
 from bids_synthsr.values.exam import Exam, Scan
 
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bids_synthsr.derivatives.places import Derivatives, write_json
+from bids_synthsr.dataset.files import write_json
+from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record, lost_outputs, read_events, read_records
 
 State = Literal['finished', 'failed', 'missing']
 
 
 @dataclass(frozen=True)
-class Progress:
+class ExamProgress:
     """How far one exam is.
 
     Parameters
@@ -33,7 +34,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Run:
+class PastRun:
     """What one run set out to do.
 
     Parameters
@@ -62,19 +63,19 @@ def write_plan(
     return write_json(derivatives.run_plan(run_uuid), content)
 
 
-def read_runs(derivatives: Derivatives) -> list[Run]:
+def read_runs(derivatives: Derivatives) -> list[PastRun]:
     """Read what the runs of an output folder set out to do, oldest first."""
     told = {
         path.parent.name: json.loads(path.read_text(encoding='utf-8'))
         for path in derivatives.run_plans()
     }
     return [
-        Run(name, tuple(plan['exams']), plan['command'], plan['started_in'])
+        PastRun(name, tuple(plan['exams']), plan['command'], plan['started_in'])
         for name, plan in told.items()
     ]
 
 
-def read_progress(derivatives: Derivatives, runs: list[Run]) -> list[Progress]:
+def read_progress(derivatives: Derivatives, runs: list[PastRun]) -> list[ExamProgress]:
     """Tell how far every exam is that any run was to process or has processed, by label."""
     records = read_records(derivatives)
     labels = {label for run in runs for label in run.exams} | records.keys()
@@ -85,18 +86,20 @@ def read_progress(derivatives: Derivatives, runs: list[Run]) -> list[Progress]:
     ]
 
 
-def _progress(label: str, record: Record | None, step: str, derivatives: Derivatives) -> Progress:
+def _progress(
+    label: str, record: Record | None, step: str, derivatives: Derivatives
+) -> ExamProgress:
     if record is None:
-        return Progress(label, 'missing', step)
+        return ExamProgress(label, 'missing', step)
     if record.state == 'failed':
-        return Progress(label, 'failed', record.reason)
+        return ExamProgress(label, 'failed', record.reason)
     lost = lost_outputs(record, derivatives)
     if lost:
-        return Progress(label, 'missing', lost)
-    return Progress(label, 'finished', record.warnings[0] if record.warnings else '')
+        return ExamProgress(label, 'missing', lost)
+    return ExamProgress(label, 'finished', record.warnings[0] if record.warnings else '')
 
 
-def _last_steps(derivatives: Derivatives, runs: list[Run]) -> dict[str, str]:
+def _last_steps(derivatives: Derivatives, runs: list[PastRun]) -> dict[str, str]:
     """The last event of every exam in the step logs, such as ``align started``."""
     told: dict[str, str] = {}
     words = {'start': 'started', 'end': 'done', 'exception': 'failed'}

@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.derivatives.places import Derivatives, write_json
+from bids_synthsr.dataset.files import write_json
+from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.values.exam import Exam
 
 State = Literal['finished', 'failed']

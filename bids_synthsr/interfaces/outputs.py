@@ -1,146 +1,157 @@
-"""Outputs, report and record of an exam."""
+"""What is kept of an exam: products of the registration, outputs, report and record."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    InputMultiObject,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, InputMultiObject, traits
+
+from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 
 if TYPE_CHECKING:
     from bids_synthsr.derivatives.places import ExamDerivatives
 
 
-class _PlaceInputSpec(BaseInterfaceInputSpec):
+class CollectRegistration(Step):
+    """List what selection and registration of the scans make for keeps."""
+
+    class Inputs(InputFields):
+        """What became of the scans."""
+
+        selection = File(exists=True, mandatory=True, desc='rows of every scan, JSON')
+        names = traits.List(traits.Str, mandatory=True, desc='scans that could be aligned')
+        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+        resampled = InputMultiObject(File(exists=True), mandatory=True, desc='on the output grid')
+        reliability = InputMultiObject(File(exists=True), mandatory=True, desc='their maps')
+        fits = traits.List(traits.Dict, mandatory=True, desc='how well each scan fits')
+
+    class Outputs(OutputFields):
+        """What a stage hands on."""
+
+        products = traits.List(traits.Dict, desc='fields of ProductFile')
+        warnings = traits.List(traits.Str, desc='what a reader must know')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Mark the scans that could not be aligned, and list the rest."""
+        from bids_synthsr.dataset.files import read_json, write_rows
+        from bids_synthsr.dataset.selection import leave_out_failed, registration_warnings
+        from bids_synthsr.derivatives.products import Alignment, registration_products
+
+        rows = leave_out_failed(read_json(Path(inputs.selection)), inputs.fits)
+        table = write_rows(folder / 'selection.json', rows)
+        alignment = Alignment(inputs.names, inputs.scan2ref, inputs.resampled, inputs.reliability)
+        products = registration_products(str(table), alignment, inputs.fits)
+        return {
+            'products': [product.as_plain() for product in products],
+            'warnings': registration_warnings(rows, inputs.fits),
+        }
+
+
+class _ExamInputs(InputFields):
+    """The exam whose outputs are written."""
+
     exam = traits.Dict(mandatory=True, desc='the exam in plain values')
     output_dir = traits.Str(mandatory=True, desc='output folder')
     run_uuid = traits.Str(mandatory=True, nohash=True, desc='name of the run')
 
 
-class _Placed(SimpleInterface):
-    """Know where the outputs of the exam lie."""
+def _place_of(inputs: Any) -> ExamDerivatives:
+    """Where the outputs of the exam lie."""
+    from bids_synthsr.derivatives.places import Derivatives
 
-    input_spec = _PlaceInputSpec
-
-    def _place(self) -> ExamDerivatives:
-        from bids_synthsr.derivatives.places import Derivatives
-
-        derivatives = Derivatives(Path(self.inputs.output_dir))
-        return derivatives.exam(self.inputs.exam['subject'], self.inputs.exam['session'])
+    derivatives = Derivatives(Path(inputs.output_dir))
+    return derivatives.exam(inputs.exam['subject'], inputs.exam['session'])
 
 
-class _SaveOutputsInputSpec(_PlaceInputSpec):
-    bids_dir = traits.Str(mandatory=True, desc='input data set')
-    selection = File(exists=True, mandatory=True, desc='table of every scan')
-    names = traits.List(traits.Str, mandatory=True, desc='scans that were used')
-    scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
-    fits = traits.List(traits.Dict, mandatory=True, desc='how well each scan fits')
-    resampled = InputMultiObject(File(exists=True), mandatory=True, desc='on the output grid')
-    reliability = InputMultiObject(File(exists=True), mandatory=True, desc='their reliability')
-    volumes = InputMultiObject(File(exists=True), mandatory=True, desc='products of the method')
-    entities = traits.List(traits.Dict, mandatory=True, desc='their suffix and desc')
-    facts = File(exists=True, mandatory=True, desc='what the method tells')
-    fingerprint = traits.Dict(nohash=True, desc='of scans, settings and version')
+class SaveOutputs(Step):
+    """Write the outputs of an exam."""
 
+    class Inputs(_ExamInputs):
+        """Products of all stages."""
 
-class _SaveOutputsOutputSpec(TraitedSpec):
-    draft = File(desc='record of the exam, not yet published')
+        bids_dir = traits.Str(mandatory=True, desc='input data set')
+        products = traits.List(traits.Dict, mandatory=True, desc='fields of ProductFile')
+        warnings = traits.List(traits.Str, mandatory=True, desc='what a reader must know')
+        fingerprint = traits.Dict(nohash=True, desc='of scans, settings and version')
 
+    class Outputs(OutputFields):
+        """What is known of the exam so far."""
 
-class SaveOutputs(_Placed):
-    """Write the derivatives of an exam."""
+        draft = File(desc='record of the exam, not yet published')
 
-    input_spec = _SaveOutputsInputSpec
-    output_spec = _SaveOutputsOutputSpec
-
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Write the products, and a draft of the record."""
         from bids_synthsr.dataset.selection import scans_of
+        from bids_synthsr.derivatives.products import ProductFile
+        from bids_synthsr.derivatives.provenance import raw_uri
         from bids_synthsr.derivatives.records import Record, write_record
-        from bids_synthsr.derivatives.saving import MadeFiles, save_outputs
+        from bids_synthsr.derivatives.saving import save_products
 
-        place, inputs = self._place(), self.inputs
-        made = MadeFiles(
-            selection=Path(inputs.selection),
-            names=inputs.names,
-            scan2ref=[Path(file) for file in inputs.scan2ref],
-            resampled=[Path(file) for file in inputs.resampled],
-            reliability=[Path(file) for file in inputs.reliability],
-            fits=inputs.fits,
-            volumes=[Path(file) for file in inputs.volumes],
-            entities=inputs.entities,
-            facts=Path(inputs.facts),
-        )
-        sources = {scan.name: scan.path for scan in reversed(scans_of(inputs.exam))}
-        outputs, warnings = save_outputs(made, place, sources, Path(inputs.bids_dir))
+        place, bids_dir = _place_of(inputs), Path(inputs.bids_dir)
+        sources = {
+            scan.name: raw_uri(scan.path, bids_dir) for scan in reversed(scans_of(inputs.exam))
+        }
+        products = [ProductFile(**product) for product in inputs.products]
+        outputs = save_products(products, place, sources)
         record = Record(
             exam=place.label,
             state='finished',
             fingerprint=dict(inputs.fingerprint),
-            warnings=tuple(warnings),
+            warnings=tuple(inputs.warnings),
             outputs=tuple(path.relative_to(place.dataset.root).as_posix() for path in outputs),
             run_uuid=inputs.run_uuid,
         )
-        self._results['draft'] = str(write_record(Path(runtime.cwd) / 'draft.json', record))
-        return runtime
+        return {'draft': write_record(folder / 'draft.json', record)}
 
 
-class _WriteReportInputSpec(_PlaceInputSpec):
-    draft = File(exists=True, mandatory=True, desc='record of the exam')
-
-
-class _WriteReportOutputSpec(TraitedSpec):
-    draft = File(desc='the same record, once the report stands')
-
-
-class WriteReport(_Placed):
+class WriteReport(Step):
     """Write the report of an exam from its outputs."""
 
-    input_spec = _WriteReportInputSpec
-    output_spec = _WriteReportOutputSpec
+    class Inputs(_ExamInputs):
+        """What was done."""
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        draft = File(exists=True, mandatory=True, desc='record of the exam')
+
+    class Outputs(OutputFields):
+        """The same, once the report stands."""
+
+        draft = File(desc='the same record')
+
+    def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
+        """Gather what the report shows, and write it with its small picture."""
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.derivatives.records import load_record
         from bids_synthsr.reports.collect import collect_report
         from bids_synthsr.reports.pages import write_report, write_thumbnail
 
-        record, place = load_record(Path(self.inputs.draft)), self._place()
-        report = collect_report(place, record, scans_of(self.inputs.exam))
+        record, place = load_record(Path(inputs.draft)), _place_of(inputs)
+        report = collect_report(place, record, scans_of(inputs.exam))
         write_report(report, place.report)
         write_thumbnail(report, place.thumbnail)
-        self._results['draft'] = self.inputs.draft
-        return runtime
+        return {'draft': inputs.draft}
 
 
-class _RecordExamInputSpec(_PlaceInputSpec):
-    draft = File(exists=True, mandatory=True, desc='record of the exam')
-
-
-class _RecordExamOutputSpec(TraitedSpec):
-    record = File(desc='the record in the output folder')
-
-
-class RecordExam(_Placed):
+class RecordExam(Step):
     """Record that an exam is finished, after all else."""
 
-    input_spec = _RecordExamInputSpec
-    output_spec = _RecordExamOutputSpec
+    class Inputs(_ExamInputs):
+        """What was done."""
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        draft = File(exists=True, mandatory=True, desc='record of the exam')
+
+    class Outputs(OutputFields):
+        """What counts from now on."""
+
+        record = File(desc='the record in the output folder')
+
+    def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
+        """Publish the record, with the time that every step took."""
         from dataclasses import replace
 
         from bids_synthsr.derivatives.records import load_record, read_steps, write_record
 
-        record, place = load_record(Path(self.inputs.draft)), self._place()
-        steps = read_steps(place.dataset.steps(self.inputs.run_uuid), place.label)
+        record, place = load_record(Path(inputs.draft)), _place_of(inputs)
+        steps = read_steps(place.dataset.steps(inputs.run_uuid), place.label)
         durations = {step.name: step.seconds for step in steps}
-        path = write_record(place.record, replace(record, durations_s=durations))
-        self._results['record'] = str(path)
-        return runtime
+        return {'record': write_record(place.record, replace(record, durations_s=durations))}

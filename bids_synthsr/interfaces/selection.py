@@ -26,7 +26,7 @@ class _SelectScansOutputSpec(TraitedSpec):
     contrasts = traits.List(traits.Str, desc='their BIDS suffixes')
     acquisitions = traits.List(traits.Dict, desc='fields of their Acquisition')
     names = traits.List(traits.Str, desc='what tells them apart, such as run-2_FLAIR')
-    selection = File(desc='table of every scan, used or not, and why')
+    selection = File(desc='rows of every scan, used or not, and why; JSON')
 
 
 class SelectScans(SimpleInterface):
@@ -36,8 +36,9 @@ class SelectScans(SimpleInterface):
     output_spec = _SelectScansOutputSpec
 
     def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        from bids_synthsr.dataset.files import write_rows
         from bids_synthsr.dataset.images import save_volume
-        from bids_synthsr.dataset.selection import load_exam, select_scans, write_selection
+        from bids_synthsr.dataset.selection import load_exam, select_scans
 
         exam, voxels = load_exam(self.inputs.exam)
         selection = select_scans(exam, self.inputs.reference or None, self.inputs.contrasts)
@@ -50,5 +51,5 @@ class SelectScans(SimpleInterface):
         self._results['contrasts'] = [scan.suffix for scan in scans]
         self._results['acquisitions'] = [asdict(acquisition) for _, acquisition in geometry]
         self._results['names'] = [scan.name for scan in scans]
-        self._results['selection'] = str(write_selection(folder / 'selection.tsv', selection.rows))
+        self._results['selection'] = str(write_rows(folder / 'selection.json', selection.rows))
         return runtime

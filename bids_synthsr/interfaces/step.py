@@ -24,7 +24,8 @@ from typing import Any, TypeAlias
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec
 
 Results: TypeAlias = Mapping[str, object]
-InputFields, OutputFields = BaseInterfaceInputSpec, TraitedSpec
+InputFields: TypeAlias = BaseInterfaceInputSpec
+OutputFields: TypeAlias = TraitedSpec
 
 
 class Step(SimpleInterface):
@@ -57,6 +58,9 @@ class Step(SimpleInterface):
             Values of the fields of ``Outputs``; paths may be `Path` or text.
         """
         raise TypeError(f'{type(self).__name__} does not define make({inputs}, {folder})')
+
+    def save_memory(self) -> None:
+        """Take less memory and more time from now on, where the step can."""
 
     def _run_interface(self, runtime: Any) -> Any:
         made = self.make(self.inputs, Path(runtime.cwd))

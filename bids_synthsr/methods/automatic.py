@@ -2,47 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bids_synthsr.methods import sr_t1, total_variation
-from bids_synthsr.methods.choice import find_obstacle
+from bids_synthsr.methods.exam_size import ExamSize
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
 from bids_synthsr.values.synthesis import Synthesis
+
+THICK_T1W = 'The reference is a T1w of thick slices.'
 
 
 def synthesize(
     observations: Sequence[Observation],
     grid: Grid,
     *,
-    network: SliceUNet,
-    weights: Mapping[str, str] | None = None,
-    max_voxels: int = sr_t1.MAX_VOXELS,
+    trained: LoadedNetwork[SliceUNet],
+    low_mem: bool = False,
 ) -> Synthesis:
     """Sharpen a T1w of thick slices by the network, and all other exams by total variation.
 
     Also where the other scans have slices in other directions, from which total variation takes
-    detail: the network came as close to the truth or closer (docs/benchmarks.md).
+    detail: the network came as close to the truth or closer (lab/benchmarks.md).
 
     Parameters
     ----------
     observations
         The exam, reference first.
     grid
-        In the frame of the reference.
-    network, weights, max_voxels
+        Output grid in the frame of the reference.
+    trained, low_mem
         See `sr_t1.synthesize`.
     """
-    reference = observations[0]
-    obstacle = find_obstacle(reference.contrast, reference.acquisition, float(grid.spacing.mean()))
-    if obstacle:
-        made = total_variation.synthesize(observations, grid)
-        facts = {'method': 'tv', 'method_reason': obstacle}
+    contrasts = [scan.contrast for scan in observations]
+    acquisitions = [scan.acquisition for scan in observations]
+    why_not = reason_against_network(contrasts, acquisitions, float(grid.spacing.mean()))
+    if why_not:
+        synthesis = total_variation.synthesize(observations, grid)
+        facts = {'method': 'tv', 'method_reason': why_not}
     else:
-        made = sr_t1.synthesize(
-            observations, grid, network=network, weights=weights, max_voxels=max_voxels
-        )
-        facts = {'method': 'sr-t1', 'method_reason': 'The reference is a T1w of thick slices.'}
-    return replace(made, facts={**made.facts, **facts})
+        synthesis = sr_t1.synthesize(observations, grid, trained=trained, low_mem=low_mem)
+        facts = {'method': 'sr-t1', 'method_reason': THICK_T1W}
+    return replace(synthesis, facts={**synthesis.facts, **facts})
+
+
+def forecast(size: ExamSize) -> MethodForecast:
+    """Forecast memory and time of the method that will be chosen."""
+    why_not = reason_against_network(size.contrasts, size.acquisitions, size.spacing_mm)
+    return (total_variation if why_not else sr_t1).forecast(size)
+
+
+def find_obstacle(
+    contrasts: Sequence[str],  # noqa: ARG001
+    acquisitions: Sequence[Acquisition],  # noqa: ARG001
+    spacing_mm: float,  # noqa: ARG001
+) -> str:
+    """Find nothing: total variation takes what the network does not."""
+    return ''
+
+
+def reason_against_network(
+    contrasts: Sequence[str], acquisitions: Sequence[Acquisition], spacing_mm: float
+) -> str:
+    """Say why the network is not for an exam, a sentence; empty where it is.
+
+    Parameters
+    ----------
+    contrasts, acquisitions
+        BIDS suffixes and slices of the scans, the reference's first.
+    spacing_mm
+        Voxel size of the output, mm.
+    """
+    if contrasts[0] != sr_t1.CONTRAST:
+        return f'The network sharpens a T1w, and the reference is a {contrasts[0]}.'
+    return sr_t1.find_doubt(acquisitions[0]) or sr_t1.find_obstacle(
+        contrasts, acquisitions, spacing_mm
+    )

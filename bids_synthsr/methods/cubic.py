@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Product, Synthesis
+from bids_synthsr.values.synthesis import Image, Synthesis
 
 
 def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:
@@ -19,5 +22,20 @@ def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:
     voxels = resample(reference.voxels, reference.grid, grid, reference.scan2ref, order=3)
     # 0 lies outside the field of view
     low, high = min(reference.voxels.min(), 0), max(reference.voxels.max(), 0)
-    product = Product(reference.contrast, 'cubic', voxels.clip(low, high), grid)
-    return Synthesis((product,), {'scans': [reference.contrast]}, used=(0,))
+    image = Image(reference.contrast, 'cubic', voxels.clip(low, high), grid)
+    return Synthesis((image,), {'scans': [reference.contrast]}, used=(0,))
+
+
+def forecast(size: ExamSize) -> MethodForecast:
+    """Forecast memory and time from the sizes of output and reference."""
+    out = size.output_millions
+    return MethodForecast(IDLE_GB + 0.03 * out + 0.012 * size.scan_millions[0], 0.5 * out)
+
+
+def find_obstacle(
+    contrasts: Sequence[str],  # noqa: ARG001
+    acquisitions: Sequence[Acquisition],  # noqa: ARG001
+    spacing_mm: float,  # noqa: ARG001
+) -> str:
+    """Find nothing: every exam has a reference that can be interpolated."""
+    return ''

@@ -6,7 +6,7 @@ are equally bright: it would sharpen their stripes. Other scans are not looked a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,12 +21,18 @@ from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import tissue_mask
 from bids_synthsr.imaging.resampling import ALIGNED, anti_alias, spline_matrix, within
 from bids_synthsr.imaging.slice_encoding import encode_slices
-from bids_synthsr.methods.choice import CONTRAST, TRAINED_MM
+from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Product, Synthesis
+from bids_synthsr.values.synthesis import Image, Synthesis
 
+CONTRAST = 'T1w'  # that the network was trained on
+TRAINED_MM = (2.0, 9.0)  # slice spacings in its training
+NETWORK_MM = 1.0  # voxels of the output that it makes
 MARGIN = 8  # voxels of continued image around the volume: convolutions see no sudden zeros
 MAX_VOXELS = 256**3  # at once: they take 4.6 GB (benchmarks/speed/networks.py)
 LOW_MEM_VOXELS = 160**3  # where memory is short: 1.4 GB
@@ -37,11 +43,10 @@ def synthesize(
     observations: Sequence[Observation],
     grid: Grid,
     *,
-    network: SliceUNet,
+    trained: LoadedNetwork[SliceUNet],
+    low_mem: bool = False,
     flip: bool = True,
     precision: str = 'auto',
-    weights: Mapping[str, str] | None = None,
-    max_voxels: int = MAX_VOXELS,
 ) -> Synthesis:
     """Make a 1 mm T1w of the reference, which must be one.
 
@@ -51,16 +56,15 @@ def synthesize(
         The exam, reference first.
     grid
         1 mm, parallel to the reference.
-    network
-        With its weights, on the device that shall run it.
+    trained
+        The network with its weights, on the device that shall run it.
+    low_mem
+        Whether smaller volumes, too, go through the network in tiles: they come out nearly the
+        same, and take less memory.
     flip
         Whether the result is averaged with that of the scan flipped across its first axis.
     precision
         See `predict`; ``auto`` is bfloat16 where 16 bits are faster.
-    weights
-        What provenance should tell of the weights.
-    max_voxels
-        Larger volumes go through the network in tiles, and come out nearly the same.
 
     Raises
     ------
@@ -68,12 +72,10 @@ def synthesize(
         If the reference is no T1w, or the grid not parallel to it.
     """
     scan = observations[0]
-    if scan.contrast != CONTRAST:
-        raise ValueError(
-            f'sr-t1 sharpens a T1w, but the reference is a {scan.contrast}: name a T1w with '
-            '--reference, or use --method tv for this exam'
-        )
-    device = next(network.parameters()).device
+    obstacle = find_obstacle([scan.contrast], [scan.acquisition], NETWORK_MM)
+    if obstacle:
+        raise ValueError(obstacle)
+    device = next(trained.network.parameters()).device
     if precision == 'auto':
         precision = precision_for_bfloat16(device)
     axis = scan.acquisition.slice_axis
@@ -81,10 +83,10 @@ def synthesize(
     voxels, run = super_resolve(
         replace(scan, voxels=balanced),
         grid,
-        network,
+        trained.network,
         flip=flip,
         precision=precision,
-        max_voxels=max_voxels,
+        max_voxels=LOW_MEM_VOXELS if low_mem else MAX_VOXELS,
     )
     facts = {
         'method': 'sr-t1',
@@ -93,10 +95,10 @@ def synthesize(
         'interleaving': interleaving,
         'flip_averaging': flip,
         **run.facts,
-        **(weights or {}),
+        **trained.file,
     }
-    doubts = (*_doubts(scan), *run.doubts)
-    return Synthesis((Product(CONTRAST, 'sr', voxels, grid),), facts, doubts, used=(0,))
+    doubts = (*filter(None, [find_doubt(scan.acquisition)]), *run.doubts)
+    return Synthesis((Image(CONTRAST, 'sr', voxels, grid),), facts, doubts, used=(0,))
 
 
 def super_resolve(
@@ -192,14 +194,44 @@ def _multiple_above(size: int, multiple: int) -> int:
     return -(-(size + 2 * MARGIN) // multiple) * multiple
 
 
-def _doubts(scan: Observation) -> tuple[str, ...]:
-    """Tell where the scan is unlike those of the training."""
-    spacing = scan.acquisition.slice_spacing
+def forecast(size: ExamSize) -> MethodForecast:
+    """Forecast memory and time from the size of the output."""
+    out = size.output_millions
+    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 0.6) * out, 4.0 * out)
+
+
+def find_obstacle(
+    contrasts: Sequence[str],
+    acquisitions: Sequence[Acquisition],  # noqa: ARG001
+    spacing_mm: float,
+) -> str:
+    """Say why an exam cannot be sharpened, a sentence; empty where it can.
+
+    Parameters
+    ----------
+    contrasts
+        BIDS suffixes of the scans, the reference's first.
+    acquisitions
+        Slices of the scans; not asked here, see `find_doubt`.
+    spacing_mm
+        Voxel size of the output, mm.
+    """
+    if contrasts[0] != CONTRAST:
+        return (
+            f'sr-t1 sharpens a T1w, but the reference is a {contrasts[0]}: name a T1w with '
+            '--reference, or use --method tv for this exam'
+        )
+    if abs(spacing_mm - NETWORK_MM) > 0.01:
+        return f'The network makes voxels of {NETWORK_MM:g} mm only.'
+    return ''
+
+
+def find_doubt(acquisition: Acquisition) -> str:
+    """Say in what the slices are unlike those of the training, a sentence; empty for nothing."""
     low, high = TRAINED_MM
-    if low <= spacing <= high:
-        return ()
-    doubt = (
-        f'The slices of the reference lie {spacing:g} mm apart; the network learned from '
-        f'{low:g} to {high:g} mm.'
+    if low <= acquisition.slice_spacing <= high:
+        return ''
+    return (
+        f'The slices of the reference lie {acquisition.slice_spacing:.3g} mm apart; the network '
+        f'learned from {low:g} to {high:g} mm.'
     )
-    return (doubt,)

@@ -8,7 +8,7 @@ Radiology 2022). Intensities and grid are those that ``predict_command_line.py``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,13 +18,18 @@ from scipy.ndimage import affine_transform, gaussian_filter
 from bids_synthsr.imaging.geometry import axis_order, in_ras_order, vox2vox
 from bids_synthsr.imaging.inference import Inference, Tiling, predict
 from bids_synthsr.imaging.intensity import intensity_range, rescale
+from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Product, Synthesis
+from bids_synthsr.values.synthesis import Image, Synthesis
 
 MULTIPLE = 32  # of the sides that the network gets: 16 would do, but the zeros around a scan count
 BRAIN_HU = (0, 80)  # what is kept of CT
+NETWORK_MM = 1.0  # voxels of the output that it makes
 UNIT = 255  # intensity that the general network calls 1
 BRIGHTEST = 128  # intensity at which its volumes are cut
 SWOOP_MM = np.array((1.5, 1.5, 5))  # voxels that the two-channel network was trained for
@@ -38,12 +43,11 @@ def synthesize(
     observations: Sequence[Observation],
     grid: Grid,
     *,
-    network: UNet,
+    trained: LoadedNetwork[UNet],
+    low_mem: bool = False,
     ct: bool = False,
     flip: bool = True,
     precision: str = 'auto',
-    max_voxels: int = MAX_VOXELS,
-    weights: Mapping[str, str] | None = None,
 ) -> Synthesis:
     """Make a 1 mm T1w volume of the scan or scans that the network takes.
 
@@ -56,21 +60,20 @@ def synthesize(
     grid
         Output grid of the exam. The volume lies on the authors' own 1 mm grid all the same; a
         warning tells where the two differ.
-    network
-        With its weights, on the device that shall run it.
+    trained
+        The network with its weights, on the device that shall run it.
+    low_mem
+        Whether smaller volumes, too, go through the network in tiles, with the same result.
     ct
         Whether the scan is CT in Hounsfield units.
     flip
         Whether the general network's result is averaged with that of the flipped scan.
     precision
         See `predict`.
-    max_voxels
-        Larger volumes go through the network in tiles, with the same result.
-    weights
-        What provenance should tell of the weights.
     """
-    run = partial(_run, network, precision=precision, max_voxels=max_voxels)
-    is_general = network.in_channels == 1
+    max_voxels = LOW_MEM_VOXELS if low_mem else MAX_VOXELS
+    run = partial(_run, trained.network, precision=precision, max_voxels=max_voxels)
+    is_general = trained.network.in_channels == 1
     index = (0,) if is_general else find_pair(observations, ct)
     used = [observations[number] for number in index]
     if is_general:
@@ -85,10 +88,35 @@ def synthesize(
         'ct': ct,
         'flip_averaging': flip and len(used) == 1,
         **done.facts,
-        **(weights or {}),
+        **trained.file,
     }
     doubts = (*_doubts(used, own, grid), *done.doubts)
-    return Synthesis((Product('T1w', 'published', voxels, own),), facts, doubts, index)
+    return Synthesis((Image('T1w', 'synthsr', voxels, own),), facts, doubts, index)
+
+
+def forecast(size: ExamSize) -> MethodForecast:
+    """Forecast memory and time from the size of the output."""
+    out = size.output_millions
+    return MethodForecast(TORCH_GB + (0.26 if size.in_16_bits else 0.72) * out, 2.5 * out)
+
+
+def find_obstacle(
+    contrasts: Sequence[str],  # noqa: ARG001
+    acquisitions: Sequence[Acquisition],  # noqa: ARG001
+    spacing_mm: float,
+) -> str:
+    """Say why the general network cannot process an exam, a sentence; empty where it can.
+
+    Parameters
+    ----------
+    contrasts, acquisitions
+        BIDS suffixes and slices of the scans; the general network takes all.
+    spacing_mm
+        Voxel size of the output, mm.
+    """
+    if abs(spacing_mm - NETWORK_MM) > 0.01:
+        return f'The network makes voxels of {NETWORK_MM:g} mm only.'
+    return ''
 
 
 def _run(

@@ -28,9 +28,12 @@ from bids_synthsr.imaging.geometry import vox2vox
 from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
+from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize, Geometry
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Product, Synthesis
+from bids_synthsr.values.synthesis import Image, Synthesis
 
 # lambda per mm³ of head, with gradients in tissue means per mm: of 0.5, 1, 2, 4 and 8 the best
 # PSNR on simulated 3 to 7 mm exams; 8 is as good at 3 mm (lab/super_resolution.py)
@@ -41,6 +44,7 @@ EDGE = 0.25  # tissue means per voxel: the gradient at which the split variable 
 INNER_STEPS = 4  # of conjugate gradients per iteration: with 8 more are needed in total
 MIN_NOISE = 1e-3  # tissue means: a scan without noise is trusted no more than this
 TINY = 1e-12  # keeps quotients finite
+PROFILE_WIDTH = 3.0  # thicknesses that the profile of a slice spans, both sides together
 
 
 def synthesize(
@@ -81,7 +85,7 @@ def synthesize(
     weight = strength * float(grid.spacing.mean()) ** 2
     solution = minimise(terms, start, weight, tolerance, max_iterations)
     products = [
-        Product(channel.contrast, 'tv', channel.finish(volume.numpy()), grid)
+        Image(channel.contrast, 'tv', channel.finish(volume.numpy()), grid)
         for channel, volume in zip(channels, solution.volumes, strict=True)
     ]
     facts = {
@@ -95,6 +99,36 @@ def synthesize(
     }
     warnings = [] if solution.change < tolerance else [_unfinished(solution, tolerance)]
     return Synthesis(tuple(products), facts, tuple(warnings))
+
+
+def forecast(size: ExamSize) -> MethodForecast:
+    """Forecast memory and time: arrays of the output's size, and a sampler for every scan."""
+    out, channels = size.output_millions, len(set(size.contrasts))
+    at_work = min(size.num_threads, channels)
+    arrays = 9 * channels + 1.25 * len(size.contrasts) + 12 * at_work
+    # the reference needs no sampler
+    points = [sampling_points(geometry, size.spacing_mm) for geometry in size.geometries[1:]]
+    samplers = [64e-3 * count for count in points]  # eight voxels and weights a point
+    joining = samplers[-1] if samplers else 0.0  # of the last one's slabs, before there are arrays
+    memory_gb = TORCH_GB + sum(samplers) + max(4e-3 * arrays * out, joining)
+    return MethodForecast(memory_gb, 7.0 * out * channels)
+
+
+def sampling_points(geometry: Geometry, spacing_mm: float) -> float:
+    """Count the points at which the output is looked up to simulate a scan, in millions."""
+    grid, acquisition = geometry
+    extent = np.asarray(grid.shape) * grid.spacing
+    extent[acquisition.slice_axis] += PROFILE_WIDTH * acquisition.slice_thickness
+    return float(np.prod(extent / spacing_mm) / 1e6)
+
+
+def find_obstacle(
+    contrasts: Sequence[str],  # noqa: ARG001
+    acquisitions: Sequence[Acquisition],  # noqa: ARG001
+    spacing_mm: float,  # noqa: ARG001
+) -> str:
+    """Find nothing: total variation takes every exam."""
+    return ''
 
 
 def _unfinished(solution: Solution, tolerance: float) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+from bids_synthsr.methods.catalogue import METHODS
+
 CITATION = re.compile(r'\[@([^]]+)\]')
 
 DISTRIBUTIONS = {
@@ -20,23 +22,6 @@ DISTRIBUTIONS = {
     'nitransforms': 'nitransforms',
     'torch': 'torch',
 }  # of the programs that the texts name
-SUMMARIES = {
-    'auto': 'A T1w volume of {spacing:g} mm by the method that measured best for such an exam.',
-    'tv': (
-        'A volume of {spacing:g} mm for each contrast, from {scans}, by multi-channel total '
-        'variation super-resolution.'
-    ),
-    'sr-t1': (
-        'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
-        'network, which adds to the interpolated scan: lesions stay. Other scans were not used.'
-    ),
-    'synthsr': (
-        'A T1w volume of {spacing:g} mm, its uncertainty and a segmentation, from {scans}, by a '
-        'network. It paints every voxel as what it takes it for, and lesions as healthy tissue.'
-    ),
-    'cubic': 'A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
-    'published': 'A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',
-}
 INPUTS = (
     'Data in the Brain Imaging Data Structure [@bids] were processed with bids_synthsr{program}, '
     'which is built on nipype{nipype} [@nipype], PyBIDS{pybids} [@pybids] and '
@@ -59,45 +44,6 @@ GRID = (
     'this grid by one linear interpolation, together with a reliability map: 1 where a voxel was '
     'measured, 0 where it is interpolated [@synthsr].'
 )
-METHODS = {
-    'auto': (
-        'Exams whose reference is a T1w of slices 2 to 9 mm apart were super-resolved by a '
-        'convolutional network (weights {weights}), which adds to the interpolation by cubic '
-        'splines what it predicts that this misses between the slices, and which was trained on '
-        'T1w scans of 1 mm, of which thick slices were simulated. All other exams were '
-        'super-resolved by multi-channel total variation [@tv], one volume for each contrast. '
-        'Both were computed with PyTorch{torch} [@pytorch].'
-    ),
-    'tv': (
-        'Super-resolved volumes, one for each contrast, were estimated from the scans on their '
-        'own grids by multi-channel total variation [@tv]. Each volume, moved by the rigid '
-        'transform, blurred by the slice profile and sampled at the slices of a scan, is to '
-        'reproduce that scan within its noise, while the joint total variation of all contrasts '
-        'is kept small. Computed with PyTorch{torch} [@pytorch].'
-    ),
-    'sr-t1': (
-        'The T1w reference was interpolated on this grid by cubic splines, and a convolutional '
-        'network (weights {weights}), run in PyTorch{torch} [@pytorch], added what it predicted '
-        'that the interpolation misses between the slices. It was trained on T1w scans of 1 mm, '
-        'of which thick slices were simulated.'
-    ),
-    'synthsr': (
-        'A 1 mm T1-weighted volume, its expected error and a segmentation were predicted from all '
-        'scans and their reliability maps by a convolutional network (weights {weights}), run in '
-        'PyTorch{torch} [@pytorch] in windows around the brain.{outside} It was trained on scans '
-        'of random contrast, drawn from label maps [@synthsr]. Volumes of structures are sums of '
-        'their probabilities{calibration}.'
-    ),
-    'cubic': (
-        'The output is the reference scan, interpolated on this grid by cubic splines. It holds '
-        'no information that the reference does not.'
-    ),
-    'published': (
-        'A 1 mm T1-weighted volume was synthesised from {used} by a published SynthSR network '
-        '[@synthsr; {paper}] (weights {weights}), run in PyTorch{torch} [@pytorch] on the grid '
-        'and with the intensity scaling of its reference implementation.'
-    ),
-}
 CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
     'abnormal tissue may be missing or altered in it.'
@@ -117,7 +63,7 @@ class MethodFacts:
     Parameters
     ----------
     method
-        One of `bids_synthsr.settings.METHODS`.
+        Name of a method in the catalogue.
     contrasts
         Suffixes of the aligned scans, reference first; empty where the text is for many exams.
     used
@@ -154,7 +100,7 @@ def summary_text(facts: MethodFacts) -> str:
     """Tell in a sentence or two what was made of the scans of one exam."""
     count, reference = len(facts.contrasts), facts.contrasts[0]
     scans = f'the {reference}' if count == 1 else f'{count} scans ({_listed(facts.contrasts)})'
-    made = SUMMARIES[facts.method].format(
+    made = METHODS[facts.method].summary.format(
         spacing=facts.spacing, scans=scans, reference=reference, used=_used(facts)
     )
     return made if count == 1 else f'{made} It lies in the frame of the {reference}.'
@@ -211,7 +157,7 @@ def _grid(facts: MethodFacts) -> str:
 
 def _method(facts: MethodFacts) -> str:
     """Tell what the method did."""
-    return METHODS[facts.method].format(
+    return METHODS[facts.method].methods_text.format(
         used=_used(facts),
         outside=_outside(facts),
         calibration=CALIBRATION[facts.is_calibrated],

@@ -5,16 +5,17 @@ Nothing else is needed, so that a report can be written anew at any time.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from bids_synthsr.dataset.files import read_json
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan
-from bids_synthsr.dataset.selection import Row, read_selection
-from bids_synthsr.derivatives.places import ExamDerivatives, read_volumes, sidecar_of
-from bids_synthsr.derivatives.records import Record, read_steps
+from bids_synthsr.dataset.selection import Row
+from bids_synthsr.derivatives.places import ExamDerivatives, sidecar_of
+from bids_synthsr.derivatives.records import Record, StepCost, read_steps
+from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
 from bids_synthsr.reports.content import (
@@ -23,7 +24,6 @@ from bids_synthsr.reports.content import (
     Failure,
     Role,
     SelectionRow,
-    Step,
     StructureRow,
     Volume,
 )
@@ -45,11 +45,11 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
     scans
         Its scans, judged by their headers.
     """
-    rows = read_selection(place.selection)
+    rows = read_table(place.selection)
     names = used_names(rows)
     natives = list(_natives(names, scans))
     outputs = list(_outputs(place, record))
-    main = _read_json(sidecar_of(_products(place, record)[0]))
+    main = read_json(sidecar_of(_products(place, record)[0]))
     run = read_run(place, record.run_uuid)
     facts = method_facts(run, main, rows)
     return ExamReport(
@@ -125,13 +125,12 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
 def read_run(place: ExamDerivatives, run_uuid: str) -> Mapping[str, Any]:
     """Read command, settings, versions and machine of a run; empty where its logs are gone."""
     path = place.dataset.run_facts(run_uuid)
-    return _read_json(path) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
-def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[Step, ...]:
+def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[StepCost, ...]:
     """Show what the steps of the work cost."""
-    steps = read_steps(place.dataset.steps(run_uuid), place.label)
-    return tuple(Step(step.name, step.seconds, step.mem_peak_gb) for step in steps)
+    return tuple(read_steps(place.dataset.steps(run_uuid), place.label))
 
 
 def method_facts(
@@ -161,10 +160,6 @@ def _clause(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:].rstrip('.')
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding='utf-8'))
-
-
 def _natives(names: Sequence[str], scans: Iterable[Scan]) -> Iterator[Volume]:
     """Load the scans that were used, as acquired."""
     by_name = {scan.name: scan for scan in reversed([*scans])}
@@ -178,7 +173,7 @@ def _products(place: ExamDerivatives, record: Record) -> list[Path]:
     """Find the volumes that the method made: their sidecars say that they are synthetic."""
     root = place.dataset.root
     images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
-    return [path for path in images if _read_json(sidecar_of(path)).get('Synthetic')]
+    return [path for path in images if read_json(sidecar_of(path)).get('Synthetic')]
 
 
 def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:
@@ -205,7 +200,7 @@ def _structures(place: ExamDerivatives, record: Record) -> tuple[StructureRow, .
     found: dict[str, list[tuple[float, float]]] = {}
     for path in record.outputs:
         if path.endswith(VOLUMES):
-            for row in read_volumes(place.dataset.root / path):
+            for row in read_table(place.dataset.root / path):
                 name = row['name'].removeprefix('Left-').removeprefix('Right-')
                 sizes = float(row['volume_mm3']) / 1000, float(row['uncertainty_mm3']) / 1000
                 found.setdefault(name, []).append(sizes)
@@ -219,7 +214,7 @@ def _pairs(place: ExamDerivatives, natives: Sequence[Volume]) -> Iterator[Aligne
     """Show every moved scan before and after."""
     reference, grid = load_volume(place.resampled(natives[0].name))
     for scan in natives[1:]:
-        fit = _read_json(place.transform(scan.name).with_suffix('.json'))['Fit']
+        fit = read_json(place.transform(scan.name).with_suffix('.json'))['Fit']
         yield AlignedPair(
             scan.name,
             grid,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bids_synthsr.derivatives.records import StepCost
 from bids_synthsr.values.grid import Grid
 
 State = Literal['complete', 'warned', 'failed', 'planned']
@@ -111,15 +112,6 @@ class SelectionRow:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a step of the work cost: seconds, and the peak of its memory where it was measured."""
-
-    name: str
-    seconds: float
-    mem_peak_gb: float | None = None
-
-
-@dataclass(frozen=True)
 class Failure:
     """What stopped an exam.
 
@@ -218,7 +210,7 @@ class ExamReport:
     segmentation: Volume | None = None
     structures: tuple[StructureRow, ...] = ()
     quality: Mapping[str, float] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StepCost, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     methods: str = ''
     failures: tuple[Failure, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.reports import embedding, figures
 from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume
 from bids_synthsr.reports.screen import PLANES, cropped, edge_letters, head_box, to_screen
@@ -291,7 +291,7 @@ def write_index(rows: Sequence[IndexRow], path: Path) -> Path:
 def write_page(template: str, path: Path, **values: Any) -> Path:
     """Fill a template of ``data/report`` and write the page, whole or not at all."""
     environment = Environment(
-        loader=PackageLoader('bids_synthsr.data', 'report'),
+        loader=PackageLoader('bids_synthsr', 'data/report'),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

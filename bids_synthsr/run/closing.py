@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bids_synthsr.dataset.files import write_text
 from bids_synthsr.dataset.selection import LEFT_OUT, Row
 from bids_synthsr.derivatives.locks import one_at_a_time
-from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives, write_text
+from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
 from bids_synthsr.derivatives.records import (
     Record,
     read_events,
@@ -21,9 +22,9 @@ from bids_synthsr.derivatives.records import (
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
 from bids_synthsr.reports.pages import write_index, write_report
-from bids_synthsr.run.crashes import Crash
+from bids_synthsr.run.crashes import Crash, read_crashes
 from bids_synthsr.run.plan import Plan
-from bids_synthsr.run.steps import LAST_STEPS
+from bids_synthsr.workflows.stages import JUDGING_STEP, Stage, last_stage, waiting_states
 
 MEND_SCAN = (
     'Mend the scan, or leave it out with --bids-filter-file, and start the same command again: '
@@ -33,11 +34,8 @@ TRY_AGAIN = (
     'Once that is mended, start the same command again: what is finished is not done twice. If '
     'you cannot tell what it means, report it with the crash file below.'
 )
-JUDGING = 'select'  # the step that reads the voxels
 UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
-State = Literal['finished', 'registered', 'synthesized', 'failed']
-WAITING: Mapping[str, State] = {'register': 'registered', 'synthesize': 'synthesized'}
-NOBODY: Mapping[str, State] = {}
+FINISHED, FAILED = 'finished', 'failed'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -48,60 +46,72 @@ class Outcome:
     Parameters
     ----------
     exam
-        Its label.
+        Label of the exam, such as ``sub-01_ses-2``.
     state
-        Whether its outputs are as they should be, or the stage after which it was to wait.
+        ``finished`` or ``failed``, or what an exam is called that waits for a later stage.
     note
-        Why not, or the first of its warnings.
+        Reason of the failure, or the first of its warnings.
     report
-        Its page.
+        Path of its page.
     """
 
     exam: str
-    state: State
+    state: str
     note: str
     report: Path
 
 
-def close_exam(
-    plan: Plan,
-    crashes: Sequence[Crash],
-    derivatives: Derivatives,
-    run_uuid: str,
-    waiting: Mapping[str, State] = NOBODY,
-) -> Outcome:
-    """Tell how an exam ended; record a failure and write its report.
+class Closing:
+    """Close the exams of a run, each of them once.
 
     Parameters
     ----------
-    plan
-        What was to become of it.
-    crashes
-        Of the run, of all exams.
-    derivatives, run_uuid
-        Output folder and name of the run.
-    waiting
-        See `find_waiting`.
+    derivatives
+        Output folder of the run.
+    run_uuid
+        Name of the run.
     """
-    place = derivatives.exam(plan.exam.subject, plan.exam.session)
-    record = read_record(place.record)
-    is_done = not plan.to_do or (record is not None and record.run_uuid == run_uuid)
-    if record is not None and record.state == 'finished' and is_done:
-        note = record.warnings[0] if record.warnings else ''
-        return Outcome(place.label, 'finished', note, place.report)
-    if place.label in waiting:
-        return Outcome(place.label, waiting[place.label], '', place.report)
-    crash = next((crash for crash in crashes if crash.exam == place.label), None)
-    reason = plan.fault or (crash.message if crash else NOT_REACHED)
-    _record_failure(plan, place, reason, crash, run_uuid)
-    return Outcome(place.label, 'failed', reason, place.report)
+
+    def __init__(self, derivatives: Derivatives, run_uuid: str) -> None:
+        self.derivatives, self.run_uuid = derivatives, run_uuid
+        self.outcomes: dict[str, Outcome] = {}
+
+    def close(self, plan: Plan, waiting: Mapping[str, str] | None = None) -> Outcome:
+        """Find how an exam ended; record a failure and write its report.
+
+        Parameters
+        ----------
+        plan
+            What was to become of the exam.
+        waiting
+            States of exams that wait for a later stage, by label; see `find_waiting`.
+        """
+        label = plan.exam.label
+        if label not in self.outcomes:
+            self.outcomes[label] = self._close(plan, waiting or {})
+        return self.outcomes[label]
+
+    def _close(self, plan: Plan, waiting: Mapping[str, str]) -> Outcome:
+        place = self.derivatives.exam(plan.exam.subject, plan.exam.session)
+        record = read_record(place.record)
+        is_done = not plan.to_do or (record is not None and record.run_uuid == self.run_uuid)
+        if record is not None and record.state == FINISHED and is_done:
+            note = record.warnings[0] if record.warnings else ''
+            return Outcome(place.label, FINISHED, note, place.report)
+        if place.label in waiting:
+            return Outcome(place.label, waiting[place.label], '', place.report)
+        crashes = read_crashes(self.derivatives.crashes(self.run_uuid))
+        crash = next((crash for crash in crashes if crash.exam == place.label), None)
+        reason = plan.fault or (crash.message if crash else NOT_REACHED)
+        _record_failure(plan, place, reason, crash, self.run_uuid)
+        return Outcome(place.label, FAILED, reason, place.report)
 
 
-def find_waiting(steps: Path, stage: str) -> dict[str, State]:
+def find_waiting(steps: Path, stage: Stage) -> dict[str, str]:
     """Find the exams that a run has brought to the end of a stage that others follow."""
-    last = {'step': LAST_STEPS[stage], 'status': 'end'}
-    events = read_events(steps) if stage in WAITING else ()
-    return {event['exam']: WAITING[stage] for event in events if last.items() <= event.items()}
+    last = {'step': stage.last_step, 'status': 'end'}
+    events = read_events(steps) if stage is not last_stage() else ()
+    return {event['exam']: stage.state for event in events if last.items() <= event.items()}
 
 
 def _record_failure(
@@ -118,7 +128,7 @@ def _record_failure(
     write_record(place.record, record)
     failure = _describe_failure(plan, reason, crash)
     rows = plan.rows
-    if failure.step == JUDGING:  # the rows of the plan knew the headers alone
+    if failure.step == JUDGING_STEP:  # the rows of the plan knew the headers alone
         rows = [unusable(row) for row in rows]
     write_report(collect_failure(place, record, rows, failure), place.report)
 
@@ -127,7 +137,7 @@ def _describe_failure(plan: Plan, reason: str, crash: Crash | None) -> Failure:
     """Tell what went wrong and what to do; an exam that was not reached tells it itself."""
     if crash is None:
         return Failure(step='', message=reason, advice=MEND_SCAN if plan.fault else '')
-    advice = MEND_SCAN if crash.step == JUDGING else TRY_AGAIN
+    advice = MEND_SCAN if crash.step == JUDGING_STEP else TRY_AGAIN
     return Failure(crash.step, reason, advice, str(crash.path), crash.traceback)
 
 
@@ -170,7 +180,7 @@ def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
     width = max(len(outcome.exam) for outcome in outcomes)
     lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
     counts = Counter(outcome.state for outcome in outcomes)
-    told = [f'{counts["finished"]} of {len(outcomes)} exams finished']
-    told += [f'{counts[state]} {state}' for state in WAITING.values() if counts[state]]
-    lines.append(', '.join([*told, f'{counts["failed"]} failed']))
+    summary = [f'{counts[FINISHED]} of {len(outcomes)} exams finished']
+    summary += [f'{counts[state]} {state}' for state in waiting_states() if counts[state]]
+    lines.append(', '.join([*summary, f'{counts[FAILED]} failed']))
     return '\n'.join(lines)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bids_synthsr.reports.pages import duration
-from bids_synthsr.run.steps import Progress
+from bids_synthsr.run.steps import RunProgress
 
 PER_S = 2  # pictures
 GPU_EVERY_S = 5.0
@@ -27,7 +27,7 @@ GPU_QUERY = (
 )
 
 
-def live_view(progress: Progress, mem_gb: float, device: str) -> AbstractContextManager[object]:
+def live_view(progress: RunProgress, mem_gb: float, device: str) -> AbstractContextManager[object]:
     """Show the progress while the ``with`` block runs, if there is a terminal to show it on.
 
     Parameters
@@ -35,9 +35,9 @@ def live_view(progress: Progress, mem_gb: float, device: str) -> AbstractContext
     progress
         Kept up by `StepLog`.
     mem_gb
-        What the run may take.
+        Memory that the run may take, GB.
     device
-        Where its networks run.
+        Device that its networks run on.
     """
     if not sys.stderr.isatty():
         return nullcontext()
@@ -48,7 +48,7 @@ def live_view(progress: Progress, mem_gb: float, device: str) -> AbstractContext
 class LiveView:
     """A picture of a run: how far, which steps, for how long, with how much memory."""
 
-    def __init__(self, progress: Progress, mem_gb: float, *, shows_gpu: bool = False) -> None:
+    def __init__(self, progress: RunProgress, mem_gb: float, *, shows_gpu: bool = False) -> None:
         self.progress, self.mem_gb, self._shows_gpu = progress, mem_gb, shows_gpu
         self._gpu, self._gpu_asked = '', -GPU_EVERY_S
 

@@ -1,8 +1,7 @@
-"""A run at the participant level: find, plan, process, tell."""
+"""A run at the participant level: find, plan, process, close."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import platform
 import shlex
@@ -10,43 +9,43 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
 from bids_synthsr import __version__
-from bids_synthsr.cli.options import config_of
-from bids_synthsr.cli.resolve import environ, settings_of
+from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.selection import describe_exam
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.derivatives.locks import ExamLocks
-from bids_synthsr.derivatives.places import (
-    Derivatives,
-    remove_leftovers,
-    write_dataset_description,
-    write_json,
-    write_text,
-)
+from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
 from bids_synthsr.derivatives.progress import write_plan
+from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import fingerprint_digest, read_record, reason_to_redo
 from bids_synthsr.reports.boilerplate import citation_markdown
 from bids_synthsr.reports.collect import collect_report, method_facts
 from bids_synthsr.reports.pages import write_report, write_thumbnail
 from bids_synthsr.run.closing import (
-    close_exam,
+    FAILED,
+    Closing,
     describe_outcomes,
     find_waiting,
     write_data_set_index,
     write_status,
 )
-from bids_synthsr.run.crashes import read_crashes
 from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
-from bids_synthsr.run.messages import configure_console, log_to_file, tell
+from bids_synthsr.run.messages import (
+    SOME_FAILED,
+    SUCCESS,
+    WRONG_USE,
+    log_to_file,
+    tell,
+)
 from bids_synthsr.run.plan import (
     Plan,
     describe_method,
@@ -69,77 +68,104 @@ from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import RunSettings, Settings
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.workflows.stages import STAGES
 
 LOGGER = logging.getLogger('bids_synthsr')
-SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
 OWN_PLUGIN, SLURM = 'MultiProc', 'SLURM'
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
-LOG, CRASHES = 'bids_synthsr.log', 'crash'  # of a run, main process and workers
+LOG = 'bids_synthsr.log'  # of a run, main process and workers
 USAGE = 'resources-{}.json'  # of the part of a run that begins with that exam
 WORKFLOW = f'bids_synthsr_{__version__.replace(".", "_")}_wf'  # another version starts anew
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
 )  # fmt: skip
+Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
 
 
-def run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
-    """Do what the options ask for, or until a signal; return the exit code of the program."""
-    configure_console(options.verbose)
+@dataclass(frozen=True)
+class Request:
+    """What a door asks of a run.
+
+    Parameters
+    ----------
+    settings
+        All settings of the run.
+    command
+        Words of the command line, without the name of the program.
+    mode
+        Whether to process exams, or only to describe what would be done, to write reports anew, or
+        to write the methods text.
+    empties_work_dir
+        Whether the work folder is emptied before the run.
+    validates
+        Whether the input data set is validated.
+    options
+        Options as TOML values, by which the same run can be asked for again.
+    """
+
+    settings: Settings
+    command: Sequence[str] = ()
+    mode: Mode = 'process'
+    empties_work_dir: bool = False
+    validates: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_participants(request: Request) -> int:
+    """Do what is asked for, or until a signal; return the exit code of the program."""
     try:
         with stoppable():
-            return _run_app(options, command)
+            return _plan_and_run(request)
     except KeyboardInterrupt as stop:
         name, code = exit_code_of(stop)
         tell(STOPPED, name)
         return code
 
 
-def _run_app(options: argparse.Namespace, command: Sequence[str]) -> int:
+def _plan_and_run(request: Request) -> int:
+    """Plan, and do with the plans what the mode says."""
+    settings = request.settings
+    derivatives = Derivatives(settings.output_dir)
     try:
-        settings = settings_of(options, environ())
-        derivatives = Derivatives(settings.output_dir)
-        exams = _find(settings, is_valid=options.skip_bids_validation)
+        exams = _find(settings, request.validates)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
     except (ValueError, OSError) as error:
         tell('%s', error)
         return WRONG_USE
-    if options.dry_run:
+    if request.mode == 'dry-run':
         tell('%s', describe_plans(plans, settings))
         sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
-    if options.reports_only:
+    if request.mode == 'reports-only':
         return _rewrite_reports(plans, derivatives)
     try:
-        return _run(plans, settings, options, command)
+        return _run(plans, request)
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         tell('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
 
 
-def _run(
-    plans: Sequence[Plan],
-    settings: Settings,
-    options: argparse.Namespace,
-    command: Sequence[str],
-) -> int:
+def _run(plans: Sequence[Plan], request: Request) -> int:
     """Process what is planned; return the exit code."""
+    settings = request.settings
     derivatives = Derivatives(settings.output_dir)
-    _open_run(settings, options, command)
-    if options.boilerplate_only:
+    _open_run(request)
+    if request.mode == 'boilerplate-only':
         tell('Methods text: %s', derivatives.citation)
         return SUCCESS
     labels = [plan.exam.label for plan in plans]
-    write_plan(derivatives, settings.run_uuid, labels, command_line(command), Path.cwd())
+    write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
+    closing = Closing(derivatives, settings.run_uuid)
     with ExamLocks(derivatives.locks) as locks:
         plans = [*_claimed(plans, locks, derivatives)]
         for plan in plans:
             if plan.fault:
-                close_exam(plan, (), derivatives, settings.run_uuid)
-        _process([plan for plan in plans if plan.to_do and not plan.fault], settings)
-        return _close_run(plans, settings)
+                closing.close(plan)
+        _process([plan for plan in plans if plan.to_do and not plan.fault], settings, closing)
+        return _close_run(plans, settings, closing)
 
 
 def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) -> Iterator[Plan]:
@@ -155,7 +181,7 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
             tell('%s: another run works on it, and is left to do so', plan.exam)
 
 
-def _find(settings: Settings, is_valid: bool) -> list[Exam]:
+def _find(settings: Settings, validates: bool) -> list[Exam]:
     """Validate the data set unless that is not wanted, and find its exams."""
     inputs = settings.input
     exams = find_exams(
@@ -165,26 +191,27 @@ def _find(settings: Settings, is_valid: bool) -> list[Exam]:
         filters=inputs.filters,
         database_dir=inputs.database_dir,
     )
-    if not is_valid:
+    if validates:
         for fault in validate(inputs.bids_dir, sorted({exam.subject for exam in exams})):
             LOGGER.info('BIDS validator: %s', fault)
     return exams
 
 
-def _open_run(settings: Settings, options: argparse.Namespace, command: Sequence[str]) -> None:
+def _open_run(request: Request) -> None:
     """Prepare output and work folder, and write down what is run."""
+    settings = request.settings
     derivatives = Derivatives(settings.output_dir)
     logs = derivatives.run_logs(settings.run_uuid)
     log_to_file(logs / LOG)
-    LOGGER.info('bids_synthsr %s', shlex.join(command))
-    if options.clean_workdir and settings.work_dir.is_dir():
+    LOGGER.info('bids_synthsr %s', shlex.join(request.command))
+    if request.empties_work_dir and settings.work_dir.is_dir():
         shutil.rmtree(settings.work_dir)
     write_dataset_description(derivatives, settings.input.bids_dir)
-    write_text(logs / 'config.toml', tomli_w.dumps(config_of(options)))
-    run = describe_run(settings, command)
+    write_text(logs / 'config.toml', tomli_w.dumps(request.options))
+    run = describe_run(settings, request.command)
     write_json(derivatives.run_facts(settings.run_uuid), run)
     write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
-    crash_dir = logs / CRASHES
+    crash_dir = derivatives.crashes(settings.run_uuid)
     crash_dir.mkdir()
     configure_engine(
         crash_dir,
@@ -210,7 +237,7 @@ def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _process(plans: Sequence[Plan], settings: Settings) -> None:
+def _process(plans: Sequence[Plan], settings: Settings, closing: Closing) -> None:
     """Run the workflows of all exams that are to be processed; failures are in crash files."""
     if not plans:
         return
@@ -223,7 +250,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
     for line in tell_small_memory(needs, run.mem_gb):
         tell('%s', line)
-    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans), run.stage)
+    steps = StepLog(derivatives.steps(settings.run_uuid), len(plans), STAGES[run.stage])
     tell(
         'Processing %d exams in up to %d processes, logs in %s',
         len(plans),
@@ -232,7 +259,7 @@ def _process(plans: Sequence[Plan], settings: Settings) -> None:
     )
     with live_view(steps.progress, run.mem_gb, run.device):
         for part in _parts(plans, run):
-            is_well = _process_part(part, needs, settings, steps)
+            is_well = _process_part(part, needs, settings, steps, closing)
             if run.resource_monitor:
                 _keep_usage(settings, steps.path.with_name(USAGE.format(part[0].exam.label)))
             write_data_set_index(derivatives)
@@ -250,7 +277,11 @@ def _parts(plans: Sequence[Plan], run: RunSettings) -> Iterator[Sequence[Plan]]:
 
 
 def _process_part(
-    plans: Sequence[Plan], needs: Mapping[str, Forecast], settings: Settings, steps: StepLog
+    plans: Sequence[Plan],
+    needs: Mapping[str, Forecast],
+    settings: Settings,
+    steps: StepLog,
+    closing: Closing,
 ) -> bool:
     """Run the workflows of some exams; tell whether all went well."""
     from bids_synthsr.workflows.base import init_base_wf
@@ -274,7 +305,7 @@ def _process_part(
     aside = chdir(settings.work_dir) if settings.run.resource_monitor else nullcontext()
     try:
         with aside:
-            engine, arguments = _choose_engine(plans, settings, steps)
+            engine, arguments = _choose_engine(plans, settings, steps, closing)
             if engine == SLURM:
                 ask_for_resources(workflow)
             workflow.run(plugin=engine, plugin_args=arguments)
@@ -293,7 +324,7 @@ def _keep_usage(settings: Settings, path: Path) -> None:
 
 
 def _choose_engine(
-    plans: Sequence[Plan], settings: Settings, steps: StepLog
+    plans: Sequence[Plan], settings: Settings, steps: StepLog, closing: Closing
 ) -> tuple[str | ExamByExamPlugin, dict[str, Any]]:
     """Give nipype's plugin and its arguments: ours unless the user names another one."""
     from bids_synthsr.workflows.base import exam_name
@@ -310,29 +341,25 @@ def _choose_engine(
     if name != OWN_PLUGIN:
         return name, arguments
     exams = {exam_name(plan.exam.subject, plan.exam.session): plan for plan in plans}
-    derivatives = Derivatives(settings.output_dir)
 
     def close_failed(name: str) -> None:
-        crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / CRASHES)
-        close_exam(exams[name], crashes, derivatives, settings.run_uuid)
+        closing.close(exams[name])
 
     log = steps.path.parent / LOG
     return ExamByExamPlugin(list(exams), arguments, log, close_failed), arguments
 
 
-def _close_run(plans: Sequence[Plan], settings: Settings) -> int:
+def _close_run(plans: Sequence[Plan], settings: Settings, closing: Closing) -> int:
     """Record failures, write index and table, tell the result; return the exit code."""
     if not plans:
         return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)
-    crashes = read_crashes(derivatives.run_logs(settings.run_uuid) / CRASHES)
-    run_uuid = settings.run_uuid
-    waiting = find_waiting(derivatives.steps(run_uuid), settings.run.stage)
-    outcomes = [close_exam(plan, crashes, derivatives, run_uuid, waiting) for plan in plans]
+    waiting = find_waiting(derivatives.steps(settings.run_uuid), STAGES[settings.run.stage])
+    outcomes = [closing.close(plan, waiting) for plan in plans]
     write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
     tell('%s', describe_outcomes(outcomes))
-    return SOME_FAILED if any(outcome.state == 'failed' for outcome in outcomes) else SUCCESS
+    return SOME_FAILED if any(outcome.state == FAILED for outcome in outcomes) else SUCCESS
 
 
 def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import file_digest
 from typing import Any
 
 import torch
 
 from bids_synthsr import __version__
+from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.precomputed import find_transforms
 from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo, take_fingerprint
 from bids_synthsr.imaging.inference import fastest_precision
-from bids_synthsr.methods.forecast import forecast
+from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.exam_size import ExamSize
+from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
 from bids_synthsr.values.exam import Exam, Scan
@@ -33,19 +35,19 @@ class Plan:
     Parameters
     ----------
     exam
-        Its scans judged by their headers.
+        The exam, its scans judged by their headers.
     rows
-        Its selection table, as far as headers tell.
+        Rows of its selection table, as far as headers tell.
     fingerprint
-        Of its scans, the settings and the version.
+        What its outputs depend on: scans, settings and version.
     to_do
         Why it must be processed; empty if it is finished.
     fault
-        Why it cannot be; empty if it can.
+        Why it cannot be processed; empty if it can.
     scans
-        Those that are to be used, the reference first; none where there is a fault.
+        Scans that are to be used, the reference first; none where none can be.
     transforms
-        Of these, where earlier runs have found them: see `find_transforms`.
+        Transforms of these scans that earlier runs have found: see `find_transforms`.
     """
 
     exam: Exam
@@ -78,6 +80,7 @@ def _plan_exam(
     try:
         selection = select_scans(exam, method.reference, method.contrasts)
         rows, scans = selection.rows, selection.scans
+        fault = find_method_fault(scans, method)
         transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
     except SelectionError as error:
         rows, fault = error.rows, str(error)
@@ -90,20 +93,28 @@ def _plan_exam(
     return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms)
 
 
+def find_method_fault(scans: Sequence[Scan], method: MethodSettings) -> str:
+    """Say why the method cannot process an exam, a sentence; empty where it can."""
+    find_obstacle = METHODS[method.method].load().find_obstacle
+    contrasts = [scan.suffix for scan in scans]
+    acquisitions = [scan.geometry[1] for scan in scans]
+    return str(find_obstacle(contrasts, acquisitions, method.output_resolution))
+
+
 def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:
     """Tell what an exam will take on a CPU like this one, of which these scans are to be used.
 
     The reference comes first.
     """
-    return forecast(
+    size = ExamSize(
         [scan.suffix for scan in scans],
         [scan.geometry for scan in scans],
-        method=method.method,
-        mm=method.output_resolution,
+        spacing_mm=method.output_resolution,
         fov=method.fov,
         num_threads=num_threads,
         in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
     )
+    return forecast_exam(METHODS[method.method], size)
 
 
 def threads_of(run: RunSettings, exams: int) -> int:
@@ -112,11 +123,16 @@ def threads_of(run: RunSettings, exams: int) -> int:
 
 
 def describe_method(method: MethodSettings) -> dict[str, Any]:
-    """What changes results, in JSON types: weights by their SHA-256 and not by their path."""
-    facts = {**asdict(method), 'contrasts': list(method.contrasts), 'weights': None}
+    """What changes results, in JSON types: weights by their SHA-256 and not by their path.
+
+    Options that the method does not read are left out: they change nothing.
+    """
+    others = {option for entry in METHODS.values() for option in entry.options}
+    unread = others - set(METHODS[method.method].options)
+    facts = {name: value for name, value in asdict(method).items() if name not in unread}
+    facts |= {'contrasts': list(method.contrasts), 'weights': None}
     if method.weights is not None:
-        with method.weights.open('rb') as file:
-            facts['weights'] = file_digest(file, 'sha256').hexdigest()
+        facts['weights'] = sha256(method.weights)
     return facts
 
 

@@ -23,6 +23,7 @@ from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
 
 from bids_synthsr.imaging.memory import give_back_memory, keep_volumes_apart
+from bids_synthsr.interfaces.step import Step
 from bids_synthsr.run.messages import log_to_file
 
 # Workers are forked from a process of their own that has run nothing yet: forked from the main
@@ -124,8 +125,8 @@ def exit_code_of(stop: KeyboardInterrupt) -> tuple[str, int]:
 
 def save_memory(node: Any) -> None:
     """Let a step take less memory and more time, if it can."""
-    if hasattr(node.inputs, 'low_mem'):
-        node.inputs.low_mem = True
+    if isinstance(node.interface, Step):
+        node.interface.save_memory()
 
 
 def ask_for_resources(workflow: pe.Workflow) -> None:

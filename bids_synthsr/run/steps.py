@@ -12,25 +12,25 @@ from typing import Any
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.crashes import exam_label
 from bids_synthsr.run.messages import tell
+from bids_synthsr.workflows.stages import Stage
 
 LOGGER = logging.getLogger('bids_synthsr')
-LAST_STEPS = {'register': 'resample', 'synthesize': 'synthesize', 'report': 'record'}  # by stage
 
 
 @dataclass(eq=False)
-class Progress:
+class RunProgress:
     """How far a run is.
 
     Parameters
     ----------
     exams
-        How many it is to do.
+        Number of exams that it is to do.
     begun
-        When it began, on the clock of `time.monotonic`.
+        Time when it began, on the clock of `time.monotonic`.
     done, failed
-        Exams that have ended.
+        Labels of the exams that have ended.
     running
-        Since when each step is at work, by exam and step.
+        Time since when each step is at work, by exam and step.
     """
 
     exams: int
@@ -68,16 +68,16 @@ class StepLog:
     Parameters
     ----------
     path
-        The file.
+        File that the lines are appended to.
     exams
-        How many the run is to do.
+        Number of exams that the run is to do.
     stage
-        After which it ends.
+        Stage after which the run ends.
     """
 
-    def __init__(self, path: Path, exams: int, stage: str = 'report') -> None:
-        self.path, self.progress = path, Progress(exams)
-        self._last_step = LAST_STEPS[stage]
+    def __init__(self, path: Path, exams: int, stage: Stage) -> None:
+        self.path, self.progress = path, RunProgress(exams)
+        self._last_step = stage.last_step
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, node: Any, status: str) -> None:

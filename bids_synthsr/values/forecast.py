@@ -6,15 +6,31 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
+class MethodForecast:
+    """What a method will take for one exam.
+
+    Parameters
+    ----------
+    memory_gb
+        Memory of the process that runs it, GB.
+    cpu_s
+        Time that it takes, in seconds of one core.
+    """
+
+    memory_gb: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
 class Forecast:
     """Memory of the process that does a step, GB, by the kind of step, and time of all of them.
 
     Parameters
     ----------
     select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb
-        The largest of its steps.
+        Memory of the largest step of each kind, GB.
     cpu_s
-        Seconds of one core.
+        Time of all steps together, in seconds of one core.
     """
 
     select_gb: float

@@ -1,0 +1,104 @@
+"""What the commands share: types of arguments, surroundings, and how errors end a command.
+
+Doors parse and print. They alone read the arguments and the environment, which they hand on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+SUCCESS, FAILED, WRONG_USE = 0, 1, 2  # exit codes of all commands
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
+
+
+def positive_float(text: str) -> float:
+    """Read a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
+    return number
+
+
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add the option that says where networks run."""
+    parser.add_argument(
+        '--device',
+        default='auto',
+        metavar='{auto,cpu,cuda,cuda:N}',
+        help='where networks run; auto takes a GPU where there is one',
+    )
+
+
+def use_utf8(module: str) -> None:
+    """Start Python again in its UTF-8 mode where the locale has another encoding.
+
+    Parameters
+    ----------
+    module
+        Full name of the module of the command, which is run anew.
+    """
+    if sys.getfilesystemencoding().lower() != 'utf-8':
+        os.environ['PYTHONUTF8'] = '1'
+        os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
+
+
+def silence_telemetry() -> None:
+    """Keep nipype from asking the network for a newer version of itself."""
+    os.environ['NO_ET'] = '1'
+
+
+def choose_cache(work_dir: Path) -> None:
+    """Let Matplotlib keep its cache in the work folder where it cannot in the home.
+
+    Of a home that may not even be looked into, as in a container that runs as somebody else, the
+    libraries are told nothing: they fail when they look for their settings in it.
+    """
+    home = os.environ.get('HOME') or '/nowhere'
+    has_home = os.access(home, os.W_OK)
+    if Path(home).is_dir() and not os.access(home, os.X_OK):
+        os.environ['HOME'] = str(work_dir.resolve())
+    if 'MPLCONFIGDIR' not in os.environ and not has_home:
+        os.environ['MPLCONFIGDIR'] = str(work_dir.resolve() / 'matplotlib')
+
+
+def end_with_message(prog: str, command: Callable[[], int], wrong_use: int = WRONG_USE) -> int:
+    """Run a command; wrong use and missing files end it with a sentence.
+
+    Parameters
+    ----------
+    prog
+        Name of the command, with which the sentence begins.
+    command
+        Function that does the work and returns the exit code.
+    wrong_use
+        Exit code that wrong use gives.
+    """
+    try:
+        return command()
+    except KeyboardInterrupt as stop:
+        from bids_synthsr.run.plugin import STOPPED, exit_code_of
+
+        name, code = exit_code_of(stop)
+        sys.stderr.write(STOPPED % name + '\n')
+        return code
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f'{prog}: {error}\n')
+        return wrong_use
+
+
+def environ() -> Mapping[str, str]:
+    """The environment, which doors hand on; nothing else reads it."""
+    return os.environ

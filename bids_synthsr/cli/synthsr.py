@@ -1,0 +1,36 @@
+"""The command ``synthsr``: everything around the BIDS App, a sub-command each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bids_synthsr import __version__
+from bids_synthsr.cli import demo, evaluate, exam, status, train
+from bids_synthsr.cli.door import environ, silence_telemetry
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog='synthsr',
+        description='One exam from plain files, the state of an output folder, training and '
+        'evaluation of methods, and a demo. Whole data sets in BIDS are the work of bids_synthsr.',
+    )
+    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for command in (exam, status, train, evaluate, demo):
+        command.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
+    options = build_parser().parse_args(arguments)
+    silence_telemetry()
+    return int(options.run(options, environ()))
+
+
+if __name__ == '__main__':
+    sys.exit(main())

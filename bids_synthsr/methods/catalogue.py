@@ -1,0 +1,191 @@
+"""The methods by which volumes are made of an exam: an entry for each, and no other list of them.
+
+Only the standard library is imported here, so that ``--help`` answers at once. A method is an
+entry and the module that it names, which holds three functions:
+
+``synthesize(observations, grid, **arguments) -> Synthesis``
+    Make the volumes. Where the entry names a network, ``trained`` (see `LoadedNetwork`) and
+    ``low_mem`` are among the arguments; so is every option that the entry names.
+``forecast(scans) -> MethodForecast``
+    Estimate memory and time from the headers of the scans, see `ScansToForecast`.
+``find_obstacle(contrasts, acquisitions, spacing_mm) -> str``
+    Say why an exam cannot be processed, in a sentence; empty where it can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """What the program knows of a method.
+
+    Parameters
+    ----------
+    name
+        Name on the command line, such as ``sr-t1``.
+    module
+        Module of `bids_synthsr.methods` that computes it.
+    desc
+        BIDS ``desc-`` label of the main volume; empty where a method that it chooses decides.
+    help
+        What ``--help`` says, a clause.
+    summary
+        What the report of an exam says was made, in a sentence or two. Fields in braces are
+        those of `bids_synthsr.reports.boilerplate`.
+    methods_text
+        What a paper would say, with citations; fields as in ``summary``.
+    network
+        Kind of network that it runs, as `bids_synthsr.dataset.weights.load_network` knows it;
+        empty for none.
+    weights
+        Name of the weights that come with the program; empty where users bring their own.
+    options
+        Fields of `MethodSettings` that this method reads beside those of every method.
+    only_mm
+        Voxel size of the output, mm, if it can make no other; None for any.
+    reuses_memory
+        Whether it makes many arrays of equal size one after the other, which is faster when the
+        C library keeps what was freed.
+    """
+
+    name: str
+    module: str
+    desc: str
+    help: str
+    summary: str
+    methods_text: str
+    network: str = ''
+    weights: str = ''
+    options: tuple[str, ...] = ()
+    only_mm: float | None = None
+    reuses_memory: bool = False
+
+    @property
+    def uses_device(self) -> bool:
+        """Whether it can compute on a GPU."""
+        return bool(self.network)
+
+    def load(self) -> Any:
+        """Import the module of the method."""
+        return import_module(f'bids_synthsr.methods.{self.module}')
+
+
+_ENTRIES = (
+    Method(
+        name='auto',
+        module='automatic',
+        desc='',
+        help='sr-t1 where the reference is a T1w of thick slices, else tv',
+        summary=(
+            'A T1w volume of {spacing:g} mm by the method that measured best for such an exam.'
+        ),
+        methods_text=(
+            'Exams whose reference is a T1w of slices 2 to 9 mm apart were super-resolved by a '
+            'convolutional network (weights {weights}), which adds to the interpolation by cubic '
+            'splines what it predicts that this misses between the slices, and which was trained '
+            'on T1w scans of 1 mm, of which thick slices were simulated. All other exams were '
+            'super-resolved by multi-channel total variation [@tv], one volume for each contrast. '
+            'Both were computed with PyTorch{torch} [@pytorch].'
+        ),
+        network='slice_unet',
+        weights='sr-t1',
+    ),
+    Method(
+        name='tv',
+        module='total_variation',
+        desc='tv',
+        help='multi-channel total variation super-resolution of all scans, a volume for each '
+        'contrast',
+        summary=(
+            'A volume of {spacing:g} mm for each contrast, from {scans}, by multi-channel total '
+            'variation super-resolution.'
+        ),
+        methods_text=(
+            'Super-resolved volumes, one for each contrast, were estimated from the scans on '
+            'their own grids by multi-channel total variation [@tv]. Each volume, moved by the '
+            'rigid transform, blurred by the slice profile and sampled at the slices of a scan, '
+            'is to reproduce that scan within its noise, while the joint total variation of all '
+            'contrasts is kept small. Computed with PyTorch{torch} [@pytorch].'
+        ),
+    ),
+    Method(
+        name='sr-t1',
+        module='sr_t1',
+        desc='sr',
+        help='super-resolution of a T1w reference by a network',
+        summary=(
+            'A volume of {spacing:g} mm from the {reference}, sharpened across its slices by a '
+            'network, which adds to the interpolated scan: lesions stay. Other scans were not '
+            'used.'
+        ),
+        methods_text=(
+            'The T1w reference was interpolated on this grid by cubic splines, and a '
+            'convolutional network (weights {weights}), run in PyTorch{torch} [@pytorch], added '
+            'what it predicted that the interpolation misses between the slices. It was trained '
+            'on T1w scans of 1 mm, of which thick slices were simulated.'
+        ),
+        network='slice_unet',
+        weights='sr-t1',
+        only_mm=1.0,
+    ),
+    Method(
+        name='any-exam',
+        module='any_exam',
+        desc='anyexam',
+        help='a T1w, its uncertainty and a segmentation of all scans by a network (experimental)',
+        summary=(
+            'A T1w volume of {spacing:g} mm, its uncertainty and a segmentation, from {scans}, by '
+            'a network. It paints every voxel as what it takes it for, and lesions as healthy '
+            'tissue.'
+        ),
+        methods_text=(
+            'A 1 mm T1-weighted volume, its expected error and a segmentation were predicted from '
+            'all scans and their reliability maps by a convolutional network (weights {weights}), '
+            'run in PyTorch{torch} [@pytorch] in windows around the brain.{outside} It was '
+            'trained on scans of random contrast, drawn from label maps [@synthsr]. Volumes of '
+            'structures are sums of their probabilities{calibration}.'
+        ),
+        network='exam_unet',
+        weights='any-exam',
+        options=('least_quality',),
+        only_mm=1.0,
+        reuses_memory=True,
+    ),
+    Method(
+        name='cubic',
+        module='cubic',
+        desc='cubic',
+        help='interpolation of the reference, the baseline of every comparison',
+        summary='A volume of {spacing:g} mm from the {reference} by cubic interpolation.',
+        methods_text=(
+            'The output is the reference scan, interpolated on this grid by cubic splines. It '
+            'holds no information that the reference does not.'
+        ),
+    ),
+    Method(
+        name='synthsr',
+        module='synthsr',
+        desc='synthsr',
+        help='the published SynthSR networks (needs their weight file)',
+        summary='A T1w volume of {spacing:g} mm from {used} by a published SynthSR network.',
+        methods_text=(
+            'A 1 mm T1-weighted volume was synthesised from {used} by a published SynthSR network '
+            '[@synthsr; {paper}] (weights {weights}), run in PyTorch{torch} [@pytorch] on the '
+            'grid and with the intensity scaling of its reference implementation.'
+        ),
+        network='published',
+        options=('ct',),
+        only_mm=1.0,
+    ),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ENTRIES}
+DEFAULT = 'auto'
+
+
+def names_of_networks() -> list[str]:
+    """Name the methods that run a network, and so read ``--weights``."""
+    return [method.name for method in METHODS.values() if method.network]
