@@ -27,7 +27,7 @@ class Synthesize(Step):
         scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
         names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
         grid = File(exists=True, mandatory=True, desc='volume on the output grid')
-        method = traits.Enum(*METHODS, mandatory=True, desc='name in the catalogue')
+        method = traits.Str(mandatory=True, desc='name in the catalogue')
         options = traits.Dict(usedefault=True, desc='options that the method reads, by name')
         weights = File(exists=True, desc='of its network, if it has one')
         num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')

@@ -22,6 +22,7 @@ from bids_synthsr.reports.content import (
     AlignedPair,
     ExamReport,
     Failure,
+    FileRow,
     Role,
     SelectionRow,
     StructureRow,
@@ -66,6 +67,7 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
         segmentation=_segmentation(place, record),
         structures=_structures(place, record),
         quality=main.get('MethodDetails', {}).get('quality', {}),
+        files=tuple(_files(place, record)),
         steps=steps_of(place, record.run_uuid),
         provenance=_provenance(run, main, record),
         methods=methods_text(facts),
@@ -174,6 +176,15 @@ def _products(place: ExamDerivatives, record: Record) -> list[Path]:
     root = place.dataset.root
     images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
     return [path for path in images if read_json(sidecar_of(path)).get('Synthetic')]
+
+
+def _files(place: ExamDerivatives, record: Record) -> Iterator[FileRow]:
+    """List all outputs but sidecars, with what these say of them."""
+    for name in record.outputs:
+        if not name.endswith('.json'):
+            sidecar = sidecar_of(place.dataset.root / name)
+            described = read_json(sidecar) if sidecar.is_file() else {}
+            yield FileRow(name, str(described.get('Description', '')))
 
 
 def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:

@@ -155,6 +155,22 @@ class StructureRow:
     uncertain_ml: float
 
 
+@dataclass(frozen=True)
+class FileRow:
+    """An output of the exam.
+
+    Parameters
+    ----------
+    path
+        Path of the file, relative to the output folder.
+    description
+        What its sidecar says of it; empty without a sidecar.
+    """
+
+    path: str
+    description: str = ''
+
+
 @dataclass(frozen=True, eq=False)
 class ExamReport:
     """All that the page of an exam shows. What is empty is left out of the page.
@@ -187,6 +203,8 @@ class ExamReport:
         Their volumes.
     quality
         Figures from 0 to 1 by name, such as ``coverage``.
+    files
+        All outputs of the exam, those of every stage.
     steps
         Cost of the work, in its order.
     provenance
@@ -210,6 +228,7 @@ class ExamReport:
     segmentation: Volume | None = None
     structures: tuple[StructureRow, ...] = ()
     quality: Mapping[str, float] = field(default_factory=dict)
+    files: tuple[FileRow, ...] = ()
     steps: tuple[StepCost, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     methods: str = ''

@@ -258,6 +258,7 @@ SECTIONS = (
         (histogram_pictures,),
         'Share of the voxels by intensity, background left out.',
     ),
+    Section('files', 'Files', attrgetter('files'), 'files.html'),
     Section('time', 'Time', attrgetter('steps'), 'time.html'),
     Section('provenance', 'Provenance', attrgetter('provenance'), 'provenance.html'),
     Section('methods', 'Methods text', attrgetter('methods'), 'methods.html'),

@@ -14,11 +14,11 @@ from bids_synthsr.dataset.selection import (
     describe_exam,
     describe_orientation,
     leave_out,
+    leave_out_failed,
     load_exam,
     parse_reference,
-    read_selection,
+    registration_warnings,
     select_scans,
-    write_selection,
 )
 from bids_synthsr.imaging.geometry import rigid
 from bids_synthsr.values.acquisition import Acquisition
@@ -139,20 +139,24 @@ def test_exam_without_usable_scan_says_why_of_each():
     assert [row['role'] for row in caught.value.rows] == ['left out', 'left out']
 
 
-def test_table_is_read_as_it_was_written(tmp_path):
-    odd = Scan(Path('FLAIR.nii'), 'FLAIR', problems=('Tab\tand\nline, "quoted", ü.',))
-    rows = select_scans(exam(scan('T1w'), odd)).rows
-    read = read_selection(write_selection(tmp_path / 'scans.tsv', rows))
-    assert read[0] == rows[0]
-    assert read[1] == rows[1] | {'reason': 'Tab and line, "quoted", ü.'}
-    assert 'n/a' in (tmp_path / 'scans.tsv').read_text(encoding='utf-8')
-
-
 def test_scan_can_be_left_out_later():
     rows = select_scans(exam(scan('T1w'), scan('T2w'))).rows
     changed = leave_out(rows, 'T2w', 'It does not fit.')
     assert changed[0] == rows[0]
     assert (changed[1]['role'], changed[1]['reason']) == ('left out', 'It does not fit.')
+
+
+def test_scans_that_cannot_be_aligned_are_left_out_and_named():
+    warned = replace(scan('T1w'), warnings=('Thick.',))
+    rows = select_scans(exam(warned, scan('T2w'), scan('FLAIR'))).rows
+    fits = [
+        {'name': 'T1w', 'status': 'good', 'reason': 'It is the reference.'},
+        {'name': 'T2w', 'status': 'failed', 'reason': 'It does not fit.'},
+        {'name': 'FLAIR', 'status': 'good', 'reason': 'It fits.'},
+    ]
+    marked = leave_out_failed(rows, fits)
+    assert [row['role'] for row in marked] == ['reference', 'left out', 'used']
+    assert registration_warnings(marked, fits) == ['T1w: Thick.', 'T2w: It does not fit.']
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,14 @@ import pytest
 import torch
 from nilearn.datasets import load_mni152_template
 
+from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.images import volume_of
-from bids_synthsr.dataset.weights import (
-    OWN,
-    SHIPPED,
-    find_own,
-    load_slice_unet,
-    load_weights,
-    sha256,
-)
+from bids_synthsr.dataset.weights import SHIPPED, find_shipped, load_slice_unet, load_weights
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import with_slices
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import super_resolve
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
@@ -31,7 +26,7 @@ HELD_OUT = (
 
 def test_weights_are_small_and_described():
     files = sorted(SHIPPED.glob('*.safetensors'))
-    assert {path.stem for path in files} == set(OWN.values())
+    assert {path.stem for path in files} == {method.weights for method in METHODS.values()} - {''}
     assert sum(path.stat().st_size for path in files) < 60e6
     for path in files:
         told = load_weights(path).description
@@ -53,7 +48,7 @@ def test_network_beats_interpolation_on_a_head_it_never_saw(slice_axis):
     slices = Acquisition(slice_axis, 5.0, 5.0)
     own = with_slices(grid, slice_axis, 5.0)
     scan = Observation('T1w', acquire(voxels, grid, own, slices), own, slices, np.eye(4))
-    network, _ = load_slice_unet(find_own('auto', None))
+    network = load_slice_unet(find_shipped(METHODS['auto'], None)).network
     made, _ = super_resolve(scan, grid, network, flip=False, precision='float32')
     cubic = resample(scan.voxels, own, grid, order=3)
     inside = np.zeros(voxels.shape, bool)

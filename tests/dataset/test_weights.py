@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.keras import published_layers, save_keras
 from bids_synthsr.dataset.weights import (
     find_published,
     load_published,
     load_weights,
     save_weights,
-    sha256,
 )
 from bids_synthsr.networks.unet import UNet
 
@@ -47,14 +47,14 @@ def test_safetensors_come_back(tmp_path, network):
     assert weights.description == DESCRIPTION
     assert weights.file == {'weights': 'net.safetensors', 'sha256': sha256(path)}
     assert len(sha256(path)) == 64
-    assert same(load_published(path)[0], network)
+    assert same(load_published(path).network, network)
 
 
 def test_keras_comes_back(keras_file, network):
-    loaded, told = load_published(keras_file)
-    assert same(loaded, network)
-    assert not loaded.training
-    assert told['weights'] == 'net.h5'
+    loaded = load_published(keras_file)
+    assert same(loaded.network, network)
+    assert not loaded.network.training
+    assert loaded.file['weights'] == 'net.h5'
 
 
 def test_published_layout_has_the_published_size():
@@ -76,14 +76,14 @@ def test_whole_model_with_other_layers_and_names(tmp_path, keras_file, network):
                 group.attrs['weight_names'] = np.array(suffixed, 'S')
                 for old, new in zip(names, suffixed, strict=True):
                     group[new] = source[layer][old][()] * scale
-    assert same(load_published(path)[0], network)
+    assert same(load_published(path).network, network)
 
 
 def test_other_prefix(keras_file, network):
     with h5py.File(keras_file, 'a') as file:
         for layer in [*file]:
             file.move(layer, layer.replace('unet_', 'general_'))
-    assert same(load_published(keras_file)[0], network)
+    assert same(load_published(keras_file).network, network)
 
 
 def test_every_wrong_layer_is_named(keras_file):

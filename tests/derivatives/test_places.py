@@ -2,25 +2,25 @@ import json
 import os
 import time
 
+import nibabel as nb
 import numpy as np
 import pytest
 
 from bids_synthsr import __version__
+from bids_synthsr.dataset.files import write_json, write_rows, write_text
 from bids_synthsr.dataset.images import save_rigid, save_volume
-from bids_synthsr.dataset.selection import write_selection
 from bids_synthsr.dataset.validation import run_validator
-from bids_synthsr.derivatives.places import (
-    NOT_BIDS,
-    Derivatives,
-    Provenance,
-    raw_uri,
-    remove_leftovers,
-    sidecar_of,
-    write_dataset_description,
-    write_json,
-    write_text,
+from bids_synthsr.derivatives.places import Derivatives, remove_leftovers, sidecar_of
+from bids_synthsr.derivatives.products import (
+    Alignment,
+    ProductFile,
+    registration_products,
+    write_synthesis,
 )
+from bids_synthsr.derivatives.provenance import NOT_BIDS, raw_uri, write_dataset_description
+from bids_synthsr.derivatives.saving import save_products
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.synthesis import Image, Synthesis, Table
 
 SCANS = ('T1w', 'acq-ax_run-1_FLAIR', 'acq-ax_run-2_FLAIR', 'ce-gad_T1w', 'echo-1_T2starw')
 
@@ -42,12 +42,12 @@ def test_names_are_those_of_the_design(derivatives):
     exam = derivatives.exam('01', '1')
     anat = 'sub-01/ses-1/anat/sub-01_ses-1_'
     names = {
-        exam.product('T1w', 'tv'): anat + 'desc-tv_T1w.nii.gz',
-        exam.product('FLAIR', 'tv'): anat + 'space-T1w_desc-tv_FLAIR.nii.gz',
-        exam.product('T1w', 'uncertainty'): anat + 'desc-uncertainty_T1w.nii.gz',
-        exam.product('dseg', 'synthsr'): anat + 'desc-synthsr_dseg.nii.gz',
-        sidecar_of(exam.product('T1w', 'tv')): anat + 'desc-tv_T1w.json',
-        exam.volumes('synthsr'): anat + 'desc-synthsr_volumes.tsv',
+        exam.synthesized('T1w', 'tv'): anat + 'desc-tv_T1w.nii.gz',
+        exam.synthesized('FLAIR', 'tv'): anat + 'space-T1w_desc-tv_FLAIR.nii.gz',
+        exam.synthesized('T1w', 'uncertainty'): anat + 'desc-uncertainty_T1w.nii.gz',
+        exam.synthesized('dseg', 'anyexam'): anat + 'desc-anyexam_dseg.nii.gz',
+        sidecar_of(exam.synthesized('T1w', 'tv')): anat + 'desc-tv_T1w.json',
+        exam.volumes('anyexam'): anat + 'desc-anyexam_volumes.tsv',
         exam.selection: anat + 'desc-scans_selection.tsv',
         exam.resampled('FLAIR'): anat + 'space-T1w_desc-preproc_FLAIR.nii.gz',
         exam.reliability('run-2_FLAIR'): anat + 'run-2_space-T1w_desc-reliability_FLAIR.nii.gz',
@@ -57,9 +57,9 @@ def test_names_are_those_of_the_design(derivatives):
         exam.figures: 'sub-01/ses-1/figures',
         exam.report: 'sub-01_ses-1.html',
         exam.record: 'logs/exams/sub-01_ses-1.json',
-        derivatives.exam('02').product('T1w', 'tv'): 'sub-02/anat/sub-02_desc-tv_T1w.nii.gz',
+        derivatives.exam('02').synthesized('T1w', 'tv'): 'sub-02/anat/sub-02_desc-tv_T1w.nii.gz',
         derivatives.exam('02').report: 'sub-02.html',
-        derivatives.labels('synthsr'): 'desc-synthsr_dseg.tsv',
+        derivatives.labels('anyexam'): 'desc-anyexam_dseg.tsv',
         derivatives.citation: 'logs/CITATION.md',
         derivatives.index: 'index.html',
         derivatives.run_logs('uuid'): 'logs/uuid',
@@ -76,58 +76,105 @@ def test_scans_of_one_contrast_do_not_collide(derivatives):
     assert len(set(paths)) == len(paths)
 
 
+def exam_products(folder):
+    """Products of both stages of an exam, as files in a work folder."""
+    folder.mkdir(exist_ok=True)
+    grid = Grid((3, 4, 5), np.eye(4))
+    voxels = np.linspace(0, 50, 60, dtype=np.float32).reshape(grid.shape)
+    shares = voxels / 50
+    resampled, reliability = (
+        [str(save_volume(folder / f'{kind}-{n}.nii', volume, grid)) for n in range(len(SCANS))]
+        for kind, volume in (('resampled', voxels), ('reliability', shares))
+    )
+    xfms = [str(save_rigid(folder / f'{n}.txt', np.eye(4))) for n in range(len(SCANS))]
+    selection = write_rows(folder / 'rows.json', [{'scan': 'T1w', 'role': 'reference', 'x': ''}])
+    alignment = Alignment(SCANS, xfms, resampled, reliability)
+    fits = [{'name': name, 'status': 'good', 'reason': 'It fits.'} for name in SCANS]
+    images = (
+        Image('T1w', 'anyexam', voxels, grid),
+        Image('FLAIR', 'tv', voxels, grid),
+        Image('dseg', 'anyexam', (17 * (shares > 0.5)).astype(np.int64), grid, labels=(0, 17)),
+        Image('mask', 'brain', (shares > 0.5).astype(np.uint8), grid),
+    )
+    rows = [
+        {'index': 17, 'name': 'Left-Hippocampus', 'volume_mm3': 1.06},
+        {'index': None, 'name': 'Intracranial', 'volume_mm3': 2.0},
+    ]
+    synthesis = Synthesis(
+        (*images, Table('volumes', 'anyexam', rows)), {'method': 'any-exam', 'n': 1}, used=(0, 1)
+    )
+    made = registration_products(str(selection), alignment, fits)
+    return [*made, *write_synthesis(synthesis, SCANS, folder)]
+
+
 @pytest.mark.parametrize('session', ['1', None])
-def test_output_is_valid_bids(derivatives, raw, session):
+def test_output_is_valid_bids(derivatives, raw, tmp_path, session):
     exam = derivatives.exam('01', session)
-    volume, grid = np.ones((3, 4, 5), np.float32), Grid((3, 4, 5), np.eye(4))
     sources = {
         name: raw_uri(raw / f'{exam.label}/anat/{exam.label}_{name}.nii.gz', raw) for name in SCANS
     }
-    provenance = Provenance(sources, derivatives.uri(exam.product('T1w', 'tv')))
     write_dataset_description(derivatives, raw)
-    for suffix in ('T1w', 'FLAIR'):
-        path = save_volume(exam.product(suffix, 'tv'), volume, grid)
-        write_json(sidecar_of(path), provenance.product(derivatives.uri(path), SCANS, 'tv'))
-    for scan in SCANS:
-        for kind in ('resampled', 'reliability'):
-            path = save_volume(getattr(exam, kind)(scan), volume, grid)
-            write_json(sidecar_of(path), getattr(provenance, kind)(scan))
-        save_rigid(exam.transform(scan), np.eye(4))
-    save_volume(exam.product('dseg', 'synthsr'), volume.astype(np.uint8), grid)
-    write_selection(exam.selection, [{'scan': 'T1w'}])
+    outputs = save_products(exam_products(tmp_path / 'work'), exam, sources)
+    assert all(path.is_file() for path in outputs) and len(outputs) == len(set(outputs))
     for text in (
         exam.report,
         exam.record,
         exam.figures / 'one.svg',
-        exam.volumes('tv'),
         derivatives.index,
         derivatives.citation,
         derivatives.run_logs('uuid') / 'crash.txt',
         derivatives.root / '.tmp-abc.html',
     ):
         write_text(text, 'x')
-    write_text(derivatives.labels('synthsr'), 'index\tname\n1\tbrain\n')
     assert run_validator(derivatives.root) == []
 
 
-def test_sidecars_tell_what_is_synthetic_and_where_it_comes_from():
-    provenance = Provenance({'T1w': 'bids:raw:t1', 'FLAIR': 'bids:raw:flair'}, 'bids::main')
-    facts = {'weights': {'name': 'w.h5', 'sha256': 'abc'}}
-    main = provenance.product('bids::main', ['T1w', 'FLAIR'], 'tv', facts)
-    assert main['Synthetic'] is True
-    assert 'not acquired' in main['Description']
-    assert main['Sources'] == ['bids:raw:t1', 'bids:raw:flair']
-    assert main['SpatialReference'] == 'bids:raw:t1'
-    assert main['MethodDetails'] == facts
+def test_one_sink_writes_images_tables_and_transforms(derivatives, tmp_path):
+    exam, sources = derivatives.exam('01'), {name: f'bids:raw:{name}' for name in SCANS}
+    save_products(exam_products(tmp_path), exam, sources)
+    stored = {
+        exam.synthesized('T1w', 'anyexam'): np.float32,
+        exam.synthesized('dseg', 'anyexam'): np.int16,
+        exam.synthesized('mask', 'brain'): np.uint8,
+        exam.resampled('T1w'): np.int16,
+        exam.reliability('T1w'): np.uint8,
+    }
+    for path, kind in stored.items():
+        assert nb.load(path).get_data_dtype() == kind
+    np.testing.assert_allclose(nb.load(exam.reliability('T1w')).get_fdata().max(), 1, atol=1e-6)
+    assert exam.volumes('anyexam').read_text().splitlines() == [
+        'index\tname\tvolume_mm3',
+        '17\tLeft-Hippocampus\t1.1',
+        'n/a\tIntracranial\t2.0',
+    ]
+    assert exam.selection.read_text() == 'scan\trole\tx\nT1w\treference\tn/a\n'
+    assert 'Left-Hippocampus' in derivatives.labels('anyexam').read_text()
+    assert read(sidecar_of(exam.transform(SCANS[1])))['Fit']['reason'] == 'It fits.'
+
+
+def test_sidecars_say_what_is_synthetic_and_where_it_comes_from(derivatives, tmp_path):
+    exam, sources = derivatives.exam('01'), {name: f'bids:raw:{name}' for name in SCANS}
+    save_products(exam_products(tmp_path), exam, sources)
+    main = read(sidecar_of(exam.synthesized('T1w', 'anyexam')))
+    assert main['Synthetic'] is True and 'not acquired' in main['Description']
+    assert main['Sources'] == [f'bids:raw:{name}' for name in SCANS[:2]]
+    assert main['SpatialReference'] == 'bids:raw:T1w'
+    assert (main['Method'], main['MethodDetails']['n']) == ('any-exam', 1)
     assert main['GeneratedBy'] == {'Name': 'bids_synthsr', 'Version': __version__}
-    other = provenance.product('bids::other', ['FLAIR'], 'tv')
-    assert (other['SpatialReference'], other['Sources']) == ('bids::main', ['bids:raw:flair'])
-    resampled = provenance.resampled('FLAIR')
-    assert 'Synthetic' not in resampled
-    assert (resampled['Sources'], resampled['SpatialReference']) == (
-        ['bids:raw:flair'],
-        'bids::main',
-    )
+    space = derivatives.uri(exam.synthesized('T1w', 'anyexam'))
+    assert read(sidecar_of(exam.synthesized('FLAIR', 'tv')))['SpatialReference'] == space
+    assert read(sidecar_of(exam.synthesized('mask', 'brain')))['Type'] == 'Brain'
+    resampled = read(sidecar_of(exam.resampled(SCANS[1])))
+    assert 'Synthetic' not in resampled and resampled['SpatialReference'] == space
+    assert resampled['Sources'] == [f'bids:raw:{SCANS[1]}']
+    moved = read(sidecar_of(exam.transform(SCANS[1])))
+    assert moved['Sources'] == [f'bids:raw:{SCANS[1]}', 'bids:raw:T1w']
+    assert 'SpatialReference' not in moved
+
+
+def test_products_travel_between_steps_as_plain_values(tmp_path):
+    for product in exam_products(tmp_path):
+        assert ProductFile(**json.loads(json.dumps(product.as_plain()))).file == product.file
 
 
 def test_uris_name_the_data_set(raw, derivatives):
@@ -184,7 +231,7 @@ def test_leftovers_of_a_killed_run_are_removed(derivatives):
     own = exam.folder / 'anat/.tmp-1.nii.gz'
     stale, fresh = derivatives.root / '.tmp-old.html', derivatives.root / '.tmp-new.html'
     other = derivatives.exam('02').folder / 'anat/.tmp-2.nii.gz'
-    kept = exam.product('T1w', 'tv')
+    kept = exam.synthesized('T1w', 'tv')
     for path in (own, stale, fresh, other, kept):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

@@ -6,29 +6,28 @@ import shutil
 import numpy as np
 import pytest
 from phantoms import centred, write_description, write_scan
-from test_super_resolution import ARGUMENTS, network, scan
+from slice_scans import ARGUMENTS, network, scan, trained
 
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.weights import save_weights
 from bids_synthsr.imaging.geometry import output_grid, with_spacing
-from bids_synthsr.methods.automatic import synthesize
-from bids_synthsr.methods.choice import find_obstacle
+from bids_synthsr.methods.automatic import reason_against_network, synthesize
 
 
 def obstacle(scan, grid):
-    return find_obstacle(scan.contrast, scan.acquisition, float(grid.spacing[0]))
+    return reason_against_network([scan.contrast], [scan.acquisition], float(grid.spacing[0]))
 
 
 def test_t1w_of_thick_slices_goes_to_the_network():
     observation = scan(spacing=5.0)
-    made = synthesize([observation], output_grid(observation.grid), network=network())
+    made = synthesize([observation], output_grid(observation.grid), trained=trained())
     assert made.facts['method'] == 'sr-t1' and made.products[0].desc == 'sr'
     assert 'T1w of thick slices' in made.facts['method_reason']
 
 
 def test_other_exams_go_to_total_variation():
     observation = scan(contrast='FLAIR')
-    made = synthesize([observation], output_grid(observation.grid), network=network())
+    made = synthesize([observation], output_grid(observation.grid), trained=trained())
     assert made.facts['method'] == 'tv' and made.products[0].desc == 'tv'
     assert 'the reference is a FLAIR' in made.facts['method_reason']
 

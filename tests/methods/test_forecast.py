@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from bids_synthsr.cli.bids_app import main
-from bids_synthsr.methods.forecast import forecast, sampling_points
+from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.exam_size import ExamSize
+from bids_synthsr.methods.forecast import forecast_exam
+from bids_synthsr.methods.total_variation import sampling_points
 from bids_synthsr.run.participant import EXAMS_AT_ONCE, _parts
 from bids_synthsr.run.plan import tell_small_memory
-from bids_synthsr.settings import METHODS, RunSettings
+from bids_synthsr.settings import RunSettings
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.forecast import Forecast
 from bids_synthsr.values.grid import Grid
@@ -26,6 +29,10 @@ def geometry(axis=2, spacing=4.0, size=220.0):
     return grid, Acquisition(axis, spacing, spacing)
 
 
+def forecast(contrasts, geometries, *, method, **size):
+    return forecast_exam(METHODS[method], ExamSize(contrasts, geometries, **size))
+
+
 AXIAL, SAGITTAL = geometry(), geometry(axis=0)
 
 
@@ -35,10 +42,10 @@ def test_larger_heads_take_more(method):
     large = forecast(['T1w'], [geometry(size=240)], method=method)
     assert large.memory_gb > small.memory_gb > 0.3
     assert large.cpu_s > small.cpu_s > 0
-    assert forecast(['T1w'], [AXIAL], method=method, mm=2).memory_gb < large.memory_gb
+    assert forecast(['T1w'], [AXIAL], method=method, spacing_mm=2).memory_gb < large.memory_gb
 
 
-@pytest.mark.parametrize('method', ['sr-t1', 'published'])
+@pytest.mark.parametrize('method', ['sr-t1', 'synthsr'])
 def test_networks_take_more_in_32_bits(method):
     in_16, in_32 = (forecast(['T1w'], [AXIAL], method=method, in_16_bits=x) for x in (True, False))
     assert in_32.memory_gb > in_16.memory_gb + 0.5

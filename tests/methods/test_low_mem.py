@@ -1,8 +1,5 @@
 """``--low-mem``: every network can be cut as small as that asks for, and is."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from phantoms import centred, write_scan
@@ -13,8 +10,9 @@ from bids_synthsr.dataset.weights import save_weights
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.imaging.inference import Tiling, plan_tiles
 from bids_synthsr.imaging.slice_encoding import CHANNELS
-from bids_synthsr.interfaces.methods import Published, SuperResolution
+from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.methods import sr_t1, synthsr
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 
@@ -60,16 +58,16 @@ def test_super_resolution_is_cut(inputs, tmp_path, monkeypatch, low_mem):
         SliceUNet(**ARGUMENTS).state_dict(),
         {'network': 'slice_unet', 'arguments': ARGUMENTS},
     )
-    done = SuperResolution(**inputs, weights=str(file), low_mem=low_mem).run()
-    facts = json.loads(Path(done.outputs.facts).read_text())
+    done = Synthesize(**inputs, method='sr-t1', weights=str(file), low_mem=low_mem).run()
+    facts = done.outputs.products[0]['sidecar']['MethodDetails']
     assert (facts['tiles'] > 1) == low_mem
 
 
 @pytest.mark.parametrize('low_mem', [False, True])
 def test_published_network_is_cut(inputs, monkeypatch, low_mem):
     monkeypatch.setattr(synthsr, 'LOW_MEM_VOXELS', 128 * 128 * 160)
-    network = UNet(features=2, levels=3)
-    monkeypatch.setattr(files, 'load_published', lambda _: (network, {}))
-    done = Published(**inputs, weights=inputs['grid'], low_mem=low_mem).run()
-    facts = json.loads(Path(done.outputs.facts).read_text())
+    trained = LoadedNetwork(UNet(features=2, levels=3))
+    monkeypatch.setattr(files, 'load_network', lambda *_: trained)
+    done = Synthesize(**inputs, method='synthsr', weights=inputs['grid'], low_mem=low_mem).run()
+    facts = done.outputs.products[0]['sidecar']['MethodDetails']
     assert (facts['tiles'] > 1) == low_mem

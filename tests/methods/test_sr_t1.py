@@ -3,38 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from slice_scans import ARGUMENTS, network, scan, trained
 
-from bids_synthsr.dataset.weights import find_own, load_slice_unet, save_weights
+from bids_synthsr.dataset.weights import find_shipped, load_slice_unet, save_weights
 from bids_synthsr.imaging.geometry import output_grid, rigid
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.imaging.slice_encoding import CHANNELS
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import super_resolve, synthesize
-from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
-
-ARGUMENTS = {'channels': CHANNELS, 'features': 16, 'levels': 2}
-
-
-def network(is_silent=True):
-    torch.manual_seed(1)
-    made = SliceUNet(**ARGUMENTS).eval()
-    if not is_silent:
-        torch.nn.init.normal_(made.head.weight, std=0.05)
-    return made
-
-
-def scan(slice_axis=2, spacing=4.0, in_plane=1.0, turned=None, contrast='T1w'):
-    """A smooth random volume on voxels that are long along one axis."""
-    voxel, shape = np.full(3, in_plane), [24, 22, 20]
-    voxel[slice_axis], shape[slice_axis] = spacing, 7
-    vox2ras = (np.eye(4) if turned is None else turned) @ np.diag([*voxel, 1])
-    rough = np.random.default_rng(2).random(shape)
-    voxels = (100 * rough + 50).astype(np.float32)
-    acquisition = Acquisition(slice_axis, spacing, spacing)
-    return Observation(contrast, voxels, Grid(tuple(shape), vox2ras), acquisition, np.eye(4))
-
 
 TURNS = {
     'plain': np.eye(4),
@@ -99,7 +77,7 @@ def test_flipped_scan_gives_the_flipped_volume():
 def test_facts_tell_what_was_used_and_doubts_what_was_not_learned():
     observation = scan(spacing=12.0)
     grid = output_grid(observation.grid)
-    made = synthesize([observation, scan(contrast='T2w')], grid, network=network(),
+    made = synthesize([observation, scan(contrast='T2w')], grid, trained=trained(),
                       weights={'sha256': 'abc'})  # fmt: skip
     (product,) = made.products
     assert (product.suffix, product.desc) == ('T1w', 'sr')
@@ -110,7 +88,7 @@ def test_facts_tell_what_was_used_and_doubts_what_was_not_learned():
 def test_other_contrasts_are_refused():
     observation = scan(contrast='FLAIR')
     with pytest.raises(ValueError, match='the reference is a FLAIR: name a T1w with --reference'):
-        synthesize([observation], output_grid(observation.grid), network=network())
+        synthesize([observation], output_grid(observation.grid), trained=trained())
 
 
 def test_grid_must_be_parallel():
@@ -131,9 +109,9 @@ def weights(tmp_path):
 
 
 def test_weights_in_16_bits_are_loaded(weights):
-    made, file = load_slice_unet(weights)
-    assert not made.training and len(file['sha256']) == 64
-    assert {value.dtype for value in made.state_dict().values()} == {torch.float32}
+    loaded = load_slice_unet(weights)
+    assert not loaded.network.training and len(loaded.file['sha256']) == 64
+    assert {value.dtype for value in loaded.network.state_dict().values()} == {torch.float32}
 
 
 def test_wrong_weights_are_told(tmp_path, weights):
@@ -148,10 +126,10 @@ def test_wrong_weights_are_told(tmp_path, weights):
     with pytest.raises(ValueError, match='does not fit the network that it names'):
         load_slice_unet(other)
     with pytest.raises(FileNotFoundError, match='sr-t1 needs --weights FILE'):
-        find_own('sr-t1', None, shipped=tmp_path)
+        find_shipped(METHODS['sr-t1'], None, tmp_path)
     with pytest.raises(FileNotFoundError, match='nowhere: there is no such file'):
-        find_own('sr-t1', tmp_path / 'nowhere')
-    assert find_own('sr-t1', weights) == weights
+        find_shipped(METHODS['sr-t1'], tmp_path / 'nowhere')
+    assert find_shipped(METHODS['sr-t1'], weights) == weights
 
 
 def test_stripes_of_interleaved_slices_are_not_sharpened():
@@ -165,7 +143,7 @@ def test_stripes_of_interleaved_slices_are_not_sharpened():
     for gain in (0.0, 0.05):
         striped = head * np.where(even, 1 + gain / 2, 1 - gain / 2).astype(np.float32)
         observation = Observation('T1w', striped, grid, Acquisition(2, 4.0, 4.0), np.eye(4))
-        made = synthesize([observation], output_grid(grid), network=network())
+        made = synthesize([observation], output_grid(grid), trained=trained())
         assert made.facts['interleaving'] == pytest.approx(gain, abs=5e-3)
         volumes.append(made.products[0].voxels)
     np.testing.assert_allclose(volumes[1], volumes[0], atol=0.02 * head.max())

@@ -15,7 +15,9 @@ from bids_synthsr.dataset.weights import load_published
 from bids_synthsr.imaging.geometry import output_grid, rigid
 from bids_synthsr.imaging.inference import fastest_precision, pad, predict
 from bids_synthsr.imaging.intensity import rescale
+from bids_synthsr.methods import synthsr
 from bids_synthsr.methods.synthsr import UNIT, resample_1mm, synthesize
+from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
@@ -43,9 +45,9 @@ def exam_of(case) -> list[Observation]:
     return [observe(*scan, suffix) for scan, suffix in zip(loaded, ('T1w', 'T2w'), strict=False)]
 
 
-def network_of(case) -> UNet:
+def trained_of(case) -> LoadedNetwork[UNet]:
     name = f'small_unet_{len(case[1])}ch_nf4.weights_root.h5'
-    return load_published(FIXTURES / 'weights' / name)[0]
+    return load_published(FIXTURES / 'weights' / name)
 
 
 def intermediate(case) -> tuple[dict[str, np.ndarray], torch.Tensor]:
@@ -60,7 +62,7 @@ def intermediate(case) -> tuple[dict[str, np.ndarray], torch.Tensor]:
 def test_output_equals_the_reference_command(case):
     exam, expected = exam_of(case), load(FIXTURES / f'outputs/{case[2]}.nii.gz')
     grid = output_grid(exam[0].grid)
-    made = synthesize(exam, grid, network=network_of(case), precision='float32')
+    made = synthesize(exam, grid, trained=trained_of(case), precision='float32')
     product = made.products[0]
     assert product.voxels.shape == expected.shape
     assert product.voxels.dtype == np.float32
@@ -75,7 +77,7 @@ def test_output_equals_the_reference_command(case):
 @CASES
 def test_raw_output_equals_the_reference_network(case):
     stored, volume = intermediate(case)
-    raw = predict(network_of(case), volume, precision='float32').output[0, 0]
+    raw = predict(trained_of(case).network, volume, precision='float32').output[0, 0]
     np.testing.assert_allclose(raw, stored['pred_plain'], atol=1e-4)  # fixtures/README.md
 
 
@@ -99,7 +101,7 @@ def test_16_bits_stay_close(case, precision):
     if fastest == 'float32' or (fastest, precision) == ('bfloat16', 'float16'):
         pytest.skip(f'this processor is not made for {precision}')
     stored, volume = intermediate(case)
-    raw = predict(network_of(case), volume, precision=precision).output[0, 0].numpy()
+    raw = predict(trained_of(case).network, volume, precision=precision).output[0, 0].numpy()
     error = np.abs(raw - stored['pred_plain']) * stored.get('spread', UNIT)
     largest, mean = HALF_LIMITS[precision]
     assert error.max() < largest
@@ -114,7 +116,7 @@ def test_rigid_transform_stands_for_the_header():
         t2w, grid=Grid(t2w.grid.shape, np.linalg.inv(motion) @ t2w.grid.vox2ras), scan2ref=motion
     )
     made = synthesize(
-        [t1w, moved], output_grid(t1w.grid), network=network_of(E), precision='float32'
+        [t1w, moved], output_grid(t1w.grid), trained=trained_of(E), precision='float32'
     )
     expected = load(FIXTURES / f'outputs/{E[2]}.nii.gz').get_fdata()
     np.testing.assert_allclose(made.products[0].voxels, expected, atol=0.02)
@@ -127,15 +129,15 @@ def scan() -> Observation:
 
 
 @pytest.fixture
-def general() -> UNet:
+def general() -> LoadedNetwork[UNet]:
     torch.manual_seed(0)
-    return UNet(1, features=2)
+    return LoadedNetwork(UNet(1, features=2), {'weights': 'net.h5', 'sha256': 'abc'})
 
 
 @pytest.fixture
-def paired() -> UNet:
+def paired() -> LoadedNetwork[UNet]:
     torch.manual_seed(0)
-    return UNet(2, features=2)
+    return LoadedNetwork(UNet(2, features=2))
 
 
 def test_resampling_equals_scipy():
@@ -165,7 +167,7 @@ def test_size_depends_on_rounding_as_in_the_reference(spacing, planes):
 def test_flips_commute(scan, general):
     def run(observation: Observation) -> np.ndarray:
         grid = output_grid(observation.grid)
-        return synthesize([observation], grid, network=general).products[0].voxels
+        return synthesize([observation], grid, trained=general).products[0].voxels
 
     mirrored = replace(scan, voxels=scan.voxels[::-1].copy())
     np.testing.assert_allclose(run(mirrored), run(scan)[::-1], atol=1e-3)
@@ -174,15 +176,15 @@ def test_flips_commute(scan, general):
 def test_ct_is_cut_to_brain(scan, general):
     grid = output_grid(scan.grid)
     cut = replace(scan, voxels=scan.voxels.clip(0, 80))
-    got = synthesize([scan], grid, network=general, ct=True)
-    expected = synthesize([cut], grid, network=general)
+    got = synthesize([scan], grid, trained=general, ct=True)
+    expected = synthesize([cut], grid, trained=general)
     assert np.array_equal(got.products[0].voxels, expected.products[0].voxels)
     assert got.facts['ct']
 
 
 def test_general_network_takes_the_reference(scan, general):
     other = replace(scan, contrast='T2w', voxels=scan.voxels + 100)
-    made = synthesize([scan, other], output_grid(scan.grid), network=general)
+    made = synthesize([scan, other], output_grid(scan.grid), trained=general)
     assert made.facts['scans'] == ['T1w']
     assert 'the reference' in made.facts['scans_reason']
     assert made.products[0].voxels.min() >= 0
@@ -192,22 +194,21 @@ def test_pair_lies_in_the_frame_of_the_reference(scan, paired):
     motion = rigid(np.array([0.1, 0, 0]), np.array([3.0, 0, 0]))
     flair, t2w = replace(scan, contrast='FLAIR'), replace(scan, contrast='T2w')
     t1w = replace(scan, scan2ref=motion)
-    made = synthesize([flair, t2w, t1w], output_grid(scan.grid), network=paired)
+    made = synthesize([flair, t2w, t1w], output_grid(scan.grid), trained=paired)
     assert made.facts['scans'] == ['T1w', 'T2w']
     assert made.products[0].grid == Grid((20, 18, 18), motion @ output_grid(scan.grid).vox2ras)
 
 
-def test_weights_are_told(scan, general):
-    told = {'weights': 'net.h5', 'sha256': 'abc'}
-    made = synthesize([scan], output_grid(scan.grid), network=general, weights=told)
-    assert told.items() <= made.facts.items()
+def test_provenance_names_the_weights(scan, general):
+    made = synthesize([scan], output_grid(scan.grid), trained=general)
+    assert general.file.items() <= made.facts.items()
 
 
 def test_pair_must_be_there(scan, paired):
     with pytest.raises(ValueError, match='takes a T1w and a T2w, the exam has T1w; give'):
-        synthesize([scan], scan.grid, network=paired)
+        synthesize([scan], scan.grid, trained=paired)
     with pytest.raises(ValueError, match='CT needs the general network'):
-        synthesize([scan, scan], scan.grid, network=paired, ct=True)
+        synthesize([scan, scan], scan.grid, trained=paired, ct=True)
 
 
 @pytest.mark.parametrize(
@@ -215,22 +216,24 @@ def test_pair_must_be_there(scan, paired):
 )
 def test_voxels_must_tell_something(scan, general, value, words):
     with pytest.raises(ValueError, match=words):
-        synthesize([replace(scan, voxels=scan.voxels * 0 + value)], scan.grid, network=general)
+        synthesize([replace(scan, voxels=scan.voxels * 0 + value)], scan.grid, trained=general)
 
 
 def test_own_grid_and_unusual_scans_are_told(scan, general, paired):
-    made = synthesize([scan], output_grid(scan.grid, 2.0), network=general)
+    made = synthesize([scan], output_grid(scan.grid, 2.0), trained=general)
     assert 'not on the output grid' in made.warnings[0]
-    made = synthesize([scan, replace(scan, contrast='T2w')], made.products[0].grid, network=paired)
+    made = synthesize([scan, replace(scan, contrast='T2w')], made.products[0].grid, trained=paired)
     assert len(made.warnings) == 1
     assert 'for scans of 1.5 x 1.5 x 5 mm; these have 1.0 x 1.0 x 3.0 and' in made.warnings[0]
 
 
-def test_tiles_change_nothing(general):
+def test_tiles_change_nothing(general, monkeypatch):
+    monkeypatch.setattr(synthsr, 'LOW_MEM_VOXELS', 32 * 32 * 256)
     voxels = np.random.default_rng(1).random((260, 20, 20)).astype(np.float32)
     scan = observe(voxels, Grid(voxels.shape, np.eye(4)))
     whole, tiled = (
-        synthesize([scan], scan.grid, network=general, max_voxels=most, precision='float32')
-        for most in (10**8, 32 * 32 * 256)
+        synthesize([scan], scan.grid, trained=general, low_mem=low_mem, precision='float32')
+        for low_mem in (False, True)
     )
+    assert tiled.facts['tiles'] > whole.facts['tiles']
     np.testing.assert_allclose(tiled.products[0].voxels, whole.products[0].voxels, atol=1e-3)
