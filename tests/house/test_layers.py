@@ -17,7 +17,7 @@ FILES = NUMERICS | {
 }  # fmt: skip
 LAYERS = {
     'bids_synthsr/settings.py': VALUES,
-    'bids_synthsr/values': VALUES,
+    'bids_synthsr/values': VALUES | {'cattrs'},
     'bids_synthsr/imaging': NUMERICS,
     'bids_synthsr/synthesis': NUMERICS | {P + 'synthesis', P + 'training.cohort'},
     'bids_synthsr/networks': NUMERICS | {P + 'networks'},
