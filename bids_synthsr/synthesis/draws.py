@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -24,12 +21,12 @@ from bids_synthsr.synthesis.overlays import (
     draw_removal,
     draw_tissues,
 )
-from bids_synthsr.synthesis.priors import GeneratorPrior, ScanPrior
+from bids_synthsr.synthesis.priors import GeneratorPrior, Normalisation, ScanPrior, Target
 from bids_synthsr.synthesis.scanning import (
     AcquisitionDraw,
     MotionDraw,
     draw_acquisition,
-    draw_motion,
+    draw_scan_motion,
 )
 
 
@@ -66,8 +63,8 @@ class Draw:
 
     shape: Shape
     slots: int
-    target: str
-    normalisation: str
+    target: Target
+    normalisation: Normalisation
     blur_sd: float
     deformation: ShapeDraw
     tissues: TissueDraw
@@ -126,7 +123,7 @@ def _draw_scan(kind: ScanPrior, table: LabelTable, generator: torch.Generator) -
         has_agent=has_agent,
         contrast=draw_contrast(kind.contrast, table.classes, has_agent, generator),
         bias=draw_bias(kind.bias, generator),
-        motion=draw_motion(kind.motion, generator),
+        motion=draw_scan_motion(kind.motion, generator),
         acquisition=acquisition,
         artefacts=draw_artefacts(kind.artefacts, acquisition.slice_axis, generator),
     )
@@ -136,25 +133,3 @@ def _unfitness(scan: ScanDraw) -> tuple[bool, float]:
     """Rank scans as inference does: a T1w without agent first, then the smallest voxels."""
     is_plain_t1w = scan.suffix == 'T1w' and not scan.has_agent
     return not is_plain_t1w, math.prod(scan.acquisition.spacing)
-
-
-def draw_as_dict(draw: Draw) -> dict[str, Any]:
-    """Turn a draw into what JSON can store."""
-    return dataclasses.asdict(draw)
-
-
-def draw_from_dict(stored: Mapping[str, Any]) -> Draw:
-    """Restore a draw from what `draw_as_dict` made, also after JSON made lists of its tuples."""
-    return typing.cast(Draw, _restored(Draw, stored))
-
-
-def _restored(kind: Any, value: Any) -> Any:
-    """Turn nested mappings and lists back into the dataclasses and tuples of ``kind``."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return typing.cast(type, kind)(**{key: _restored(hints[key], value[key]) for key in value})
-    if isinstance(value, list | tuple):
-        inner = typing.get_args(kind)
-        inner = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
-        return tuple(_restored(hint, item) for hint, item in zip(inner, value, strict=True))
-    return value

@@ -17,7 +17,7 @@ BRIGHT_PERCENTILE = 99.5  # becomes 255, since scanners have no common unit
 MIN_VOXELS = 10  # of a class, to count in a scan
 
 
-def estimate_priors(
+def estimate_contrast_prior(
     scans: Sequence[np.ndarray],
     segmentations: Sequence[np.ndarray],
     voxel_volumes: Sequence[float],

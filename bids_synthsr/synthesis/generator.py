@@ -4,12 +4,12 @@ What training calls, and nothing else is needed::
 
     table = freesurfer_table()                             # synthesis/labels.py
     prior = prior_by_name('clinical-2d')                   # synthesis/worlds.py
-    heads = [make_head(labels, image, table, name), ...]   # checked before any hour is spent
+    heads = [make_head(labels, image, table, name), ...]   # synthesis/heads.py
     sample = generate(heads, prior, table, (128, 128, 128), generator, device)
     again = replay(sample.draws, heads, table, device)     # the same, voxel by voxel
 
 `draw_sample` decides everything that is random, on the CPU and in plain numbers; `apply_draw`
-computes, on any device. A `Draw` goes to JSON and back (`draw_as_dict`, `draw_from_dict`).
+computes, on any device. A `Draw` is stored as JSON and read back (`values.serial`).
 Voxel noise comes from seeds of the device's own generator, so a replay is exact on the same kind
 of device; everything else is drawn on the CPU and is the same everywhere.
 
@@ -36,40 +36,19 @@ from bids_synthsr.synthesis.contrast import (
     t1w_means,
 )
 from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
-from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from_dict, draw_sample
-from bids_synthsr.synthesis.fields import Shape, Triple
-from bids_synthsr.synthesis.labels import WHITE_MATTER, LabelTable, is_one_of, look_up
+from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_sample
+from bids_synthsr.synthesis.fields import Shape
+from bids_synthsr.synthesis.heads import Head
+from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.overlays import (
     add_fat,
     add_tissues,
-    brain_mask,
     kept_mask,
     pathology_labels,
 )
-from bids_synthsr.synthesis.priors import GeneratorPrior
-from bids_synthsr.synthesis.scanning import acquire, blur, into_box, lay_slices, to_crop
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A label map, with the real T1w image of the same head where there is one.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` int16 label values at 1 mm, axes in RAS order.
-    image
-        ``(I, J, K)`` float32 on the same grid, or None.
-    center
-        Middle of the brain's bounding box, voxels: where crops are taken.
-    name
-        For messages and stored draws.
-    """
-
-    labels: torch.Tensor
-    image: torch.Tensor | None
-    center: Triple
-    name: str = ''
+from bids_synthsr.synthesis.priors import GeneratorPrior, Normalisation
+from bids_synthsr.synthesis.scanning import acquire_slices, blur, into_box, lay_slices, to_crop
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 
 @dataclass
@@ -102,58 +81,6 @@ class Sample:
     segmentation: torch.Tensor
     weight: torch.Tensor
     draws: list[dict[str, Any]]
-
-
-def make_head(
-    labels: torch.Tensor, image: torch.Tensor | None, table: LabelTable, name: str = ''
-) -> Head:
-    """Check a label map, and scale its T1w image so that the median of white matter is 1.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` at 1 mm in RAS order, integers of any type.
-    image
-        On the same grid, or None.
-
-    Raises
-    ------
-    ValueError
-        For labels that the table does not cover, no brain, an image of another shape, or values
-        that are not finite.
-    """
-    name = name or 'The label map'
-    if labels.ndim != 3:
-        raise ValueError(f'{name} has shape {tuple(labels.shape)}; a volume of labels is needed')
-    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
-        raise ValueError(f'{name} holds values that are not whole numbers: is it an image?')
-    table.check(labels, name)
-    labels = labels.to(torch.int16).contiguous()
-    is_brain = brain_mask(labels, table)
-    if not is_brain.any():
-        raise ValueError(f'{name} shows no brain: it has no label of a brain structure')
-    bounds = [is_brain.amax([a for a in range(3) if a != axis]).nonzero() for axis in range(3)]
-    first, second, third = (float(x.min() + x.max()) / 2 for x in bounds)
-    scaled = None if image is None else _scaled(image, labels, name)
-    return Head(labels, scaled, (first, second, third), name)
-
-
-def _scaled(image: torch.Tensor, labels: torch.Tensor, name: str) -> torch.Tensor:
-    """Check an image, and divide it by the median of its white matter."""
-    if image.shape != labels.shape:
-        raise ValueError(
-            f'{name} has shape {tuple(labels.shape)}, its image {tuple(image.shape)}: bring the '
-            'image to the grid of the labels'
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError(f'The image of {name} holds values that are not finite: set them to 0')
-    white = image[is_one_of(labels, WHITE_MATTER)]
-    if not len(white) or float(white.median()) <= 0:
-        raise ValueError(
-            f'The image of {name} cannot be scaled: its labels show no white matter, or it is '
-            'dark there. Does the image belong to these labels?'
-        )
-    return (image.float() / white.float().median()).contiguous()
 
 
 def generate(
@@ -189,7 +116,7 @@ def replay(
     device: torch.device | str = 'cpu',
 ) -> Sample:
     """Make the sample of stored draws again, from the same heads."""
-    restored = [draw_from_dict(draw) for draw in draws]
+    restored = [read_dataclass(Draw, draw, 'draw') for draw in draws]
     return _stack(
         [apply_draw(draw, head, table, device) for draw, head in zip(restored, heads, strict=True)]
     )
@@ -241,7 +168,7 @@ def apply_draw(
     target = torch.zeros(1, 1, *draw.shape, device=device)
     for slot, scan in enumerate(draw.scans):
         resampled, reliability[0, slot] = make_scan(scan, anatomy, table, draw)
-        low, high = intensity_range(resampled, draw.normalisation)
+        low, high = normalisation_range(resampled, draw.normalisation)
         scans[0, slot] = ((resampled - low) / (high - low)).clamp_(0, 1)
         if slot == 0 and draw.target == 'reference':
             fine = blur(paint_scan(scan, anatomy.aimed, table), draw.blur_sd)
@@ -260,7 +187,7 @@ def apply_draw(
         target,
         anatomy.segmentation[None],
         weight,
-        [draw_as_dict(draw)],
+        [as_plain(draw)],
     )
 
 
@@ -317,7 +244,7 @@ def make_scan(
         fine = apply_bias(draw_intensities(statistics, scan.contrast), scan.bias)
     else:
         fine = paint_scan(scan, anatomy.scanned, table)
-    native = acquire(fine, slices, scan.acquisition, draw.blur_sd)
+    native = acquire_slices(fine, slices, scan.acquisition, draw.blur_sd)
     native = apply_artefacts(native, scan.artefacts)
     if anatomy.kept is not None:
         native2crop = slices.native2crop[None].to(native.device)
@@ -326,7 +253,9 @@ def make_scan(
     return to_crop(native, slices, scan.motion.is_moved, draw.shape)
 
 
-def intensity_range(image: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
+def normalisation_range(
+    image: torch.Tensor, kind: Normalisation
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the intensities that become 0 and 1."""
     if kind == 'min-max':
         low, high = torch.aminmax(image)

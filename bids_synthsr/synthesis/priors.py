@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from bids_synthsr.synthesis.fields import Range, Triple
 
@@ -18,21 +19,10 @@ FWHM_PROFILE = 1 / math.sqrt(8 * math.log(2))  # as `imaging.acquisition` and sc
 TENTH_POWER_PROFILE = math.sqrt(math.log(10)) / math.pi
 PAPER_PROFILE = 2 * math.log(10) / (2 * math.pi)
 
-
-CHOICES = {
-    'kind': ('uniform', 'gaussian', 'signal', 'attenuation'),
-    'in_target': ('keep', 'remove'),
-    'target': ('reference', 't1w'),
-    'normalisation': ('min-max', 'percentiles'),
-}
-
-
-def _check_choices(prior: object) -> None:
-    """Raise where a field that names something names nothing there is."""
-    for name, choices in CHOICES.items():
-        chosen = getattr(prior, name, choices[0])
-        if chosen not in choices:
-            raise ValueError(f'prior: {name!r} is {chosen!r}; choose one of {", ".join(choices)}')
+ContrastKind = Literal['uniform', 'gaussian', 'signal', 'attenuation']
+LesionsInTarget = Literal['keep', 'remove']
+Target = Literal['reference', 't1w']
+Normalisation = Literal['min-max', 'percentiles']
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ class ContrastPrior:
         Range of the exponent; 1 for none.
     """
 
-    kind: str = 'uniform'
+    kind: ContrastKind = 'uniform'
     mean_range: Range = (25.0, 225.0)
     sd_range: Range = (5.0, 25.0)
     statistics: tuple[ClassStatistics, ...] = ()
@@ -135,9 +125,6 @@ class ContrastPrior:
     drift: Range = (0.0, 0.0)
     drift_spacing: Range = (12.0, 32.0)
     gamma: Range = (0.7, 1.3)
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
 
 
 @dataclass(frozen=True)
@@ -309,10 +296,7 @@ class PathologyPrior:
     lesion_fraction: Range = (0.001, 0.04)
     mass_probability: float = 0.0
     mass_radius: Range = (5.0, 22.0)
-    in_target: str = 'keep'
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
+    in_target: LesionsInTarget = 'keep'
 
 
 @dataclass(frozen=True)
@@ -353,16 +337,13 @@ class GeneratorPrior:
 
     scans: tuple[ScanPrior, ...]
     scan_counts: tuple[float, ...] = ()
-    target: str = 'reference'
-    normalisation: str = 'min-max'
+    target: Target = 'reference'
+    normalisation: Normalisation = 'min-max'
     blur_sd: float = 0.5
     shape: ShapePrior = ShapePrior()
     tissues: TissuePrior = TissuePrior()
     pathology: PathologyPrior = PathologyPrior()
     removal: RemovalPrior = RemovalPrior()
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
 
     @property
     def slots(self) -> int:

@@ -79,7 +79,7 @@ class AcquisitionDraw:
     cut: Cut
 
 
-def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
+def draw_scan_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
     """Draw the position of a scan that is not the reference."""
     turn, move = prior.rotation_deg, prior.translation
     turn_error = [draw_normal(prior.rotation_error_sd_deg, generator) for _ in range(3)]
@@ -138,7 +138,7 @@ def _draw_cut(prior: AcquisitionPrior, axis: int, generator: torch.Generator) ->
     return cut[0], cut[1], cut[2]
 
 
-def rigid(angles_deg: Triple, translation: Triple, middle: torch.Tensor) -> torch.Tensor:
+def turn_and_move(angles_deg: Triple, translation: Triple, middle: torch.Tensor) -> torch.Tensor:
     """Turn about ``middle``, then move: ``(4, 4)`` float64."""
     transform = torch.eye(4, dtype=torch.float64)
     transform[:3, :3] = rotation(angles_deg)
@@ -225,8 +225,8 @@ class Slices:
 def lay_slices(motion: MotionDraw, draw: AcquisitionDraw, shape: Shape) -> Slices:
     """Lay the voxels of a scan over a crop, from outer face to outer face."""
     middle = (torch.tensor(shape).double() - 1) / 2
-    box2crop = rigid(motion.rotation_deg, motion.translation, middle)
-    error = rigid(motion.rotation_error_deg, motion.translation_error, middle)
+    box2crop = turn_and_move(motion.rotation_deg, motion.translation, middle)
+    error = turn_and_move(motion.rotation_error_deg, motion.translation_error, middle)
     low, high = _bounding_box(torch.linalg.inv(box2crop), shape)
     first, count = [], []
     for axis, spacing in enumerate(draw.spacing):
@@ -268,7 +268,7 @@ def into_box(maps: torch.Tensor, slices: Slices, margin_vox: int) -> torch.Tenso
     return sample_linear(padded, box2padded[None].to(maps.device), slices.box_shape)[0]
 
 
-def acquire(
+def acquire_slices(
     image: torch.Tensor, slices: Slices, draw: AcquisitionDraw, blur_sd: float
 ) -> torch.Tensor:
     """Average a blurred high-resolution scan, given on the box, in its native voxels."""

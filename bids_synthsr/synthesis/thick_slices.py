@@ -23,9 +23,9 @@ from bids_synthsr.synthesis.fields import (
     draw_uniform,
     white_noise,
 )
+from bids_synthsr.synthesis.heads import SHOWN_INTENSITY, RealImage
 from bids_synthsr.synthesis.priors import FWHM_PROFILE
 from bids_synthsr.synthesis.scanning import profile_matrix
-from bids_synthsr.training.cohort import SHOWN_IN_SAMPLE, Photograph
 
 ORDERS = ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0))
 ATTEMPTS = 20  # to find a place of the image that shows something
@@ -109,14 +109,14 @@ class SliceDraw:
 
 
 def draw_slices(
-    prior: SlicePrior, images: Sequence[Photograph], shape: Shape, generator: torch.Generator
+    prior: SlicePrior, images: Sequence[RealImage], shape: Shape, generator: torch.Generator
 ) -> SliceDraw:
     """Draw an image, slices across it, and a place in it that shows something.
 
     An image is drawn the more often the more of it shows something, so that every part of every
     head is.
     """
-    image = images[draw_index([float(image.shown) for image in images], generator)]
+    image = images[draw_index([float(image.shown_voxels) for image in images], generator)]
     order = ORDERS[draw_index([1.0] * len(ORDERS), generator)]
     spacing = draw_log_uniform(prior.slice_spacing, generator)
     is_equal = draw_chance(prior.equal_probability, generator)
@@ -152,13 +152,13 @@ def _draw_corner(
             int(draw_uniform((0, max(size - side, 0) + 1), generator))
             for size, side in zip(voxels.shape, shape, strict=True)
         )
-        is_shown = crop(voxels, corner, shape) > SHOWN_IN_SAMPLE
+        is_shown = crop(voxels, corner, shape) > SHOWN_INTENSITY
         if float(is_shown.float().mean()) >= prior.shown:
             break
     return corner
 
 
-def turn(image: Photograph, draw: SliceDraw) -> Tensor:
+def turn(image: RealImage, draw: SliceDraw) -> Tensor:
     """Bring the slice axis last, and flip."""
     flipped = [axis for axis, is_flipped in enumerate(draw.flips) if is_flipped]
     return image.voxels.permute(draw.order).flip(flipped)
@@ -171,7 +171,7 @@ def crop(voxels: Tensor, corner: tuple[int, ...], shape: Shape) -> Tensor:
     return torch.nn.functional.pad(part, [0, missing[2], 0, missing[1], 0, missing[0]])
 
 
-def apply_slices(draw: SliceDraw, image: Photograph, shape: Shape) -> tuple[Tensor, Tensor]:
+def apply_slices(draw: SliceDraw, image: RealImage, shape: Shape) -> tuple[Tensor, Tensor]:
     """Acquire slices of an image, and describe each voxel of the sample by them.
 
     Returns
@@ -208,7 +208,7 @@ def _profiles(draw: SliceDraw, centers: Tensor, size: int) -> Tensor:
 
 
 def make_slices(
-    draws: Sequence[SliceDraw], images: Sequence[Photograph], shape: Shape
+    draws: Sequence[SliceDraw], images: Sequence[RealImage], shape: Shape
 ) -> tuple[Tensor, Tensor]:
     """Make the samples of draws: channels ``(B, C, *shape)`` and targets ``(B, 1, *shape)``."""
     by_name = {image.name: image for image in images}

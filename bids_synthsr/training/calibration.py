@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from bids_synthsr.dataset.weights import Weights
+from bids_synthsr.synthesis.heads import Head
 from bids_synthsr.training.checkpoints import best_of
 from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.recipe import recipe_from
-from bids_synthsr.training.samples import CALIBRATION, Source, seed_of, sources_of
+from bids_synthsr.training.samples import CALIBRATION, seed_of
+from bids_synthsr.training.sources import Source, make_sources
 from bids_synthsr.training.task import Task
 from bids_synthsr.values.structures import opposite
 
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def calibrate(
     weights: Weights,
-    cohort: Cohort,
+    cohort: Cohort[Head],
     exams: int,
     device: torch.device,
     show: Callable[[str], None] = lambda _: None,
@@ -80,7 +82,7 @@ def calibrate(
         )
     network = task.build().to(device)
     network.load_state_dict({name: value.float() for name, value in best_of(weights).items()})
-    source, _ = sources_of(recipe, _trained_on(weights, cohort), device)
+    source, _ = make_sources(recipe, _trained_on(weights, cohort), device)
     seeds = [seed_of(recipe, CALIBRATION, number) for number in range(exams)]
     logs, truth = zip(*_look(task, network.eval(), source, seeds, show), strict=True)
     places = {label: place for place, label in enumerate(task.labels)}
@@ -97,7 +99,7 @@ def calibrate(
     return {label: round(value, 4) for label, value in zip(task.labels, odds, strict=True)}
 
 
-def _trained_on(weights: Weights, cohort: Cohort) -> Cohort:
+def _trained_on(weights: Weights, cohort: Cohort[Head]) -> Cohort[Head]:
     """Keep the heads that weights were trained on; people held out stay out."""
     wanted = weights.description['data']['training']
     missing = sorted(set(wanted) - {head.name for head in cohort.training})

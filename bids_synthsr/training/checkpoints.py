@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bids_synthsr.synthesis.labels import PART_OF
 from bids_synthsr.training.learner import Learner
 from bids_synthsr.training.recipe import IntervalRecipe, Recipe, recipe_from
 from bids_synthsr.training.task import Task
+from bids_synthsr.values.serial import as_plain
 
 NAME = 'checkpoint.safetensors'
 # what an exam network has a row, or a block of rows, of for every output or tissue
@@ -55,7 +56,7 @@ def describe(task: Task) -> dict[str, Any]:
         'network': task.recipe.network.name,
         'arguments': task.arguments,
         'labels': task.labels,
-        'recipe': dataclasses.asdict(task.recipe),
+        'recipe': as_plain(task.recipe),
     }
 
 
@@ -105,8 +106,7 @@ def best_of(weights: Weights) -> dict[str, Tensor]:
 def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
     """Raise where a training would go on by another recipe; how often it reports is free."""
     before, now = (
-        flat(dataclasses.asdict(dataclasses.replace(recipe, intervals=IntervalRecipe())))
-        for recipe in (stored, wanted)
+        flat(as_plain(replace(recipe, intervals=IntervalRecipe()))) for recipe in (stored, wanted)
     )
     differing = [key for key in before | now if before.get(key) != now.get(key)]
     if differing:
@@ -118,13 +118,13 @@ def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
 
 
 def flat(table: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Flatten nested tables: ``{'a': {'b': 1}}`` to ``{'a.b': 1}``; tuples become lists."""
+    """Flatten nested tables: ``{'a': {'b': 1}}`` to ``{'a.b': 1}``; lists stay."""
     values: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
             values |= flat(value, f'{prefix}{key}.')
         else:
-            values[prefix + key] = list(value) if isinstance(value, tuple) else value
+            values[prefix + key] = value
     return values
 
 

@@ -15,7 +15,7 @@ from bids_synthsr.training.checkpoints import best_of, flat
 
 
 def export_weights(
-    checkpoint: Path,
+    weights: Weights,
     path: Path,
     licence: str,
     notes: str = '',
@@ -43,16 +43,14 @@ def export_weights(
     card
         ``path`` with the ending ``.md``.
     """
-    weights = load_trained(checkpoint)
-    told = dict(weights.description)
     tensors = best_of(weights)
     if is_half:
         tensors = {
             name: value.to(torch.float16) if value.is_floating_point() else value
             for name, value in tensors.items()
         }
-    told.pop('sums', None)
-    description = {**told, 'licence': licence, 'version': __version__}
+    described = {key: value for key, value in weights.description.items() if key != 'sums'}
+    description = {**described, 'licence': licence, 'version': __version__}
     if caution:
         description['caution'] = caution
     if odds:

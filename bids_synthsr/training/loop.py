@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,18 +25,19 @@ from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.journal import Journal
 from bids_synthsr.training.learner import Learner, LossNotFiniteError, learn, new_learner
 from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.pictures import batch_tiles, draw_sheet, prediction_tiles
 from bids_synthsr.training.processes import Processes
 from bids_synthsr.training.recipe import Recipe
-from bids_synthsr.training.samples import TRAINING, Batch, Source, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, Batch, seed_of
+from bids_synthsr.training.sources import Source, make_sources
 from bids_synthsr.training.task import Task
-from bids_synthsr.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Where a training computes and writes, and when it ends: nothing here changes its losses.
 
     Parameters
@@ -68,7 +70,7 @@ class Run:
     show: Callable[[str], None] = lambda _: None
 
 
-def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
+def train(recipe: Recipe, cohort: Cohort[Any], run: TrainingRun) -> Learner:
     """Train until the last step, the time limit or an interruption; then write a checkpoint.
 
     Raises
@@ -80,7 +82,7 @@ def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
         Naming the file that holds what was drawn for the step.
     """
     task = Task(recipe)
-    training, held_out = sources_of(recipe, cohort, run.device)
+    training, held_out = make_sources(recipe, cohort, run.device)
     learner = begin(task, run)
     rehearse(task, learner, training)
     run.processes.join(run.device)
@@ -93,7 +95,7 @@ def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
 
 
 def take_steps(
-    task: Task, learner: Learner, source: Source, run: Run, writer: Writer | None
+    task: Task, learner: Learner, source: Source[Any], run: TrainingRun, writer: Writer | None
 ) -> None:
     """Take steps until the end."""
     torch.backends.cudnn.benchmark = True  # samples have one size: the search for speed pays
@@ -111,13 +113,13 @@ def take_steps(
             writer.after_step(measured)
 
 
-def is_over(learner: Learner, run: Run, end: float) -> bool:
+def is_over(learner: Learner, run: TrainingRun, end: float) -> bool:
     """Whether to stop before the next step; the same answer in all processes."""
     wish = learner.step >= run.last_step or time.monotonic() >= end or run.is_interrupted()
     return run.processes.agree(wish, run.device)
 
 
-def begin(task: Task, run: Run) -> Learner:
+def begin(task: Task, run: TrainingRun) -> Learner:
     """Make a learner: new, from other weights, or where its training stopped."""
     learner = new_learner(task, run.device)
     checkpoint = run.folder / NAME
@@ -129,7 +131,7 @@ def begin(task: Task, run: Run) -> Learner:
     return learner
 
 
-def rehearse(task: Task, learner: Learner, source: Source) -> None:
+def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
     """Compute one step on a copy of the network with the largest batch there can be.
 
     Raises
@@ -154,7 +156,7 @@ def rehearse(task: Task, learner: Learner, source: Source) -> None:
 
 
 def learn_or_tell(
-    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: Run
+    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: TrainingRun
 ) -> dict[str, float]:
     """Take one step; where its loss is not finite, write down what was drawn for it."""
     try:
@@ -174,7 +176,12 @@ class Writer:
     """Everything that one process writes while all of them train."""
 
     def __init__(
-        self, task: Task, run: Run, learner: Learner, held_out: Source | None, cohort: Cohort
+        self,
+        task: Task,
+        run: TrainingRun,
+        learner: Learner,
+        held_out: Source[Any] | None,
+        cohort: Cohort[Any],
     ) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.task, self.run, self.learner, self.held_out = task, run, learner, held_out
@@ -199,7 +206,7 @@ class Writer:
         if self.held_out is None:
             return
         count = self.intervals.validation_batches
-        metrics, examples = validate(self.learner.average, self.task, self.held_out, count)
+        metrics, examples = validate_network(self.learner.average, self.task, self.held_out, count)
         rows = [[*batch_tiles(batch), *prediction_tiles(made)] for batch, made in examples]
         self.journal.validated(self.learner, metrics, draw_sheet(rows))
         self.facts['validation'] = {'step': self.learner.step, **metrics}

@@ -40,7 +40,7 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
         log_scale = prediction.log_scale.float()
         terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target, recipe.evenness), weight)
     if recipe.ssim > 0:
-        terms['ssim'] = 1 - ssim(t1w, target)
+        terms['ssim'] = 1 - ssim_in_planes(t1w, target)
     if recipe.dice > 0 or recipe.cross_entropy > 0:
         terms |= _segmentation_terms(prediction, batch, recipe)
     return terms
@@ -82,7 +82,7 @@ def laplace(t1w: Tensor, log_scale: Tensor, target: Tensor, evenness: float = 0.
     return losses * torch.exp(evenness * log_scale.detach())
 
 
-def ssim(image: Tensor, target: Tensor) -> Tensor:
+def ssim_in_planes(image: Tensor, target: Tensor) -> Tensor:
     """Structural similarity in two dimensions, averaged over all slices of all three planes.
 
     Parameters

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-T = TypeVar('T')
+from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
@@ -116,9 +112,9 @@ class OptimizerRecipe:
         the weights themselves.
     """
 
-    name: str = 'adam'
+    name: Literal['adam', 'adamw', 'muon'] = 'adam'
     learning_rate: float = 1e-4
-    schedule: str = 'constant'
+    schedule: Literal['constant', 'cosine'] = 'constant'
     warmup_steps: int = 0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
@@ -137,7 +133,7 @@ class NumericsRecipe:
         Whether to use ``torch.compile``.
     """
 
-    precision: str = 'bf16'
+    precision: Literal['bf16', 'fp32'] = 'bf16'
     compile: bool = False
 
 
@@ -192,15 +188,6 @@ class Recipe:
     seed: int = 0
 
 
-CHOICES = {
-    ('network', 'name'): ('unet', 'exam_unet', 'slice_unet'),
-    ('samples', 'source'): ('generator', 'slices'),
-    ('optimizer', 'name'): ('adam', 'adamw', 'muon'),
-    ('optimizer', 'schedule'): ('constant', 'cosine'),
-    ('numerics', 'precision'): ('bf16', 'fp32'),
-}
-
-
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
     return sorted(entry.name.removesuffix('.toml') for entry in SHIPPED.iterdir())
@@ -251,88 +238,14 @@ def _merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def recipe_from(table: Mapping[str, Any]) -> Recipe:
-    """Make a recipe of the nested tables of a TOML file or of a weight header."""
-    recipe = dataclass_from(Recipe, table, 'recipe')
-    for (part, key), choices in CHOICES.items():
-        chosen = getattr(getattr(recipe, part), key)
-        if chosen not in choices:
-            raise ValueError(
-                f'recipe: {part}.{key} is {chosen!r}; choose one of {", ".join(choices)}'
-            )
-    if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
-        raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
-    return recipe
-
-
-def dataclass_from(
-    kind: type[T], table: Mapping[str, Any], where: str, start: T | None = None
-) -> T:
-    """Make a dataclass of nested tables, strictly.
-
-    Parameters
-    ----------
-    kind
-        The dataclass.
-    where
-        What to call the table in a message.
-    start
-        Values of the fields that ``table`` leaves out; None takes the defaults of the dataclass.
+    """Make a recipe from the nested tables of a TOML file or of the header of weights.
 
     Raises
     ------
     ValueError
-        For a key that the dataclass does not know, with the nearest that it does know; for a
-        value of another type; for a field without value.
+        For keys, types and choices that a recipe does not have, and for a loss without terms.
     """
-    fields = {entry.name: entry for entry in dataclasses.fields(typing.cast(Any, kind))}
-    hints = typing.get_type_hints(kind)
-    for key in table:
-        if key not in fields:
-            raise ValueError(f'{where}: {unknown_key(key, list(fields))}')
-    values = {} if start is None else {name: getattr(start, name) for name in fields}
-    for key, value in table.items():
-        values[key] = _value(hints[key], value, f'{where}: {key}', values.get(key))
-    for name, entry in fields.items():
-        has_default = not (entry.default is entry.default_factory is dataclasses.MISSING)
-        if name not in values and not has_default:
-            raise ValueError(f'{where}: {name} is missing')
-    return kind(**values)
-
-
-def unknown_key(key: str, known: list[str]) -> str:
-    """Say that a key is not known, and which might be meant."""
-    near = difflib.get_close_matches(key, known, 1)
-    if near:
-        return f'unknown key {key!r}; did you mean {near[0]!r}?'
-    return f'unknown key {key!r}; it may hold {", ".join(known)}'
-
-
-def _value(hint: Any, value: Any, where: str, start: Any) -> Any:
-    """Convert a TOML value to the type of its field."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return dataclass_from(typing.cast(type, hint), value, where, start)
-    origin = typing.get_origin(hint) or hint
-    if origin is tuple and isinstance(value, list | tuple):
-        return _tuple(typing.get_args(hint), value, where)
-    if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin in (dict, Mapping) or getattr(origin, '__name__', '') == 'Mapping':
-        origin = Mapping
-    is_bool_for_number = isinstance(value, bool) and origin is not bool
-    if origin is not Any and (not isinstance(value, origin) or is_bool_for_number):
-        name = getattr(hint, '__name__', str(hint))
-        raise ValueError(f'{where} is {value!r}, not of type {name}')
-    return value
-
-
-def _tuple(hints: tuple[Any, ...], values: Sequence[Any], where: str) -> tuple[Any, ...]:
-    """Convert a TOML array to a tuple."""
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        hints = hints[:1] * len(values)
-    if len(hints) != len(values):
-        raise ValueError(f'{where} is {list(values)}, not {len(hints)} values')
-    return tuple(
-        _value(hint, value, where, None) for hint, value in zip(hints, values, strict=True)
-    )
+    recipe = read_dataclass(Recipe, table, 'recipe')
+    if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
+        raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
+    return recipe

@@ -14,8 +14,10 @@ from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.training.recipe import Recipe, unknown_key
-from bids_synthsr.training.samples import FOLD, Batch, generator_prior, slots_of
+from bids_synthsr.training.recipe import Recipe
+from bids_synthsr.training.samples import Batch
+from bids_synthsr.training.sources import FOLD, SOURCES, generator_prior, source_of
+from bids_synthsr.values.serial import unknown_key
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'unet': UNet,
@@ -46,7 +48,7 @@ class Task:
         self.labels = freesurfer_table().targets if is_segmenting else ()
         self.classes = len(self.labels)
         self._check_source()
-        self.slots = slots_of(recipe)
+        self.slots = source_of(recipe).count_scans(recipe)
         self._check_network()
 
     @property
@@ -85,11 +87,16 @@ class Task:
 
     def _check_source(self) -> None:
         """Raise where the network cannot take the samples."""
-        network, samples = self.recipe.network, self.recipe.samples
-        if (network.name == 'slice_unet') != (samples.source == 'slices'):
+        network, source = self.recipe.network, source_of(self.recipe)
+        if network.name not in NETWORKS:
             raise ValueError(
-                f'recipe: a {network.name} does not train on samples from {samples.source!r}: '
-                "slice_unet belongs to 'slices', the others to 'generator'"
+                f'recipe: network.name is {network.name!r}; choose one of {", ".join(NETWORKS)}'
+            )
+        if network.name not in source.networks:
+            fit = [name for name, kind in SOURCES.items() if network.name in kind.networks]
+            raise ValueError(
+                f'recipe: {network.name} does not train on samples from '
+                f'{self.recipe.samples.source!r}: set samples.source to {" or ".join(fit)}'
             )
         if network.name == 'slice_unet' and (self.classes or self.has_scale):
             raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '

@@ -140,5 +140,3 @@ def test_switches():
     assert draw_pathology(PathologyPrior(), generator).mass_radius is None
     assert draw_removal(RemovalPrior(1, 1), generator).strip_margin_vox in (1, 2, 3)
     assert draw_removal(RemovalPrior(), generator).face_angle_deg is None
-    with pytest.raises(ValueError, match="'in_target' is 'inpaint'; choose one of keep, remove"):
-        PathologyPrior(in_target='inpaint')

@@ -17,18 +17,18 @@ from label_phantoms import draw_labels, grid_of, write_heads
 from bids_synthsr.cli.train import main
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_weights, save_weights
-from bids_synthsr.training.cohort import read_heads, read_photographs
+from bids_synthsr.training.cohort import read_heads, read_real_images
 from bids_synthsr.training.learner import (
     LossNotFiniteError,
     learn,
     learning_rate,
     new_learner,
 )
-from bids_synthsr.training.loop import Run, rehearse, train
+from bids_synthsr.training.loop import TrainingRun, rehearse, train
+from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.recipe import load_recipe
-from bids_synthsr.training.samples import sources_of
+from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
-from bids_synthsr.training.validation import validate
 
 CPU = torch.device('cpu')
 EXAM = """
@@ -177,11 +177,11 @@ def test_line_that_was_half_written_is_dropped(data, uninterrupted, tmp_path):
 
 def test_time_limit_and_signals_end_it_with_a_checkpoint(heads, tmp_path, data):
     recipe = load_recipe(str(data[2]))
-    learner = train(recipe, heads, Run(tmp_path / 'a', CPU, last_step=8, minutes=0.0))
+    learner = train(recipe, heads, TrainingRun(tmp_path / 'a', CPU, last_step=8, minutes=0.0))
     assert learner.step == 0
     assert (tmp_path / 'a/checkpoint.safetensors').exists()
     answers = iter([False, False, True])
-    run = Run(tmp_path / 'b', CPU, last_step=8, is_interrupted=lambda: next(answers))
+    run = TrainingRun(tmp_path / 'b', CPU, last_step=8, is_interrupted=lambda: next(answers))
     assert train(recipe, heads, run).step == 2
     assert load_weights(tmp_path / 'b/checkpoint.safetensors').description['step'] == 2
 
@@ -195,7 +195,7 @@ def test_checkpoints_come_by_time_too(heads, tmp_path, data):
         path = tmp_path / 'checkpoint.safetensors'
         seen.append(load_weights(path).description['step'] if path.exists() else None)
 
-    train(recipe, heads, Run(tmp_path, CPU, last_step=3, show=look))
+    train(recipe, heads, TrainingRun(tmp_path, CPU, last_step=3, show=look))
     assert seen == [None, 1, 2]
 
 
@@ -231,7 +231,7 @@ def test_loss_that_is_not_finite_stops_it_and_tells_the_draw(data, heads, tmp_pa
     poisoned.image[:] = float('nan')
     cohort = replace(heads, training=(poisoned,), held_out=())
     with pytest.raises(LossNotFiniteError, match=r'Step 0 is not finite \(loss nan.*json') as told:
-        train(recipe, cohort, Run(tmp_path, CPU, last_step=8))
+        train(recipe, cohort, TrainingRun(tmp_path, CPU, last_step=8))
     (stored,) = tmp_path.glob('not-finite-*.json')
     assert str(stored) in str(told.value)
     (draw,) = json.loads(stored.read_text())
@@ -242,7 +242,7 @@ def test_weights_do_not_change_where_the_loss_is_not_finite(data, heads):
     task = Task(load_recipe(str(data[2])))
     learner = new_learner(task, CPU)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
-    batch = sources_of(task.recipe, heads, CPU)[0].draw(0)
+    batch = make_sources(task.recipe, heads, CPU)[0].draw(0)
     batch.target[:] = torch.inf
     with pytest.raises(LossNotFiniteError):
         learn(learner, learner.network, task, batch)
@@ -260,7 +260,7 @@ def test_memory_is_tried_before_training(data, heads, monkeypatch):
 
     monkeypatch.setattr(Task, 'predict', run_out)
     with pytest.raises(ValueError, match=r'1 x \[16, 16, 16\] voxels with up to 4 scans does not'):
-        rehearse(task, learner, sources_of(task.recipe, heads, CPU)[0])
+        rehearse(task, learner, make_sources(task.recipe, heads, CPU)[0])
 
 
 @pytest.mark.parametrize(
@@ -278,10 +278,10 @@ def test_small_network_learns_one_sample(data, heads, name, changes, share):
         'numerics.precision=fp32', 'optimizer.average=0', 'optimizer.warmup_steps=0',
     ]  # fmt: skip
     recipe = load_recipe(str(data[2]) if name == 'small' else name, [*common, *changes])
-    cohort = read_photographs([data[1]]) if name == 'sr-t1' else heads
+    cohort = read_real_images([data[1]]) if name == 'sr-t1' else heads
     task = Task(recipe)
     learner = new_learner(task, CPU)
-    batch = sources_of(recipe, cohort, CPU)[0].draw(3)
+    batch = make_sources(recipe, cohort, CPU)[0].draw(3)
     for _ in range(recipe.steps):
         learn(learner, learner.network, task, batch)
     with torch.no_grad():
@@ -305,7 +305,7 @@ def test_learning_rate_warms_up_and_follows_a_cosine(data):
 def test_average_follows_the_network(data, heads):
     task = Task(load_recipe(str(data[2])))
     learner = new_learner(task, CPU)
-    batch = sources_of(task.recipe, heads, CPU)[0].draw(0)
+    batch = make_sources(task.recipe, heads, CPU)[0].draw(0)
     for _ in range(3):
         before = learner.average.get_parameter('head.weight').clone()
         learn(learner, learner.network, task, batch)
@@ -317,10 +317,10 @@ def test_average_follows_the_network(data, heads):
 def test_validation_is_the_same_every_time(data, heads):
     task = Task(load_recipe(str(data[2])))
     network = new_learner(task, CPU).average
-    held_out = sources_of(task.recipe, heads, CPU)[1]
+    held_out = make_sources(task.recipe, heads, CPU)[1]
     assert held_out is not None
-    first, examples = validate(network, task, held_out, 2)
-    assert validate(network, task, held_out, 2)[0] == first
+    first, examples = validate_network(network, task, held_out, 2)
+    assert validate_network(network, task, held_out, 2)[0] == first
     assert len(examples) == 2
 
 

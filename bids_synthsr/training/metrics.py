@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.training.losses import loss_terms
-from bids_synthsr.training.samples import VALIDATION, Batch, Source, seed_of
+from bids_synthsr.training.samples import VALIDATION, Batch, seed_of
+from bids_synthsr.training.sources import Source
 from bids_synthsr.training.task import Task
 
 AIR = 0.05  # darker voxels of the target do not count in the PSNR
@@ -21,8 +23,8 @@ Example = tuple[Batch, Prediction]
 
 
 @torch.no_grad()
-def validate(
-    network: nn.Module, task: Task, source: Source, count: int, examples: int = 3
+def validate_network(
+    network: nn.Module, task: Task, source: Source[Any], count: int, examples: int = 3
 ) -> tuple[dict[str, float], list[Example]]:
     """Average metrics over ``count`` batches, the same ones every time.
 
