@@ -32,7 +32,17 @@ from bids_synthsr.synthesis.scanning import (
 
 @dataclass(frozen=True)
 class ScanDraw:
-    """One scan of an exam."""
+    """One scan of an exam.
+
+    Parameters
+    ----------
+    suffix
+        BIDS suffix of what the scan is like; empty for a contrast that has none.
+    has_agent
+        Whether a contrast agent was given.
+    contrast, bias, motion, acquisition, artefacts
+        Draws of the steps that make the scan, in their order.
+    """
 
     suffix: str
     has_agent: bool
@@ -50,13 +60,15 @@ class Draw:
     Parameters
     ----------
     shape
-        Of the crop, voxels of 1 mm.
+        Number of voxels of the crop along each axis, 1 mm each.
     slots
-        Scans that a sample has room for.
+        Number of scans that a sample has room for.
     target, normalisation, blur_sd
-        As in `GeneratorPrior`.
+        Copies of these fields of `GeneratorPrior`.
+    deformation, tissues, pathology, removal
+        Draws of the steps that change the head, in their order.
     scans
-        The reference first.
+        Draws of the scans, with the reference first.
     head
         Name of the head to which the draw was applied.
     """
@@ -81,10 +93,14 @@ def draw_sample(
 
     Parameters
     ----------
+    prior
+        Prior of everything that an exam may be.
+    table
+        Table of all labels that may occur; it names the generation classes.
     shape
-        Of the crop, voxels of 1 mm.
+        Number of voxels of the crop along each axis, 1 mm each.
     generator
-        On the CPU; equal states give equal draws.
+        Random generator on the CPU; equal states give equal draws.
     """
     return Draw(
         shape=shape,

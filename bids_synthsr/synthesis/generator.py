@@ -43,8 +43,8 @@ from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.overlays import (
     add_fat,
     add_tissues,
-    kept_mask,
     pathology_labels,
+    remaining_mask,
 )
 from bids_synthsr.synthesis.priors import GeneratorPrior, Normalisation
 from bids_synthsr.synthesis.scanning import acquire_slices, blur, into_box, lay_slices, to_crop
@@ -58,20 +58,20 @@ class Sample:
     Parameters
     ----------
     scans
-        ``(B, N, I, J, K)`` in [0, 1], resampled as at inference.
+        Scans in [0, 1], ``(B, N, I, J, K)``, resampled as at inference.
     reliability
-        ``(B, N, I, J, K)`` in [0, 1].
+        Reliability of each voxel of the scans in [0, 1], ``(B, N, I, J, K)``.
     present
-        ``(B, N)`` bool; the other scans are all zero.
+        Whether an exam has each of the scans, ``(B, N)`` bool. Absent scans are all zero.
     target
-        ``(B, 1, I, J, K)``: the reference at high resolution in the units of ``scans[:, 0]``, or
-        the T1w with white matter 1.
+        Image to predict, ``(B, 1, I, J, K)``: the reference at high resolution in the units of
+        ``scans[:, 0]``, or the T1w with white matter 1.
     segmentation
-        ``(B, I, J, K)`` int64 indices into ``LabelTable.targets``.
+        Indices into ``LabelTable.targets``, ``(B, I, J, K)`` int64.
     weight
-        ``(B, 1, I, J, K)``: 1 where the loss counts.
+        Weight of each voxel in the loss, ``(B, 1, I, J, K)``: 1 where the loss counts.
     draws
-        For each element of the batch its draw, in JSON types.
+        Draw of each element of the batch, in JSON types.
     """
 
     scans: torch.Tensor
@@ -95,10 +95,18 @@ def generate(
 
     Parameters
     ----------
+    heads
+        Label maps, each with or without a real T1w image.
+    prior
+        Prior of everything that an exam may be.
+    table
+        Table of all labels that may occur.
     shape
-        Of the samples, voxels of 1 mm.
+        Number of voxels of a sample along each axis, 1 mm each.
     generator
-        On the CPU, whatever the device.
+        Random generator on the CPU, whatever the device.
+    device
+        Device on which samples are computed.
     """
     draws = [
         replace(draw_sample(prior, table, shape, generator), head=head.name) for head in heads
@@ -115,7 +123,24 @@ def replay(
     table: LabelTable,
     device: torch.device | str = 'cpu',
 ) -> Sample:
-    """Make the sample of stored draws again, from the same heads."""
+    """Make the sample of stored draws again, from the same heads.
+
+    Parameters
+    ----------
+    draws
+        Draws in JSON types, as `Sample.draws` holds them.
+    heads
+        Head to which each of the draws was applied.
+    table
+        Table of all labels that may occur.
+    device
+        Device on which samples are computed.
+
+    Raises
+    ------
+    ValueError
+        For a draw that another version of the generator stored.
+    """
     restored = [read_dataclass(Draw, draw, 'draw') for draw in draws]
     return _stack(
         [apply_draw(draw, head, table, device) for draw, head in zip(restored, heads, strict=True)]
@@ -133,26 +158,26 @@ def _stack(samples: list[Sample]) -> Sample:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The deformed head of one sample.
+    """The deformed head of one sample; every volume is ``(I, J, K)``.
 
     Parameters
     ----------
-    scanned
-        Labels that the scans show.
-    aimed
-        Labels that the target shows: without lesions and masses where these are to be removed.
+    scan_labels
+        Label values that the scans show.
+    target_labels
+        Label values that the target shows: healthy tissue where lesions are to be removed.
     segmentation
-        Of these, indices into `LabelTable.targets`; background where something was cut away.
-    kept
-        What skull-stripping and defacing left, or None.
+        Indices into `LabelTable.targets` for the target; background where something was cut away.
+    remaining
+        Mask of what skull-stripping and defacing left, or None where neither was done.
     image
-        The real T1w, white matter 1, or None.
+        Real T1w with white matter 1, or None.
     """
 
-    scanned: torch.Tensor
-    aimed: torch.Tensor
+    scan_labels: torch.Tensor
+    target_labels: torch.Tensor
     segmentation: torch.Tensor
-    kept: torch.Tensor | None
+    remaining: torch.Tensor | None
     image: torch.Tensor | None
 
 
@@ -160,7 +185,19 @@ class Anatomy:
 def apply_draw(
     draw: Draw, head: Head, table: LabelTable, device: torch.device | str = 'cpu'
 ) -> Sample:
-    """Compute the sample of one draw: a batch of one, from nothing random but the draw's seeds."""
+    """Compute the sample of one draw: a batch of one, from nothing random but the draw's seeds.
+
+    Parameters
+    ----------
+    draw
+        Draw of the exam.
+    head
+        Label map, with or without a real T1w image.
+    table
+        Table of all labels that may occur.
+    device
+        Device on which the sample is computed.
+    """
     device = torch.device(device)
     anatomy = deform_head(draw, head, table, device)
     scans = torch.zeros(1, draw.slots, *draw.shape, device=device)
@@ -171,13 +208,13 @@ def apply_draw(
         low, high = normalisation_range(resampled, draw.normalisation)
         scans[0, slot] = ((resampled - low) / (high - low)).clamp_(0, 1)
         if slot == 0 and draw.target == 'reference':
-            fine = blur(paint_scan(scan, anatomy.aimed, table), draw.blur_sd)
+            fine = blur(paint_scan(scan, anatomy.target_labels, table), draw.blur_sd)
             target[0, 0] = (fine - low) / (high - low)
     if draw.target == 't1w':
-        painted = paint(anatomy.aimed, t1w_means(table.classes), table)
+        painted = paint(anatomy.target_labels, t1w_means(table.classes), table)
         target[0, 0] = blur(painted, draw.blur_sd) if anatomy.image is None else anatomy.image
-    if anatomy.kept is not None:
-        target *= anatomy.kept
+    if anatomy.remaining is not None:
+        target *= anatomy.remaining
     present = torch.arange(draw.slots, device=device)[None] < len(draw.scans)
     weight = field_of_view(draw, device)
     return Sample(
@@ -203,20 +240,20 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
     labels = add_fat(labels, draw.tissues)
     healthy = add_tissues(labels, draw.tissues, table)
     disease = pathology_labels(labels, draw.pathology, table)
-    scanned = aimed = healthy
+    scan_labels = target_labels = healthy
     if disease is not None:
-        scanned = torch.where(disease > 0, disease, healthy)
+        scan_labels = torch.where(disease > 0, disease, healthy)
         if draw.pathology.is_target:
-            aimed = scanned
+            target_labels = scan_labels
             labels = torch.where(disease > 0, disease, labels)
             if image is not None:
                 painted = paint(disease, t1w_means(table.classes), table)
                 image = torch.where(disease > 0, painted, image)
     segmentation = look_up(table.target_of, labels)
-    kept = kept_mask(labels, draw.removal, table)
-    if kept is not None:
-        segmentation *= kept
-    return Anatomy(scanned, aimed, segmentation, kept, image)
+    remaining = remaining_mask(labels, draw.removal, table)
+    if remaining is not None:
+        segmentation *= remaining
+    return Anatomy(scan_labels, target_labels, segmentation, remaining, image)
 
 
 def paint_scan(scan: ScanDraw, labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
@@ -230,33 +267,55 @@ def make_scan(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paint, acquire, corrupt and resample one scan.
 
+    Parameters
+    ----------
+    scan
+        Draw of the scan.
+    anatomy
+        Deformed head of the sample.
+    table
+        Table of all labels that may occur.
+    draw
+        Draw of the whole exam.
+
     Returns
     -------
-    resampled, reliability
-        Both ``draw.shape``; intensities not normalised.
+    resampled
+        Intensities on the crop, ``draw.shape``, not normalised.
+    reliability
+        Reliability of each voxel in [0, 1], ``draw.shape``.
     """
     slices = lay_slices(scan.motion, scan.acquisition, draw.shape)
     if scan.motion.is_moved:
-        # statistics are interpolated, not a noisy image, whose noise that would soften unevenly
+        # statistics are interpolated: interpolation would soften the noise of an image unevenly
         margin = math.ceil(3 * max(scan.acquisition.profile_sd)) + 1
-        statistics = paint_statistics(anatomy.scanned, scan.contrast, table)
+        statistics = paint_statistics(anatomy.scan_labels, scan.contrast, table)
         statistics = into_box(statistics, slices, margin)
         fine = apply_bias(draw_intensities(statistics, scan.contrast), scan.bias)
     else:
-        fine = paint_scan(scan, anatomy.scanned, table)
+        fine = paint_scan(scan, anatomy.scan_labels, table)
     native = acquire_slices(fine, slices, scan.acquisition, draw.blur_sd)
     native = apply_artefacts(native, scan.artefacts)
-    if anatomy.kept is not None:
+    if anatomy.remaining is not None:
         native2crop = slices.native2crop[None].to(native.device)
-        kept = sample_linear(anatomy.kept[None, None].float(), native2crop, slices.native_shape)
-        native = native * (kept[0, 0] > 0.5)
+        mask = anatomy.remaining[None, None].float()
+        remaining = sample_linear(mask, native2crop, slices.native_shape)
+        native = native * (remaining[0, 0] > 0.5)
     return to_crop(native, slices, scan.motion.is_moved, draw.shape)
 
 
 def normalisation_range(
     image: torch.Tensor, kind: Normalisation
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the intensities that become 0 and 1."""
+    """Compute the intensities that become 0 and 1.
+
+    Parameters
+    ----------
+    image
+        Intensities of a scan, of any shape.
+    kind
+        ``min-max``, or ``percentiles`` (0.1 and 99.9).
+    """
     if kind == 'min-max':
         low, high = torch.aminmax(image)
     else:

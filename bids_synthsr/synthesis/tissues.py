@@ -14,13 +14,13 @@ class Tissue:
     t1_ms, t2_ms
         Relaxation times at 1.5 T.
     proton_density
-        Relative to free water.
+        Proton density relative to that of free water.
     t1w
         Intensity in a T1w (MP-RAGE) image, relative to white matter.
     attenuation_hu
-        In CT.
+        Attenuation in CT, HU.
     uptake
-        How much it takes up of a contrast agent, 0 to 1.
+        Uptake of a contrast agent, 0 to 1.
     """
 
     t1_ms: float

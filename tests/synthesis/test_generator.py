@@ -216,8 +216,8 @@ def test_stripping_clears_scans_and_target(head):
     sample = generate([head], prior, TABLE, SHAPE, generator())
     draw = draw_sample(prior, TABLE, SHAPE, generator())
     anatomy = deform_head(draw, head, TABLE, torch.device('cpu'))
-    outside = ~anatomy.kept[None, None]
-    assert (anatomy.scanned[outside[0, 0]] == 511).any()
+    outside = ~anatomy.remaining[None, None]
+    assert (anatomy.scan_labels[outside[0, 0]] == 511).any()
     assert not sample.target[outside].any() and sample.scans[outside].max() < 1e-5
 
 

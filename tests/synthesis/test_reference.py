@@ -227,7 +227,7 @@ def thick_and_fine():
         scan = ScanDraw(**{**vars(draw.scans[0]), 'acquisition': slices})
         anatomy = deform_head(draw, head, table, CPU)
         resampled, measured = make_scan(scan, anatomy, table, draw)
-        fine = blur(paint_scan(scan, anatomy.aimed, table), 0.5) * anatomy.kept
+        fine = blur(paint_scan(scan, anatomy.target_labels, table), 0.5) * anatomy.remaining
         pairs.append((resampled, fine, measured))
     return pairs
 
