@@ -1,4 +1,4 @@
-"""The heads a training sees: read once, checked before any hour is spent, kept in memory."""
+"""The heads that a training sees: read once, checked before the training, held in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 from bids_synthsr.values.grid import Grid
 
 ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
-MARGIN_VOX = 8  # of air that is kept around a head
+MARGIN_VOX = 8  # voxels of air that stay around a head
 SHOWN = 0.02  # where 1 is bright: darker voxels show air
 SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearly so
 
@@ -156,24 +156,31 @@ def _split(paths: Sequence[Path], items: Sequence[Item], held_out: Sequence[str]
 def find_images(folders: Sequence[Path], exclude: Sequence[str] = ()) -> list[Path]:
     """List the image files directly in some folders, but for those whose name fits a pattern.
 
+    Parameters
+    ----------
+    folders
+        Folders with at least one image file each.
+    exclude
+        Shell patterns of names of files that are not listed.
+
     Raises
     ------
     FileNotFoundError
         For a folder that is missing, empty, or empty after the exclusion.
     """
-    kept = []
+    paths = []
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder} is not a folder')
-        found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
-        wanted = [path for path in found if not fits(path, exclude)]
+        images = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+        wanted = [path for path in images if not fits(path, exclude)]
         if not wanted:
             raise FileNotFoundError(
-                f'{folder} holds {len(found)} image files ({", ".join(ENDINGS)}), and '
-                f'{len(found)} of them are excluded: nothing is left to train on'
+                f'{folder} holds {len(images)} image files ({", ".join(ENDINGS)}), and '
+                f'{len(images)} of them are excluded: nothing is left to train on'
             )
-        kept += wanted
-    return kept
+        paths += wanted
+    return paths
 
 
 def fits(path: Path, patterns: Sequence[str]) -> bool:
@@ -259,10 +266,10 @@ def _check_finite(voxels: np.ndarray, path: Path) -> None:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Find what a mask spans, with a margin."""
+    """Compute the box that a mask spans, with a margin."""
     box = []
     for axis in range(3):
-        found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        low, high = (found[0], found[-1]) if len(found) else (0, mask.shape[axis] - 1)
+        marked = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
+        low, high = (marked[0], marked[-1]) if len(marked) else (0, mask.shape[axis] - 1)
         box.append(slice(max(low - MARGIN_VOX, 0), high + MARGIN_VOX + 1))
     return tuple(box)

@@ -28,8 +28,14 @@ def draw_gallery(
 
     Parameters
     ----------
+    recipe
+        Recipe whose samples are drawn.
+    cohort
+        Heads or images to draw from.
     real_scans
-        Files, brought to 1 mm as at inference and shown in their middle coronal plane.
+        Files of real scans, which are shown at 1 mm in their middle coronal plane.
+    rows
+        Number of batches to draw.
     """
     source, _ = make_sources(recipe, cohort, torch.device('cpu'))
     sheet = [batch_tiles(source.draw(seed_of(recipe, GALLERY, row))) for row in range(rows)]
@@ -40,7 +46,7 @@ def draw_gallery(
 
 
 def real_tile(path: Path) -> Tile:
-    """Show a real scan as the network would get it."""
+    """Show a real scan as the network would see it."""
     voxels, grid = load_volume(path)
     volume = resample(voxels, grid, output_grid(grid))
     low, high = (float(x) for x in normalisation_range(torch.from_numpy(volume), 'percentiles'))

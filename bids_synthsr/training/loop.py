@@ -43,21 +43,21 @@ class TrainingRun:
     Parameters
     ----------
     folder
-        Takes checkpoint, metrics and pictures; a training that stopped there goes on.
+        Folder for checkpoint, metrics and pictures. A training that stopped there goes on.
     device
-        Where to compute.
+        Device on which to compute.
     last_step
         Step after which to stop.
     minutes
-        Time after which to stop.
+        Time after which to stop, min.
     weights
-        To start a new training from.
+        File of weights to start a new training from; None for random weights.
     processes
-        Those that train together.
+        Processes that train together.
     is_interrupted
-        Tells whether somebody wants it to stop.
+        Function that returns whether the training should stop.
     show
-        Takes the progress line.
+        Function that shows the progress line.
     """
 
     folder: Path
@@ -72,6 +72,15 @@ class TrainingRun:
 
 def train(recipe: Recipe, cohort: Cohort[Any], run: TrainingRun) -> Learner:
     """Train until the last step, the time limit or an interruption; then write a checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+    cohort
+        Heads or images to train on, and those held out.
+    run
+        Where to compute and write, and when to end.
 
     Raises
     ------
@@ -107,10 +116,10 @@ def take_steps(
         began = time.monotonic()
         seed = seed_of(task.recipe, TRAINING, learner.step, run.processes.rank)
         batch = source.draw(seed)
-        measured = learn_or_tell(learner, forward, task, batch, run)
+        measures = learn_or_report(learner, forward, task, batch, run)
         learner.seconds += time.monotonic() - began
         if writer is not None:
-            writer.after_step(measured)
+            writer.after_step(measures)
 
 
 def is_over(learner: Learner, run: TrainingRun, end: float) -> bool:
@@ -155,7 +164,7 @@ def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
         ) from error
 
 
-def learn_or_tell(
+def learn_or_report(
     learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: TrainingRun
 ) -> dict[str, float]:
     """Take one step; where its loss is not finite, write down what was drawn for it."""
@@ -190,10 +199,10 @@ class Writer:
         self.journal = Journal(run.folder, learner, run.last_step, run.show)
         self.saved_step, self.saved_at = learner.step, time.monotonic()
 
-    def after_step(self, measured: dict[str, float]) -> None:
+    def after_step(self, measures: dict[str, float]) -> None:
         """Log, validate and save where it is time to."""
         step, intervals = self.learner.step, self.intervals
-        self.journal.note(self.learner, measured, intervals.log_steps)
+        self.journal.note(self.learner, measures, intervals.log_steps)
         if is_due(step, intervals.validation_steps):
             self.validate()
         minutes = (time.monotonic() - self.saved_at) / 60
@@ -207,7 +216,7 @@ class Writer:
             return
         count = self.intervals.validation_batches
         metrics, examples = validate_network(self.learner.average, self.task, self.held_out, count)
-        rows = [[*batch_tiles(batch), *prediction_tiles(made)] for batch, made in examples]
+        rows = [[*batch_tiles(batch), *prediction_tiles(output)] for batch, output in examples]
         self.journal.validated(self.learner, metrics, draw_sheet(rows))
         self.facts['validation'] = {'step': self.learner.step, **metrics}
 

@@ -18,17 +18,17 @@ LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """Which network, and how it stands to its input.
+    """Which network, and whether it predicts a residual.
 
     Parameters
     ----------
     name
         ``unet`` (published), ``exam_unet`` (any scans) or ``slice_unet`` (one stack of slices).
     arguments
-        Of its constructor, those that the samples do not settle.
+        Arguments of the network's constructor that the samples do not settle.
     residual
-        Scan to which the output of a ``unet`` is added; -1 for none. The other networks know
-        themselves what they add to.
+        Index of the scan to which the output of a ``unet`` is added; -1 for none. The other
+        networks settle that themselves.
     """
 
     name: str
@@ -45,14 +45,14 @@ class SampleRecipe:
     source
         ``generator``: scans generated from label maps; ``slices``: thick slices of real images.
     shape
-        Voxels of a sample, 1 mm each.
+        Number of voxels of a sample along each axis, 1 mm each.
     batch
-        Samples in a step, per process.
+        Number of samples in a step, per process.
     prior
-        Named prior of the source.
+        Name of the prior of the source; see `synthesis.worlds`.
     thinned
-        Whether the loss looks at one voxel of each 2x2x2 only, at another place in every step:
-        for an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
+        Whether the loss takes one voxel of each 2x2x2 only, another one in every step. It is for
+        an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
     """
 
     source: str
@@ -69,12 +69,13 @@ class LossRecipe:
     Parameters
     ----------
     l1, l2, laplace, ssim
-        Of the T1w: absolute and squared error, Laplace log-likelihood, 1 - SSIM in three planes.
+        Weights of the terms of the T1w: absolute error, squared error, negative Laplace
+        log-likelihood, and 1 - SSIM in three planes.
     dice, cross_entropy
-        Of the segmentation.
+        Weights of the terms of the segmentation.
     evenness
-        Power of the predicted scale by which a voxel counts in ``laplace``: 0 is the likelihood,
-        ruled by voxels of which the network is sure; 1 lets errors count alike.
+        Power of the predicted scale by which a voxel counts in ``laplace``. 0 is the likelihood,
+        dominated by voxels of small scale. 1 lets all errors count alike.
     balance
         Power by which rare classes count more in the cross-entropy: 0 counts voxels, 1 classes.
     """
@@ -98,18 +99,18 @@ class OptimizerRecipe:
     name
         ``adam``, ``adamw``, or ``muon`` (`training/muon.py`).
     learning_rate
-        After the warm-up.
+        Learning rate after the warm-up.
     schedule
         ``constant``, or ``cosine`` down to 0 at the last step.
     warmup_steps
-        Steps over which the learning rate rises from 0.
+        Number of steps over which the learning rate rises from 0.
     weight_decay
-        Of ``adamw`` and ``muon``.
+        Weight decay of ``adamw`` and ``muon``.
     clip_norm
-        Longest gradient; 0 for no limit.
+        Largest norm of the gradient; 0 for no limit.
     average
-        Decay of the moving average of the weights, which is what is validated and exported; 0 for
-        the weights themselves.
+        Decay of the moving average of the weights, which is validated and exported; 0 for the
+        weights themselves.
     """
 
     name: Literal['adam', 'adamw', 'muon'] = 'adam'
@@ -123,7 +124,7 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True)
 class NumericsRecipe:
-    """How it is computed.
+    """Precision and compilation of the network.
 
     Parameters
     ----------
@@ -139,16 +140,18 @@ class NumericsRecipe:
 
 @dataclass(frozen=True)
 class IntervalRecipe:
-    """How often what is written; 0 for never.
+    """How often each file is written; 0 for never.
 
     Parameters
     ----------
     log_steps
-        Lines of ``metrics.csv``: means over that many steps.
-    validation_steps, validation_batches
-        Validation on held-out heads, with pictures, on ``validation_batches`` batches.
+        Number of steps over which a line of ``metrics.csv`` averages.
+    validation_steps
+        Number of steps between two validations on held-out heads, with pictures.
+    validation_batches
+        Number of batches of a validation.
     checkpoint_steps, checkpoint_minutes
-        Checkpoints, whichever comes first.
+        Steps and minutes between two checkpoints, whichever comes first.
     """
 
     log_steps: int = 50
@@ -165,15 +168,15 @@ class Recipe:
     Parameters
     ----------
     description
-        What it trains, one sentence.
+        One sentence that says what is trained.
     steps
-        Length of the whole training.
+        Number of steps of the whole training.
     network, samples, loss, optimizer, numerics, intervals
-        Its parts.
+        Sections of the recipe, a table each in TOML.
     prior
-        Fields of the named prior that are set otherwise, as nested tables.
+        Fields in which the prior differs from the named one, as nested tables.
     seed
-        Of the initial weights and of every sample.
+        Seed of the initial weights and of every sample.
     """
 
     description: str
@@ -198,8 +201,10 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
 
     Parameters
     ----------
+    name_or_path
+        Name of a shipped recipe, or path of a TOML file.
     changes
-        ``section.key=value``, each replacing what the file says.
+        Changes such as ``section.key=value``; each replaces a value of the file.
     """
     table = tomllib.loads(_recipe_text(name_or_path))
     for change in changes:
@@ -208,7 +213,7 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
 
 
 def _read_change(change: str) -> dict[str, Any]:
-    """Read ``key=value``; what is no TOML value is text."""
+    """Read ``key=value``; a value that is not TOML is text."""
     key, _, value = change.partition('=')
     for text in (change, f'{key}={json.dumps(value)}'):
         try:

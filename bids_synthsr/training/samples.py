@@ -21,24 +21,27 @@ TRAINING, VALIDATION, GALLERY, CALIBRATION = range(4)  # streams of seeds
 
 @dataclass(eq=False)
 class Batch:
-    """What goes into a network, and what should come out.
+    """Input of a network, and the output that it should give.
 
     Parameters
     ----------
     inputs
-        Arguments of the network.
+        Positional arguments of the network.
     scans
-        ``(B, N, I, J, K)`` as people would look at them.
-    target, weight
-        ``(B, 1, I, J, K)``: the T1w, and where the loss counts.
+        Scans for pictures, ``(B, N, I, J, K)``.
+    target
+        T1w to predict, ``(B, 1, I, J, K)``.
+    weight
+        Weight of each voxel in the loss, ``(B, 1, I, J, K)``.
     draws
-        For each element what was drawn, in JSON types.
+        Draw of each element of the batch, in JSON types.
     base
-        ``(B, 1, I, J, K)`` to which the output is added; None where the network does so itself.
+        Image to which the output is added, ``(B, 1, I, J, K)``. None where the network adds it.
     naive
-        ``(B, 1, I, J, K)`` what interpolation gives for the target; None where it gives nothing.
+        Interpolated scan to compare with the target, ``(B, 1, I, J, K)``. None where the target
+        has another contrast.
     segmentation
-        ``(B, I, J, K)`` class indices; None without labels.
+        Class indices, ``(B, I, J, K)``; None without labels.
     """
 
     inputs: tuple[Any, ...]
@@ -52,7 +55,7 @@ class Batch:
 
 
 def seed_of(recipe: Recipe, stream: int, step: int, rank: int = 0) -> int:
-    """Seed of a batch: independent for every recipe seed, stream, step and process."""
+    """Compute the seed of a batch: another one for every recipe seed, stream, step and process."""
     sequence = np.random.SeedSequence([recipe.seed, stream, step, rank])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -60,8 +63,17 @@ def seed_of(recipe: Recipe, stream: int, step: int, rank: int = 0) -> int:
 def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) -> Batch:
     """Arrange a sample for a network.
 
-    The published U-Net takes image and reliability of each scan in turn as channels, and has one
-    for every scan there might be; the exam network takes the scans that there are.
+    The published U-Net takes image and reliability of each scan in turn as channels, and has
+    channels for every scan that might be present. The exam network takes the present scans.
+
+    Parameters
+    ----------
+    sample
+        Sample of the generator.
+    network
+        Network of the recipe.
+    is_super_resolution
+        Whether the target is the reference scan itself at high resolution.
     """
     count = int(sample.present.sum(1).max())
     inputs: tuple[Tensor, ...] = (sample.scans[:, :count], sample.reliability[:, :count])
@@ -81,7 +93,17 @@ def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) 
 
 
 def slice_batch(channels: Tensor, target: Tensor, draws: list[dict[str, Any]]) -> Batch:
-    """Arrange encoded slices for a network."""
+    """Arrange encoded slices for a network.
+
+    Parameters
+    ----------
+    channels
+        Input of the network, ``(B, C, I, J, K)``; the first channel is the interpolated scan.
+    target
+        T1w to predict, ``(B, 1, I, J, K)``.
+    draws
+        Draw of each element of the batch, in JSON types.
+    """
     return Batch(
         inputs=(channels,),
         scans=channels[:, :1],

@@ -36,9 +36,9 @@ class Source(ABC, Generic[Item]):
     Attributes
     ----------
     item
-        What a sample is made from.
+        Type of the items from which samples are made.
     needs
-        Data that it needs and their option, for messages.
+        Name of the data that the source needs, and of their option, for messages.
     networks
         Names of the networks that take its samples.
 
@@ -220,7 +220,7 @@ class SliceSource(Source[RealImage]):
         return slice_batch(channels, target, as_plain(draws))
 
     def largest(self) -> Batch:
-        """Make a dark batch."""
+        """Make a dark batch of the only size there is."""
         channels = torch.zeros(
             self.samples.batch, CHANNELS, *self.samples.shape, device=self.device
         )

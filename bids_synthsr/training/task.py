@@ -1,4 +1,4 @@
-"""What a recipe asks of its network: how to build it, feed it and read it."""
+"""What a recipe asks of its network: how to build it, run it and read its output."""
 
 from __future__ import annotations
 
@@ -29,10 +29,22 @@ NETWORKS: dict[str, type[nn.Module]] = {
 class Task:
     """The network of a recipe between its batches and its losses.
 
-    What the samples and the losses settle is not said twice: channels follow from the scans of
-    the prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
+    A recipe does not repeat what samples and losses settle: channels follow from the scans of the
+    prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
 
-    ``labels`` holds the label value of each class of the segmentation.
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+
+    Attributes
+    ----------
+    labels
+        Label value of each class of the segmentation.
+    slots
+        Number of scans that an exam may have.
+    has_scale
+        Whether the network predicts the Laplace scale.
 
     Raises
     ------
@@ -72,13 +84,13 @@ class Task:
         return {'in_channels': 2 * self.slots, 'out_channels': outputs}
 
     def _class_t1w(self) -> tuple[float, ...]:
-        """T1w intensities of the classes, where both are wanted."""
+        """Return the T1w intensities of the classes, where both are wanted."""
         if not self.classes or generator_prior(self.recipe).target != 't1w':
             return ()
         return t1w_means(freesurfer_table().target_tissues)
 
     def _tissue_of(self) -> tuple[int, ...]:
-        """Number of the tissue of each class: left and right look alike."""
+        """Return the number of the tissue of each class: left and right look alike."""
         if not self.classes:
             return ()
         tissues = freesurfer_table().target_tissues

@@ -48,7 +48,7 @@ def read_dataclass(
     Parameters
     ----------
     kind
-        The dataclass to be made.
+        Type of the dataclass to make.
     table
         Values of its fields: plain types, a table for every dataclass among them.
     where
@@ -199,7 +199,7 @@ def _read_item(index: int, value: Any, hint: Any) -> Any:
     """Read an item of a list; an error says which one."""
     try:
         return CONVERTER.structure(value, hint)
-    except Exception as error:
+    except (ValueError, BaseValidationError) as error:
         text = f'item {index}'
         error.add_note(IterableValidationNote(text, index, hint))
         raise IterableValidationError(text, [error], hint) from None

@@ -163,7 +163,7 @@ def test_scale_has_a_floor():
     torch.testing.assert_close(log_scale.exp(), torch.full((1, 1, 2, 2, 2), 1e-3))
 
 
-def test_missing_outputs_are_told():
+def test_missing_outputs_are_reported():
     target = volumes(1)[0]
     with pytest.raises(ValueError, match='laplace needs a network'):
         loss_terms(Prediction(target), batch_of(target), LossRecipe(laplace=1))

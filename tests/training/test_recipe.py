@@ -152,7 +152,7 @@ def test_estimated_prior_fits_into_a_recipe(write):
         ),
     ],
 )
-def test_wrong_recipe_is_told(write, old, new, message):
+def test_wrong_recipe_is_reported(write, old, new, message):
     with pytest.raises(ValueError, match=message):
         Task(load_recipe(write(SMALL.replace(old, new, 1)))).build()
 

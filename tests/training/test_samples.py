@@ -10,10 +10,11 @@ from label_phantoms import SIDE, draw_labels, grid_of, paint_t1w, write_heads
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.synthesis.heads import RealImage
 from bids_synthsr.synthesis.thick_slices import ORDERS, SlicePrior, apply_slices, draw_slices
-from bids_synthsr.training.cohort import find_images, read_heads, read_real_images
+from bids_synthsr.training.cohort import Cohort, find_images, read_heads, read_real_images
 from bids_synthsr.training.recipe import load_recipe
 from bids_synthsr.training.samples import TRAINING, VALIDATION, seed_of
-from bids_synthsr.training.sources import make_sources
+from bids_synthsr.training.sources import SOURCES, make_sources
+from bids_synthsr.training.task import NETWORKS
 from bids_synthsr.values.grid import Grid
 
 CPU = torch.device('cpu')
@@ -102,7 +103,7 @@ def write(folder, name, voxels, spacing=1.0):
     return save_volume(folder / name, voxels, grid_of(voxels.shape, spacing))
 
 
-def test_bad_data_is_told_before_training(tmp_path, folders):
+def test_bad_data_is_reported_before_training(tmp_path, folders):
     labels = draw_labels()
     write(tmp_path / 'coarse', 'a.nii.gz', labels, 1.2)
     with pytest.raises(ValueError, match=r'a\.nii\.gz has voxels of \[1\.2 1\.2 1\.2\] mm'):
@@ -128,7 +129,7 @@ def test_bad_data_is_told_before_training(tmp_path, folders):
         read_real_images([tmp_path / 'dark'])
 
 
-def test_empty_choices_are_told(tmp_path, folders):
+def test_empty_choices_are_reported(tmp_path, folders):
     with pytest.raises(FileNotFoundError, match='nowhere is not a folder'):
         find_images([tmp_path / 'nowhere'])
     with pytest.raises(FileNotFoundError, match='holds 0 image files'):
@@ -140,6 +141,16 @@ def test_empty_choices_are_told(tmp_path, folders):
     cohort = read_real_images([folders[1]])
     with pytest.raises(ValueError, match=r'trains on label maps \(--label-maps\)'):
         make_sources(load_recipe('any-exam'), cohort, CPU)
+
+
+def test_every_kind_of_source_says_what_it_needs_and_suits_networks_that_exist():
+    for kind in SOURCES.values():
+        assert set(kind.networks) <= set(NETWORKS)
+        assert '--' in kind.needs
+    assert set(NETWORKS) == {name for kind in SOURCES.values() for name in kind.networks}
+    recipe = load_recipe('sr-t1', ['samples.source=images'])
+    with pytest.raises(ValueError, match="source is 'images'; choose one of generator, slices"):
+        make_sources(recipe, Cohort(), CPU)
 
 
 def test_seeds_of_steps_streams_and_processes_differ():
