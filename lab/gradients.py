@@ -22,7 +22,8 @@ from bids_synthsr.training.cohort import find_images, read_heads
 from bids_synthsr.training.learner import new_learner
 from bids_synthsr.training.losses import loss_terms
 from bids_synthsr.training.recipe import LossRecipe, load_recipe
-from bids_synthsr.training.samples import TRAINING, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, seed_of
+from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
 
 SHARED = ('encoder.', 'fusions.', 'decoder.')
@@ -59,7 +60,7 @@ def main() -> None:
     loss = task.recipe.loss
     others = [path.name for path in find_images([options.label_maps])[options.heads :]]
     heads = read_heads(options.label_maps, [], exclude=others)
-    source, _ = sources_of(task.recipe, heads, torch.device('cpu'))
+    source, _ = make_sources(task.recipe, heads, torch.device('cpu'))
     learner = new_learner(task, torch.device('cpu'))
     load_initial_weights(options.weights, learner, task)
     parameters = learner.network.named_parameters()

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import torch
 
-from bids_synthsr.synthesis.generator import Head, generate, make_head
+from bids_synthsr.synthesis.generator import generate
+from bids_synthsr.synthesis.heads import Head, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 from bids_synthsr.synthesis.priors import GeneratorPrior
 from bids_synthsr.synthesis.worlds import prior_by_name

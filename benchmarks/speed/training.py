@@ -22,7 +22,8 @@ import torch
 from bids_synthsr.training.cohort import find_images, read_heads
 from bids_synthsr.training.learner import learn, new_learner
 from bids_synthsr.training.recipe import load_recipe
-from bids_synthsr.training.samples import TRAINING, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, seed_of
+from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
 
 GB_PER_MAXRSS = 1024 / 1e9  # Linux counts in KiB
@@ -55,7 +56,7 @@ def measure(name: str, options: argparse.Namespace) -> str:
     task = Task(load_recipe(shipped, [*changes, *options.changes]))
     others = [path.name for path in find_images([options.label_maps])[1:]]
     heads = read_heads(options.label_maps, [], exclude=others)
-    source, _ = sources_of(task.recipe, heads, device)
+    source, _ = make_sources(task.recipe, heads, device)
     learner = new_learner(task, device)
     if task.recipe.numerics.compile:
         learner.network.compile()

@@ -11,11 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bids_synthsr import __version__
 
 if TYPE_CHECKING:
+    from bids_synthsr.dataset.weights import Weights
     from bids_synthsr.training.cohort import Cohort
     from bids_synthsr.training.recipe import Recipe
 
@@ -167,7 +168,7 @@ def run(options: argparse.Namespace) -> None:
     import torch
 
     from bids_synthsr.imaging.memory import reusing_memory
-    from bids_synthsr.training.loop import Run, train
+    from bids_synthsr.training.loop import TrainingRun, train
     from bids_synthsr.training.processes import Processes
     from bids_synthsr.training.recipe import load_recipe
     from bids_synthsr.training.task import Task
@@ -181,7 +182,7 @@ def run(options: argparse.Namespace) -> None:
         train(
             recipe,
             cohort_of(options, recipe),
-            Run(
+            TrainingRun(
                 folder=options.out,
                 device=torch.device(training_device(options.device)),
                 last_step=recipe.steps if options.max_steps is None else options.max_steps,
@@ -227,16 +228,13 @@ def progress_line(stream: TextIO) -> Callable[[str], None]:
     return show
 
 
-def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort:
+def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort[Any]:
     """Read the data that a recipe needs."""
-    from bids_synthsr.training.cohort import read_heads, read_photographs
+    from bids_synthsr.training.cohort import DataChoice
+    from bids_synthsr.training.sources import source_of
 
-    choice = {'exclude': options.exclude, 'held_out': options.held_out}
-    if recipe.samples.source == 'slices':
-        return read_photographs(options.images, **choice)
-    if options.label_maps is None:
-        raise ValueError('This recipe trains on label maps: give their folder with --label-maps')
-    return read_heads(options.label_maps, options.images, **choice)
+    data = DataChoice(options.label_maps, options.images, options.exclude, options.held_out)
+    return source_of(recipe).read(data)
 
 
 def gallery(options: argparse.Namespace) -> None:
@@ -253,7 +251,7 @@ def gallery(options: argparse.Namespace) -> None:
 
 def estimate_priors(options: argparse.Namespace) -> None:
     """Estimate a contrast prior."""
-    from bids_synthsr.training.estimation import estimate_from_files
+    from bids_synthsr.training.prior_files import estimate_from_files
 
     options.out.write_text(
         estimate_from_files(options.scans, options.label_maps), encoding='utf-8'
@@ -264,7 +262,7 @@ def estimate_priors(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     """Write weights and model card."""
     from bids_synthsr.training.checkpoints import NAME
-    from bids_synthsr.training.export import export_weights
+    from bids_synthsr.training.export import export_weights, load_trained
 
     checkpoint = options.checkpoint
     if checkpoint.is_dir():
@@ -272,9 +270,12 @@ def export(options: argparse.Namespace) -> None:
     notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
     if options.exams is not None and options.label_maps is None:
         raise ValueError('--exams are those of a calibration: give --label-maps, too')
-    odds = calibration_of(options, checkpoint) if options.label_maps else None
+    if options.exams is not None and options.exams < 1:
+        raise ValueError(f'--exams {options.exams}: a calibration needs 1 at least')
+    weights = load_trained(checkpoint)
+    odds = calibration_of(options, weights) if options.label_maps else None
     card = export_weights(
-        checkpoint,
+        weights,
         options.out,
         options.licence,
         notes,
@@ -285,23 +286,19 @@ def export(options: argparse.Namespace) -> None:
     logger.info('%s and %s', options.out, card)
 
 
-def calibration_of(options: argparse.Namespace, checkpoint: Path) -> dict[int, float]:
-    """Fit the odds of the classes of a checkpoint."""
+def calibration_of(options: argparse.Namespace, weights: Weights) -> dict[int, float]:
+    """Fit the odds of the classes of weights."""
     import torch
 
     from bids_synthsr.imaging.memory import reusing_memory
     from bids_synthsr.training.calibration import calibrate
     from bids_synthsr.training.cohort import read_heads
-    from bids_synthsr.training.export import load_trained
 
-    exams = CALIBRATION_EXAMS if options.exams is None else options.exams
-    if exams < 1:
-        raise ValueError(f'--exams {exams}: a calibration needs 1 at least')
-    weights = load_trained(checkpoint)
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     device, show = torch.device(training_device(options.device)), progress_line(sys.stderr)
     cohort = read_heads(options.label_maps, [])
+    exams = options.exams or CALIBRATION_EXAMS
     with reusing_memory():
         return calibrate(weights, cohort, exams, device, show)
 

@@ -18,36 +18,43 @@ from bids_synthsr.synthesis.fields import (
 )
 from bids_synthsr.synthesis.priors import ArtefactPrior
 
-GHOST_SHIFT: Range = (0.1, 0.9)  # of the field of view
-SPIKE_CYCLES: Range = (
-    -0.4,
-    0.4,
-)  # per voxel along each axis in plane; 0.5 is the highest there is
-SPIKED_SLICES: Range = (0.02, 0.3)  # of all
+# fraction of the field of view by which a ghost is shifted
+GHOST_SHIFT: Range = (0.1, 0.9)
+# cycles of stripes per voxel along each axis in plane; 0.5 is the highest frequency there is
+SPIKE_CYCLES: Range = (-0.4, 0.4)
+SPIKED_SLICES: Range = (0.02, 0.3)  # fraction of all slices
 
 
 @dataclass(frozen=True)
 class ArtefactDraw:
-    """Artefacts of one scan; a strength of 0 switches one off, a clip level of 1 likewise.
+    """Artefacts of one scan. A strength of 0 switches one off, and so does a clip level of 1.
 
     Parameters
     ----------
     seed
-        Of noise, of the slices with spikes and of the brightness of slices.
+        Seed of the noise, of the choice of slices with spikes and of the brightness of slices.
     slice_axis
-        Across the slices; the largest axis stands for it in a 3-D scan.
-    noise_sd, ghost_strength, spike_strength, clip_level
-        Relative to the brightest voxel.
-    ghost_axis, ghost_shift
-        Axis in plane, and fraction of its field of view.
+        Axis across the slices; 2 in a 3-D scan.
+    noise_sd
+        Standard deviation of the noise, relative to the brightest voxel.
+    ghost_strength
+        Intensity of the ghost, relative to the image.
+    ghost_axis
+        Axis in plane along which the ghost is shifted.
+    ghost_shift
+        Shift of the ghost, as a fraction of the field of view.
+    spike_strength
+        Amplitude of the stripes, relative to the brightest voxel.
     spike_cycles
-        Of the stripes, per voxel along the two axes in plane.
+        Cycles of the stripes per voxel along the two axes in plane.
     spiked_slices
-        Fraction of the slices with stripes.
+        Fraction of the slices that have stripes.
     jump_sd
-        Of the logarithm of the brightness of slices.
+        Standard deviation of the logarithm of the brightness of slices.
+    clip_level
+        Highest intensity that is not clipped, relative to the brightest voxel.
     window
-        Lowest and highest intensity; equal for none.
+        Lowest and highest intensity that are not clipped; equal for no window.
     """
 
     seed: int
@@ -67,7 +74,17 @@ class ArtefactDraw:
 def draw_artefacts(
     prior: ArtefactPrior, slice_axis: int | None, generator: torch.Generator
 ) -> ArtefactDraw:
-    """Draw the artefacts of a scan; those of single slices only where it is not 3-D (None)."""
+    """Draw the artefacts of a scan.
+
+    Parameters
+    ----------
+    prior
+        Prior of the artefacts of this kind of scan.
+    slice_axis
+        Axis across the slices. None for a 3-D scan, in which no slice differs from the others.
+    generator
+        Random generator on the CPU.
+    """
 
     def strength(probability: float, bounds: Range) -> float:
         is_on = draw_chance(probability, generator)
@@ -98,7 +115,7 @@ def draw_artefacts(
 
 
 def apply_artefacts(native: torch.Tensor, draw: ArtefactDraw) -> torch.Tensor:
-    """Corrupt ``native (I, J, K)``."""
+    """Corrupt a scan in its native voxels, ``(I, J, K)``."""
     brightest = native.amax()
     if draw.ghost_strength > 0:
         native = add_ghost(native, draw)

@@ -25,11 +25,12 @@ from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.priors import BiasPrior, ContrastPrior
 from bids_synthsr.synthesis.tissues import TISSUES, Tissue
 
-AGENT_STRENGTH: Range = (0.5, 1.2)  # of the brightest class, added at full uptake
+# what full uptake of a contrast agent adds, relative to the brightest class
+AGENT_STRENGTH: Range = (0.5, 1.2)
 AIR_HU = -1000.0
-AGENT_HU = 150.0  # of vessels
+AGENT_HU = 150.0  # what a contrast agent adds to vessels
 FATTY = ('fat', 'marrow')
-SATURATED = 0.15  # of their signal, where fat is suppressed
+SATURATED = 0.15  # share of their signal that is left where fat is suppressed
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,23 @@ class ContrastDraw:
     Parameters
     ----------
     means, sds
-        Of the generation classes, in the order of `LabelTable.classes`.
+        Mean and standard deviation of each generation class, in the order of
+        `LabelTable.classes`.
     floor
-        Lowest intensity there is: 0 for the magnitude images of MR.
+        Lowest intensity that can occur: 0 for the magnitude images of MR.
     gamma
-        Exponent.
-    texture, texture_spacing
-        Share of the variance that is smooth, and the distance of its nodes, mm.
+        Exponent of the gamma transform of intensities.
+    texture
+        Share of the variance within classes that is smooth in space.
+    texture_spacing
+        Distance between the nodes of the smooth part, mm.
     noise_seed
-        Of all parts.
-    drifts, drift_spacing
-        By how much class means rise and fall in space: sd at nodes, and their distance, mm. The
-        sign says in which direction a class goes where another one goes up.
+        Seed of white noise, smooth noise and drift.
+    drifts
+        Standard deviation at nodes of the drift of each class mean in space. A negative value
+        goes down where a positive one goes up. Empty for no drift.
+    drift_spacing
+        Distance between the nodes of the drift, mm.
     """
 
     means: tuple[float, ...]
@@ -66,7 +72,17 @@ class ContrastDraw:
 
 @dataclass(frozen=True)
 class BiasDraw:
-    """A multiplicative field: its logarithm is ``log_sd`` times a smooth field."""
+    """A multiplicative field: its logarithm is ``log_sd`` times a smooth field.
+
+    Parameters
+    ----------
+    seed
+        Seed of the smooth field.
+    log_sd
+        Standard deviation of the logarithm of the field at its nodes; 0 for no field.
+    spacing
+        Distance between the nodes, mm.
+    """
 
     seed: int
     log_sd: float
@@ -76,7 +92,19 @@ class BiasDraw:
 def draw_contrast(
     prior: ContrastPrior, classes: Sequence[str], has_agent: bool, generator: torch.Generator
 ) -> ContrastDraw:
-    """Draw mean and sd of every class, and the gamma exponent."""
+    """Draw mean and standard deviation of every class, and what else makes the contrast.
+
+    Parameters
+    ----------
+    prior
+        Prior of the contrast of this kind of scan.
+    classes
+        Names of the generation classes, in the order of `LabelTable.classes`.
+    has_agent
+        Whether a contrast agent was given.
+    generator
+        Random generator on the CPU.
+    """
     statistics = {
         'uniform': _draw_uniform_classes,
         'gaussian': _draw_gaussian_classes,
@@ -166,7 +194,7 @@ def _draw_signal_classes(
 
 
 def spin_echo_signal(tissue: Tissue, tr_ms: float, te_ms: float, ti_ms: float) -> float:
-    """Evaluate the magnitude of a spin echo, after an inversion where ``ti_ms > 0``."""
+    """Compute the magnitude of a spin echo, after an inversion where ``ti_ms > 0``."""
     recovered = math.exp(-tr_ms / tissue.t1_ms)
     inverted = 2 * math.exp(-ti_ms / tissue.t1_ms) if ti_ms > 0 else 2 * recovered
     magnetisation = abs(1 - inverted + recovered)
@@ -200,12 +228,22 @@ def t1w_means(classes: Sequence[str]) -> tuple[float, ...]:
 
 
 def paint(labels: torch.Tensor, of_class: Sequence[float], table: LabelTable) -> torch.Tensor:
-    """Replace each label by the value of its generation class: float32 ``(I, J, K)``."""
+    """Replace each label by the value of its generation class: ``(I, J, K)`` float32.
+
+    Parameters
+    ----------
+    labels
+        Label values, ``(I, J, K)``.
+    of_class
+        Value of each generation class, in the order of `LabelTable.classes`.
+    table
+        Table of all labels that may occur.
+    """
     return look_up(torch.tensor(of_class)[table.class_of], labels)
 
 
 def paint_statistics(labels: torch.Tensor, draw: ContrastDraw, table: LabelTable) -> torch.Tensor:
-    """Paint mean, sd and, where there is any, drift of every voxel: ``(2 or 3, I, J, K)``."""
+    """Paint mean, sd and, where there is one, drift of every voxel: ``(2 or 3, I, J, K)``."""
     statistics = (draw.means, draw.sds, draw.drifts)
     return torch.stack([paint(labels, x, table) for x in statistics if x])
 
@@ -213,13 +251,16 @@ def paint_statistics(labels: torch.Tensor, draw: ContrastDraw, table: LabelTable
 def draw_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
     """Draw the Gaussian mixture of Iglesias et al. 2021, equation 2, with gamma: ``(I, J, K)``.
 
-    Their classes look alike everywhere; ours may drift as well, since real tissue differs from
+    A class of theirs has one mean everywhere. Ours may drift, because real tissue differs from
     lobe to lobe.
 
     Parameters
     ----------
     statistics
-        Of `paint_statistics`.
+        Mean, standard deviation and perhaps drift of every voxel, as `paint_statistics` returns
+        them: ``(2 or 3, I, J, K)``.
+    draw
+        Contrast of the scan.
     """
     mean, sd, *drift = statistics
     shape = volume_shape(mean)

@@ -26,7 +26,8 @@ from bids_synthsr.synthesis.fields import (
 )
 from bids_synthsr.synthesis.priors import ShapePrior
 
-NODE_SPACING = 4.0  # mm, of the integration: the velocity is linear over 28
+# mm between the nodes of the integration: the velocity is linear over 28 mm
+NODE_SPACING = 4.0
 SQUARINGS = 7  # the first step is then 1/128 of the velocity: under 0.1 mm
 
 
@@ -37,13 +38,17 @@ class ShapeDraw:
     Parameters
     ----------
     rotation_deg, scaling, shearing
-        Along the three axes; see `affine`.
-    velocity_seed, velocity_sd, velocity_spacing
-        Of the velocity field, mm.
+        Rotation, scaling and shearing about or along the three axes; see `affine`.
+    velocity_seed
+        Seed of the velocity field.
+    velocity_sd
+        Standard deviation of the velocity field at its nodes, mm.
+    velocity_spacing
+        Distance between the nodes of the velocity field, mm.
     flip
         Whether left and right are swapped.
     jitter
-        From the middle of the brain to that of the crop, mm.
+        Vector from the middle of the brain to that of the crop, mm.
     """
 
     rotation_deg: Triple
@@ -98,12 +103,14 @@ def exponential(velocity: torch.Tensor, squarings: int = SQUARINGS) -> torch.Ten
     Parameters
     ----------
     velocity
-        ``(3, i, j, k)`` in voxels of its own grid.
+        Velocity field in voxels of its own grid, ``(3, i, j, k)``.
+    squarings
+        Number of times that the displacement is composed with itself.
 
     Returns
     -------
     displacement
-        ``(3, i, j, k)`` in voxels: ``exp(velocity)(x) = x + displacement(x)``.
+        Displacement in voxels, ``(3, i, j, k)``: ``exp(velocity)(x) = x + displacement(x)``.
     """
     displacement = velocity / 2**squarings
     for _ in range(squarings):
@@ -136,9 +143,25 @@ def velocity(draw: ShapeDraw, shape: Shape, device: torch.device) -> torch.Tenso
 def head_positions(
     draw: ShapeDraw, center: Triple, shape: Shape, device: torch.device
 ) -> torch.Tensor:
-    """Find which point of the head each voxel of a crop shows, in head voxels: ``(3, *shape)``.
+    """Compute which point of the head each voxel of a crop shows.
 
     A flipped draw yields the mirrored crop, whose labels then need `LabelTable.mirror_of`.
+
+    Parameters
+    ----------
+    draw
+        Deformation and crop of the sample.
+    center
+        Middle of the brain in the label map, voxels.
+    shape
+        Number of voxels of the crop along each axis, 1 mm each.
+    device
+        Device on which the positions are computed.
+
+    Returns
+    -------
+    positions
+        Voxel coordinates in the label map of the head, ``(3, *shape)``.
     """
     displacement = velocity(draw, shape, device)
     lines = [

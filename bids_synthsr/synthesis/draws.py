@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -24,18 +21,28 @@ from bids_synthsr.synthesis.overlays import (
     draw_removal,
     draw_tissues,
 )
-from bids_synthsr.synthesis.priors import GeneratorPrior, ScanPrior
+from bids_synthsr.synthesis.priors import GeneratorPrior, Normalisation, ScanPrior, Target
 from bids_synthsr.synthesis.scanning import (
     AcquisitionDraw,
     MotionDraw,
     draw_acquisition,
-    draw_motion,
+    draw_scan_motion,
 )
 
 
 @dataclass(frozen=True)
 class ScanDraw:
-    """One scan of an exam."""
+    """One scan of an exam.
+
+    Parameters
+    ----------
+    suffix
+        BIDS suffix of what the scan is like; empty for a contrast that has none.
+    has_agent
+        Whether a contrast agent was given.
+    contrast, bias, motion, acquisition, artefacts
+        Draws of the steps that make the scan, in their order.
+    """
 
     suffix: str
     has_agent: bool
@@ -53,21 +60,23 @@ class Draw:
     Parameters
     ----------
     shape
-        Of the crop, voxels of 1 mm.
+        Number of voxels of the crop along each axis, 1 mm each.
     slots
-        Scans that a sample has room for.
+        Number of scans that a sample has room for.
     target, normalisation, blur_sd
-        As in `GeneratorPrior`.
+        Copies of these fields of `GeneratorPrior`.
+    deformation, tissues, pathology, removal
+        Draws of the steps that change the head, in their order.
     scans
-        The reference first.
+        Draws of the scans, with the reference first.
     head
         Name of the head to which the draw was applied.
     """
 
     shape: Shape
     slots: int
-    target: str
-    normalisation: str
+    target: Target
+    normalisation: Normalisation
     blur_sd: float
     deformation: ShapeDraw
     tissues: TissueDraw
@@ -84,10 +93,14 @@ def draw_sample(
 
     Parameters
     ----------
+    prior
+        Prior of everything that an exam may be.
+    table
+        Table of all labels that may occur; it names the generation classes.
     shape
-        Of the crop, voxels of 1 mm.
+        Number of voxels of the crop along each axis, 1 mm each.
     generator
-        On the CPU; equal states give equal draws.
+        Random generator on the CPU; equal states give equal draws.
     """
     return Draw(
         shape=shape,
@@ -126,7 +139,7 @@ def _draw_scan(kind: ScanPrior, table: LabelTable, generator: torch.Generator) -
         has_agent=has_agent,
         contrast=draw_contrast(kind.contrast, table.classes, has_agent, generator),
         bias=draw_bias(kind.bias, generator),
-        motion=draw_motion(kind.motion, generator),
+        motion=draw_scan_motion(kind.motion, generator),
         acquisition=acquisition,
         artefacts=draw_artefacts(kind.artefacts, acquisition.slice_axis, generator),
     )
@@ -136,25 +149,3 @@ def _unfitness(scan: ScanDraw) -> tuple[bool, float]:
     """Rank scans as inference does: a T1w without agent first, then the smallest voxels."""
     is_plain_t1w = scan.suffix == 'T1w' and not scan.has_agent
     return not is_plain_t1w, math.prod(scan.acquisition.spacing)
-
-
-def draw_as_dict(draw: Draw) -> dict[str, Any]:
-    """Turn a draw into what JSON can store."""
-    return dataclasses.asdict(draw)
-
-
-def draw_from_dict(stored: Mapping[str, Any]) -> Draw:
-    """Restore a draw from what `draw_as_dict` made, also after JSON made lists of its tuples."""
-    return typing.cast(Draw, _restored(Draw, stored))
-
-
-def _restored(kind: Any, value: Any) -> Any:
-    """Turn nested mappings and lists back into the dataclasses and tuples of ``kind``."""
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        return typing.cast(type, kind)(**{key: _restored(hints[key], value[key]) for key in value})
-    if isinstance(value, list | tuple):
-        inner = typing.get_args(kind)
-        inner = inner[:1] * len(value) if inner[1:] == (Ellipsis,) else inner
-        return tuple(_restored(hint, item) for hint, item in zip(inner, value, strict=True))
-    return value

@@ -12,12 +12,13 @@ from bids_synthsr.synthesis.labels import LabelTable
 from bids_synthsr.synthesis.priors import ClassStatistics, ContrastPrior
 
 MAD_TO_SD = 1.4826  # Leys et al. 2013
-WIDENING = 5.0  # of both Gaussians, to see more contrasts in training than at inference
-BRIGHT_PERCENTILE = 99.5  # becomes 255, since scanners have no common unit
-MIN_VOXELS = 10  # of a class, to count in a scan
+# factor of the sds of both Gaussians, so that training sees more contrasts than inference
+WIDENING = 5.0
+BRIGHT_PERCENTILE = 99.5  # becomes 255, because scanners have no common unit
+MIN_VOXELS = 10  # a class of fewer voxels does not count in a scan
 
 
-def estimate_priors(
+def estimate_contrast_prior(
     scans: Sequence[np.ndarray],
     segmentations: Sequence[np.ndarray],
     voxel_volumes: Sequence[float],
@@ -33,13 +34,15 @@ def estimate_priors(
     Parameters
     ----------
     scans
-        ``(I, J, K)`` each, in any unit; a scan is scaled by its bright end.
+        Intensities of each scan, ``(I, J, K)`` in any unit. A scan is scaled by its bright end.
     segmentations
-        Labels on the grids of the scans.
+        Label values on the grids of the scans, ``(I, J, K)`` each.
     voxel_volumes
-        Of the scans, mm³.
+        Volume of a voxel of each scan, mm³.
+    table
+        Table of all labels that may occur.
     widening
-        Factor of the sds across scans.
+        Factor by which standard deviations across scans are multiplied.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def estimate_priors(
             f'Priors need two or more scans, each with segmentation and voxel volume; got '
             f'{len(scans)}, {len(segmentations)} and {len(voxel_volumes)}'
         )
-    found = np.stack(
+    statistics = np.stack(
         [
             class_statistics(scan, labels, volume, table, f'Scan {number}')
             for number, (scan, labels, volume) in enumerate(
@@ -60,16 +63,17 @@ def estimate_priors(
             )
         ]
     )
-    return ContrastPrior(kind='gaussian', statistics=_gaussians(found, table, widening))
+    return ContrastPrior(kind='gaussian', statistics=_gaussians(statistics, table, widening))
 
 
 def _gaussians(
-    found: np.ndarray, table: LabelTable, widening: float
+    statistics: np.ndarray, table: LabelTable, widening: float
 ) -> tuple[ClassStatistics, ...]:
-    """Fit Gaussians to median and sd of each class across scans: ``found (scans, classes, 2)``."""
-    is_seen = ~np.isnan(found).all(axis=(0, 2))
-    mean = np.nanmean(found[:, is_seen], axis=0)
-    across = dict(zip(np.flatnonzero(is_seen), np.nanstd(found[:, is_seen], axis=0), strict=True))
+    """Fit Gaussians to median and sd of each class across scans, ``(scans, classes, 2)``."""
+    is_seen = ~np.isnan(statistics).all(axis=(0, 2))
+    mean = np.nanmean(statistics[:, is_seen], axis=0)
+    sd = np.nanstd(statistics[:, is_seen], axis=0)
+    across = dict(zip(np.flatnonzero(is_seen), sd, strict=True))
     within = dict(zip(np.flatnonzero(is_seen), mean, strict=True))
     entries = []
     for index, name in enumerate(table.classes):
@@ -86,12 +90,26 @@ def _gaussians(
 def class_statistics(
     scan: np.ndarray, labels: np.ndarray, voxel_volume: float, table: LabelTable, name: str
 ) -> np.ndarray:
-    """Median and robust sd of every generation class of one scan.
+    """Compute median and robust sd of every generation class of one scan.
+
+    Parameters
+    ----------
+    scan
+        Intensities of the scan, ``(I, J, K)`` in any unit.
+    labels
+        Label values on the grid of the scan, ``(I, J, K)``.
+    voxel_volume
+        Volume of a voxel of the scan, mm³.
+    table
+        Table of all labels that may occur.
+    name
+        Name of the scan in messages.
 
     Returns
     -------
     statistics
-        ``(classes, 2)``, the bright end of the scan being 255; NaN for a class of few voxels.
+        Median and sd in units in which the bright end of the scan is 255, ``(classes, 2)``. NaN
+        for a class of few voxels.
     """
     if scan.shape != labels.shape:
         raise ValueError(

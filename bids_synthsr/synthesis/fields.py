@@ -41,7 +41,7 @@ def draw_index(weights: Sequence[float], generator: torch.Generator) -> int:
 
 
 def draw_seed(generator: torch.Generator) -> int:
-    """Draw a seed for a field that is made later."""
+    """Draw a seed for a field that is computed later."""
     return int(torch.randint(2**31 - 1, (), generator=generator))
 
 

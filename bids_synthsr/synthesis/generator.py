@@ -4,12 +4,12 @@ What training calls, and nothing else is needed::
 
     table = freesurfer_table()                             # synthesis/labels.py
     prior = prior_by_name('clinical-2d')                   # synthesis/worlds.py
-    heads = [make_head(labels, image, table, name), ...]   # checked before any hour is spent
+    heads = [make_head(labels, image, table, name), ...]   # synthesis/heads.py
     sample = generate(heads, prior, table, (128, 128, 128), generator, device)
     again = replay(sample.draws, heads, table, device)     # the same, voxel by voxel
 
 `draw_sample` decides everything that is random, on the CPU and in plain numbers; `apply_draw`
-computes, on any device. A `Draw` goes to JSON and back (`draw_as_dict`, `draw_from_dict`).
+computes, on any device. A `Draw` is stored as JSON and read back (`values.serial`).
 Voxel noise comes from seeds of the device's own generator, so a replay is exact on the same kind
 of device; everything else is drawn on the CPU and is the same everywhere.
 
@@ -36,40 +36,19 @@ from bids_synthsr.synthesis.contrast import (
     t1w_means,
 )
 from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
-from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_as_dict, draw_from_dict, draw_sample
-from bids_synthsr.synthesis.fields import Shape, Triple
-from bids_synthsr.synthesis.labels import WHITE_MATTER, LabelTable, is_one_of, look_up
+from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_sample
+from bids_synthsr.synthesis.fields import Shape
+from bids_synthsr.synthesis.heads import Head
+from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.overlays import (
     add_fat,
     add_tissues,
-    brain_mask,
-    kept_mask,
     pathology_labels,
+    remaining_mask,
 )
-from bids_synthsr.synthesis.priors import GeneratorPrior
-from bids_synthsr.synthesis.scanning import acquire, blur, into_box, lay_slices, to_crop
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """A label map, with the real T1w image of the same head where there is one.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` int16 label values at 1 mm, axes in RAS order.
-    image
-        ``(I, J, K)`` float32 on the same grid, or None.
-    center
-        Middle of the brain's bounding box, voxels: where crops are taken.
-    name
-        For messages and stored draws.
-    """
-
-    labels: torch.Tensor
-    image: torch.Tensor | None
-    center: Triple
-    name: str = ''
+from bids_synthsr.synthesis.priors import GeneratorPrior, Normalisation
+from bids_synthsr.synthesis.scanning import acquire_slices, blur, into_box, lay_slices, to_crop
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 
 @dataclass
@@ -79,20 +58,20 @@ class Sample:
     Parameters
     ----------
     scans
-        ``(B, N, I, J, K)`` in [0, 1], resampled as at inference.
+        Scans in [0, 1], ``(B, N, I, J, K)``, resampled as at inference.
     reliability
-        ``(B, N, I, J, K)`` in [0, 1].
+        Reliability of each voxel of the scans in [0, 1], ``(B, N, I, J, K)``.
     present
-        ``(B, N)`` bool; the other scans are all zero.
+        Whether an exam has each of the scans, ``(B, N)`` bool. Absent scans are all zero.
     target
-        ``(B, 1, I, J, K)``: the reference at high resolution in the units of ``scans[:, 0]``, or
-        the T1w with white matter 1.
+        Image to predict, ``(B, 1, I, J, K)``: the reference at high resolution in the units of
+        ``scans[:, 0]``, or the T1w with white matter 1.
     segmentation
-        ``(B, I, J, K)`` int64 indices into ``LabelTable.targets``.
+        Indices into ``LabelTable.targets``, ``(B, I, J, K)`` int64.
     weight
-        ``(B, 1, I, J, K)``: 1 where the loss counts.
+        Weight of each voxel in the loss, ``(B, 1, I, J, K)``: 1 where the loss counts.
     draws
-        For each element of the batch its draw, in JSON types.
+        Draw of each element of the batch, in JSON types.
     """
 
     scans: torch.Tensor
@@ -102,58 +81,6 @@ class Sample:
     segmentation: torch.Tensor
     weight: torch.Tensor
     draws: list[dict[str, Any]]
-
-
-def make_head(
-    labels: torch.Tensor, image: torch.Tensor | None, table: LabelTable, name: str = ''
-) -> Head:
-    """Check a label map, and scale its T1w image so that the median of white matter is 1.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` at 1 mm in RAS order, integers of any type.
-    image
-        On the same grid, or None.
-
-    Raises
-    ------
-    ValueError
-        For labels that the table does not cover, no brain, an image of another shape, or values
-        that are not finite.
-    """
-    name = name or 'The label map'
-    if labels.ndim != 3:
-        raise ValueError(f'{name} has shape {tuple(labels.shape)}; a volume of labels is needed')
-    if labels.is_floating_point() and not torch.equal(labels, labels.round()):
-        raise ValueError(f'{name} holds values that are not whole numbers: is it an image?')
-    table.check(labels, name)
-    labels = labels.to(torch.int16).contiguous()
-    is_brain = brain_mask(labels, table)
-    if not is_brain.any():
-        raise ValueError(f'{name} shows no brain: it has no label of a brain structure')
-    bounds = [is_brain.amax([a for a in range(3) if a != axis]).nonzero() for axis in range(3)]
-    first, second, third = (float(x.min() + x.max()) / 2 for x in bounds)
-    scaled = None if image is None else _scaled(image, labels, name)
-    return Head(labels, scaled, (first, second, third), name)
-
-
-def _scaled(image: torch.Tensor, labels: torch.Tensor, name: str) -> torch.Tensor:
-    """Check an image, and divide it by the median of its white matter."""
-    if image.shape != labels.shape:
-        raise ValueError(
-            f'{name} has shape {tuple(labels.shape)}, its image {tuple(image.shape)}: bring the '
-            'image to the grid of the labels'
-        )
-    if not torch.isfinite(image).all():
-        raise ValueError(f'The image of {name} holds values that are not finite: set them to 0')
-    white = image[is_one_of(labels, WHITE_MATTER)]
-    if not len(white) or float(white.median()) <= 0:
-        raise ValueError(
-            f'The image of {name} cannot be scaled: its labels show no white matter, or it is '
-            'dark there. Does the image belong to these labels?'
-        )
-    return (image.float() / white.float().median()).contiguous()
 
 
 def generate(
@@ -168,10 +95,18 @@ def generate(
 
     Parameters
     ----------
+    heads
+        Label maps, each with or without a real T1w image.
+    prior
+        Prior of everything that an exam may be.
+    table
+        Table of all labels that may occur.
     shape
-        Of the samples, voxels of 1 mm.
+        Number of voxels of a sample along each axis, 1 mm each.
     generator
-        On the CPU, whatever the device.
+        Random generator on the CPU, whatever the device.
+    device
+        Device on which samples are computed.
     """
     draws = [
         replace(draw_sample(prior, table, shape, generator), head=head.name) for head in heads
@@ -188,8 +123,25 @@ def replay(
     table: LabelTable,
     device: torch.device | str = 'cpu',
 ) -> Sample:
-    """Make the sample of stored draws again, from the same heads."""
-    restored = [draw_from_dict(draw) for draw in draws]
+    """Make the sample of stored draws again, from the same heads.
+
+    Parameters
+    ----------
+    draws
+        Draws in JSON types, as `Sample.draws` holds them.
+    heads
+        Head to which each of the draws was applied.
+    table
+        Table of all labels that may occur.
+    device
+        Device on which samples are computed.
+
+    Raises
+    ------
+    ValueError
+        For a draw that another version of the generator stored.
+    """
+    restored = [read_dataclass(Draw, draw, 'draw') for draw in draws]
     return _stack(
         [apply_draw(draw, head, table, device) for draw, head in zip(restored, heads, strict=True)]
     )
@@ -206,26 +158,26 @@ def _stack(samples: list[Sample]) -> Sample:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The deformed head of one sample.
+    """The deformed head of one sample; every volume is ``(I, J, K)``.
 
     Parameters
     ----------
-    scanned
-        Labels that the scans show.
-    aimed
-        Labels that the target shows: without lesions and masses where these are to be removed.
+    scan_labels
+        Label values that the scans show.
+    target_labels
+        Label values that the target shows: healthy tissue where lesions are to be removed.
     segmentation
-        Of these, indices into `LabelTable.targets`; background where something was cut away.
-    kept
-        What skull-stripping and defacing left, or None.
+        Indices into `LabelTable.targets` for the target; background where something was cut away.
+    remaining
+        Mask of what skull-stripping and defacing left, or None where neither was done.
     image
-        The real T1w, white matter 1, or None.
+        Real T1w with white matter 1, or None.
     """
 
-    scanned: torch.Tensor
-    aimed: torch.Tensor
+    scan_labels: torch.Tensor
+    target_labels: torch.Tensor
     segmentation: torch.Tensor
-    kept: torch.Tensor | None
+    remaining: torch.Tensor | None
     image: torch.Tensor | None
 
 
@@ -233,7 +185,19 @@ class Anatomy:
 def apply_draw(
     draw: Draw, head: Head, table: LabelTable, device: torch.device | str = 'cpu'
 ) -> Sample:
-    """Compute the sample of one draw: a batch of one, from nothing random but the draw's seeds."""
+    """Compute the sample of one draw: a batch of one, from nothing random but the draw's seeds.
+
+    Parameters
+    ----------
+    draw
+        Draw of the exam.
+    head
+        Label map, with or without a real T1w image.
+    table
+        Table of all labels that may occur.
+    device
+        Device on which the sample is computed.
+    """
     device = torch.device(device)
     anatomy = deform_head(draw, head, table, device)
     scans = torch.zeros(1, draw.slots, *draw.shape, device=device)
@@ -241,16 +205,16 @@ def apply_draw(
     target = torch.zeros(1, 1, *draw.shape, device=device)
     for slot, scan in enumerate(draw.scans):
         resampled, reliability[0, slot] = make_scan(scan, anatomy, table, draw)
-        low, high = intensity_range(resampled, draw.normalisation)
+        low, high = normalisation_range(resampled, draw.normalisation)
         scans[0, slot] = ((resampled - low) / (high - low)).clamp_(0, 1)
         if slot == 0 and draw.target == 'reference':
-            fine = blur(paint_scan(scan, anatomy.aimed, table), draw.blur_sd)
+            fine = blur(paint_scan(scan, anatomy.target_labels, table), draw.blur_sd)
             target[0, 0] = (fine - low) / (high - low)
     if draw.target == 't1w':
-        painted = paint(anatomy.aimed, t1w_means(table.classes), table)
+        painted = paint(anatomy.target_labels, t1w_means(table.classes), table)
         target[0, 0] = blur(painted, draw.blur_sd) if anatomy.image is None else anatomy.image
-    if anatomy.kept is not None:
-        target *= anatomy.kept
+    if anatomy.remaining is not None:
+        target *= anatomy.remaining
     present = torch.arange(draw.slots, device=device)[None] < len(draw.scans)
     weight = field_of_view(draw, device)
     return Sample(
@@ -260,7 +224,7 @@ def apply_draw(
         target,
         anatomy.segmentation[None],
         weight,
-        [draw_as_dict(draw)],
+        [as_plain(draw)],
     )
 
 
@@ -276,20 +240,20 @@ def deform_head(draw: Draw, head: Head, table: LabelTable, device: torch.device)
     labels = add_fat(labels, draw.tissues)
     healthy = add_tissues(labels, draw.tissues, table)
     disease = pathology_labels(labels, draw.pathology, table)
-    scanned = aimed = healthy
+    scan_labels = target_labels = healthy
     if disease is not None:
-        scanned = torch.where(disease > 0, disease, healthy)
+        scan_labels = torch.where(disease > 0, disease, healthy)
         if draw.pathology.is_target:
-            aimed = scanned
+            target_labels = scan_labels
             labels = torch.where(disease > 0, disease, labels)
             if image is not None:
                 painted = paint(disease, t1w_means(table.classes), table)
                 image = torch.where(disease > 0, painted, image)
     segmentation = look_up(table.target_of, labels)
-    kept = kept_mask(labels, draw.removal, table)
-    if kept is not None:
-        segmentation *= kept
-    return Anatomy(scanned, aimed, segmentation, kept, image)
+    remaining = remaining_mask(labels, draw.removal, table)
+    if remaining is not None:
+        segmentation *= remaining
+    return Anatomy(scan_labels, target_labels, segmentation, remaining, image)
 
 
 def paint_scan(scan: ScanDraw, labels: torch.Tensor, table: LabelTable) -> torch.Tensor:
@@ -303,31 +267,55 @@ def make_scan(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Paint, acquire, corrupt and resample one scan.
 
+    Parameters
+    ----------
+    scan
+        Draw of the scan.
+    anatomy
+        Deformed head of the sample.
+    table
+        Table of all labels that may occur.
+    draw
+        Draw of the whole exam.
+
     Returns
     -------
-    resampled, reliability
-        Both ``draw.shape``; intensities not normalised.
+    resampled
+        Intensities on the crop, ``draw.shape``, not normalised.
+    reliability
+        Reliability of each voxel in [0, 1], ``draw.shape``.
     """
     slices = lay_slices(scan.motion, scan.acquisition, draw.shape)
     if scan.motion.is_moved:
-        # statistics are interpolated, not a noisy image, whose noise that would soften unevenly
+        # statistics are interpolated: interpolation would soften the noise of an image unevenly
         margin = math.ceil(3 * max(scan.acquisition.profile_sd)) + 1
-        statistics = paint_statistics(anatomy.scanned, scan.contrast, table)
+        statistics = paint_statistics(anatomy.scan_labels, scan.contrast, table)
         statistics = into_box(statistics, slices, margin)
         fine = apply_bias(draw_intensities(statistics, scan.contrast), scan.bias)
     else:
-        fine = paint_scan(scan, anatomy.scanned, table)
-    native = acquire(fine, slices, scan.acquisition, draw.blur_sd)
+        fine = paint_scan(scan, anatomy.scan_labels, table)
+    native = acquire_slices(fine, slices, scan.acquisition, draw.blur_sd)
     native = apply_artefacts(native, scan.artefacts)
-    if anatomy.kept is not None:
+    if anatomy.remaining is not None:
         native2crop = slices.native2crop[None].to(native.device)
-        kept = sample_linear(anatomy.kept[None, None].float(), native2crop, slices.native_shape)
-        native = native * (kept[0, 0] > 0.5)
+        mask = anatomy.remaining[None, None].float()
+        remaining = sample_linear(mask, native2crop, slices.native_shape)
+        native = native * (remaining[0, 0] > 0.5)
     return to_crop(native, slices, scan.motion.is_moved, draw.shape)
 
 
-def intensity_range(image: torch.Tensor, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find the intensities that become 0 and 1."""
+def normalisation_range(
+    image: torch.Tensor, kind: Normalisation
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the intensities that become 0 and 1.
+
+    Parameters
+    ----------
+    image
+        Intensities of a scan, of any shape.
+    kind
+        ``min-max``, or ``percentiles`` (0.1 and 99.9).
+    """
     if kind == 'min-max':
         low, high = torch.aminmax(image)
     else:

@@ -1,4 +1,4 @@
-"""Which label values exist, what they are made of, and what a network should call them."""
+"""Which label values exist, which tissue each is, and which segmentation class it belongs to."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ LESION = 77  # FreeSurfer's white matter hypointensity
 FAT, VESSEL, MENINGES, MASS_CORE, MASS_RIM, OEDEMA = 601, 602, 603, 604, 605, 606
 # FreeSurfer's Epidermis, Adipose, Skull and Head-ExtraCerebral
 EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 118, 125, 165, 258
-PART_OF = {EPIDERMIS: HEAD_TISSUE, ADIPOSE: HEAD_TISSUE}  # of what weights may know
+# classes that older weights know as part of another class
+PART_OF = {EPIDERMIS: HEAD_TISSUE, ADIPOSE: HEAD_TISSUE}
 WHITE_MATTER = (2, 41, 25, 57)
 LATERAL_VENTRICLES = (4, 43, 5, 44)
 CORTEX = (3, 42)
 CSF, SOFT_TISSUE, SKIN = 24, 507, 511
 ORBITS = (506, 508, 530)  # eyes, their muscles, optic nerves
-BRAIN, HEAD, AIR = 'brain', 'head', 'air'
+BRAIN, AROUND_BRAIN, AIR = 'brain', 'head', 'air'  # values of `Label.region`
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,18 @@ class Label:
     Parameters
     ----------
     value
-        In the label map.
+        Value of the label in a label map.
     name
-        For people.
+        Name of the structure, as a reader understands it.
     tissue
         Generation class: labels of one class share the mean and sd that are drawn for it. One of
-        `TISSUES`, or any name where the prior holds statistics for it.
+        `TISSUES`, or any name for which the prior has statistics.
     target
-        Label value that stands for it in the segmentation; 0 is background.
+        Label value that stands for the structure in the segmentation; 0 is background.
     mirror
-        Value of the same structure on the other side; its own value on the midline.
+        Label value of the same structure on the other side; equal to ``value`` on the midline.
     region
-        ``brain`` (with its ventricles and CSF), ``head`` (around it) or ``air``.
+        Part of the body: ``brain`` (with ventricles and CSF), ``head`` (around it) or ``air``.
     """
 
     value: int
@@ -53,8 +54,8 @@ class Label:
 
 def look_up(lookup: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Replace each label by its entry of ``lookup (values,)``: the shape of ``labels``."""
-    found = lookup.to(labels.device).index_select(0, labels.flatten().int())
-    return found.view(labels.shape)
+    entries = lookup.to(labels.device).index_select(0, labels.flatten().int())
+    return entries.view(labels.shape)
 
 
 def is_one_of(labels: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
@@ -66,7 +67,13 @@ def is_one_of(labels: torch.Tensor, values: Sequence[int]) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """All labels that may occur, ascending in value."""
+    """All labels that may occur.
+
+    Parameters
+    ----------
+    labels
+        The labels in ascending order of their values.
+    """
 
     labels: tuple[Label, ...]
 
@@ -141,8 +148,7 @@ class LabelTable:
 
     def check(self, labels: torch.Tensor, name: str) -> None:
         """Raise where a label map of that name holds a value that no class covers."""
-        found = set(labels.unique().tolist())
-        missing = sorted(found - {label.value for label in self.labels})
+        missing = sorted(set(labels.unique().tolist()) - {label.value for label in self.labels})
         if missing:
             raise ValueError(
                 f'{name} holds labels {missing}, which no class covers. Set them to 0 or to a '
@@ -180,7 +186,7 @@ _BRAIN = """
 80   -    non-white-matter-hypointensity  lesion              77  -
 85   -    optic-chiasm                    optic-chiasm        85  -
 """
-_CORPUS_CALLOSUM = range(251, 256)  # its halves have no label of their own: counted as left
+_CORPUS_CALLOSUM = range(251, 256)  # no label tells its halves apart: all counts as left
 _CORTEX = ((1000, 2000, 36), (11100, 12100, 76))  # first left, first right, number: aparc, a2009s
 # Whole-head maps: clusters of intensity, named after where they lie (looked up in 20 maps)
 _HEAD = {
@@ -204,9 +210,9 @@ _TARGETS = {
     HEAD_TISSUE: ('other-head-tissue', 'muscle'),
 }
 _DRAWN = {
-    FAT: ('fat', 'fat', ADIPOSE, HEAD),
+    FAT: ('fat', 'fat', ADIPOSE, AROUND_BRAIN),
     VESSEL: ('drawn-vessel', 'vessel', 0, BRAIN),
-    MENINGES: ('meninges', 'dura', HEAD_TISSUE, HEAD),
+    MENINGES: ('meninges', 'dura', HEAD_TISSUE, AROUND_BRAIN),
     MASS_CORE: ('mass-core', 'mass-core', LESION, BRAIN),
     MASS_RIM: ('mass-rim', 'mass-rim', LESION, BRAIN),
     OEDEMA: ('oedema', 'oedema', LESION, BRAIN),
@@ -228,9 +234,11 @@ def freesurfer_table() -> LabelTable:
             pair = left + parcel, right + parcel
             labels.append(Label(pair[0], 'left-parcel', 'cortex', 3, pair[1], BRAIN))
             labels.append(Label(pair[1], 'right-parcel', 'cortex', 42, pair[0], BRAIN))
-    labels += [Label(x, *told, x, x, HEAD) for x, told in _TARGETS.items()]
     labels += [
-        Label(x, name, tissue, _TARGET_OF.get(x, HEAD_TISSUE), x, HEAD)
+        Label(x, name, tissue, x, x, AROUND_BRAIN) for x, (name, tissue) in _TARGETS.items()
+    ]
+    labels += [
+        Label(x, name, tissue, _TARGET_OF.get(x, HEAD_TISSUE), x, AROUND_BRAIN)
         for x, (name, tissue) in _HEAD.items()
     ]
     labels += [

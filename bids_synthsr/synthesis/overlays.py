@@ -46,17 +46,19 @@ from bids_synthsr.synthesis.labels import (
 from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePrior
 
 FAT_SPACING = 16.0  # mm, between the nodes of the field that divides fat from muscle
-FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: much fat to little
-FAT_NEAR = 16.0  # by how much the field rises: most of the scalp, and of the orbits, is fat
-SKIN_THICKNESS: Range = (1.0, 2.99)  # voxels, rounded down: real T1w are as bright as fat below
+FAT_LEVEL: Range = (0.2, 1.8)  # threshold of the field: from much fat to little
+# rise of the field near skin and orbits: most of the scalp, and of the orbits, is fat
+FAT_NEAR = 16.0
+# voxels, rounded down: below them real T1w are as bright as fat
+SKIN_THICKNESS: Range = (1.0, 2.99)
 VESSEL_RADIUS: Range = (0.5, 1.1)  # mm
-VESSEL_SPACING = 16.0  # mm, of the fields on whose common zeros the vessels lie
+VESSEL_SPACING = 16.0  # mm between the nodes of the fields on whose common zeros vessels lie
 LESION_SIZE: Range = (4.0, 9.0)  # mm, between the nodes of the field
 OEDEMA_WIDTH: Range = (1.0, 1.8)  # radius of the oedema over that of the mass
-RIM_WIDTH: Range = (0.0, 0.35)  # of the mass
-ROUGH_SD = math.sqrt(1.25 * LINEAR_VARIANCE)  # of `rough_field`
+RIM_WIDTH: Range = (0.0, 0.35)  # width of the rim over the radius of the mass
+ROUGH_SD = math.sqrt(1.25 * LINEAR_VARIANCE)  # standard deviation of `rough_field`
 CANDIDATES = 64  # points among which the middle of a mass is sought
-STRIP_MARGIN: Range = (1.0, 3.99)  # voxels kept around the brain, rounded down
+STRIP_MARGIN: Range = (1.0, 3.99)  # voxels that are left around the brain, rounded down
 FACE_ANGLE: Range = (15.0, 50.0)  # degrees by which the plane of defacing looks down
 FACE_GAP: Range = (3.0, 20.0)  # mm between the brain and that plane
 
@@ -68,13 +70,13 @@ class TissueDraw:
     Parameters
     ----------
     seed
-        Of all fields.
+        Seed of all random fields.
     fat_level
-        Soft tissue whose field is above this is fat.
+        Threshold of the field above which soft tissue is fat.
     skin_vox
-        Of the skin of the map, which is thicker than real skin, what is left where there is fat.
+        Thickness of the skin that is left above fat, voxels. Label maps have thicker skin.
     vessel_radius
-        mm.
+        Radius of the vessels, mm.
     has_meninges
         Whether a shell of one voxel is drawn around brain and CSF.
     """
@@ -92,14 +94,20 @@ class PathologyDraw:
 
     Parameters
     ----------
+    seed
+        Seed of all random fields.
     lesion_fraction
-        Of the white matter, about.
+        Fraction of the white matter that lesions take, about.
     lesion_size
-        Between the nodes of the field that makes the lesions, mm.
-    mass_radius, rim_width, oedema_width
-        mm, and the others relative to it.
+        Distance between the nodes of the field whose high values are lesions, mm.
+    mass_radius
+        Radius of the mass, mm.
+    rim_width
+        Width of the rim of the mass, relative to its radius.
+    oedema_width
+        Radius of the oedema, relative to that of the mass.
     is_target
-        Whether target and segmentation show them.
+        Whether target and segmentation show lesions and mass.
     """
 
     seed: int
@@ -113,14 +121,16 @@ class PathologyDraw:
 
 @dataclass(frozen=True)
 class RemovalDraw:
-    """What was cut away; None switches one off.
+    """Skull-stripping and defacing; None switches one off.
 
     Parameters
     ----------
     strip_margin_vox
-        Kept around the brain.
-    face_angle_deg, face_gap
-        By which the plane of defacing looks down, and its distance from the brain, mm.
+        Margin around the brain that skull-stripping leaves, voxels.
+    face_angle_deg
+        Angle by which the plane of defacing looks down.
+    face_gap
+        Distance of the plane of defacing from the brain, mm.
     """
 
     strip_margin_vox: int | None
@@ -255,7 +265,9 @@ def _mass_distance(draw: PathologyDraw, candidates: torch.Tensor) -> torch.Tenso
     return distance + 0.25 * smooth_field(draw.seed + 2, shape, max(0.7 * radius, 2), device)[0]
 
 
-def kept_mask(labels: torch.Tensor, draw: RemovalDraw, table: LabelTable) -> torch.Tensor | None:
+def remaining_mask(
+    labels: torch.Tensor, draw: RemovalDraw, table: LabelTable
+) -> torch.Tensor | None:
     """Mark what skull-stripping and defacing leave; None where neither was done: ``(I, J, K)``."""
     if draw.strip_margin_vox is not None:
         is_tissue = brain_mask(labels, table) & (labels != CSF)
@@ -271,7 +283,8 @@ def _behind_face(is_brain: torch.Tensor, draw: RemovalDraw) -> torch.Tensor:
     forward = torch.arange(is_brain.shape[1], device=is_brain.device)[:, None] * math.cos(angle)
     height = forward - torch.arange(is_brain.shape[2], device=is_brain.device) * math.sin(angle)
     extent = height.expand(is_brain.shape).masked_fill(~is_brain, -math.inf).max()
-    limit = extent.nan_to_num(neginf=math.inf) + draw.face_gap  # no brain in the crop: keep all
+    # a crop without brain is kept whole
+    limit = extent.nan_to_num(neginf=math.inf) + draw.face_gap
     return (height < limit).expand(is_brain.shape)
 
 
@@ -285,7 +298,8 @@ def dilated(mask: torch.Tensor, reach_vox: int) -> torch.Tensor:
     grown = mask.clone()
     for axis, size in enumerate(mask.shape):
         line = grown.clone()
-        for step in range(1, min(reach_vox, size - 1) + 1):  # ten times as fast as max_pool3d
+        # this is ten times as fast as max_pool3d
+        for step in range(1, min(reach_vox, size - 1) + 1):
             grown.narrow(axis, step, size - step).bitwise_or_(line.narrow(axis, 0, size - step))
             grown.narrow(axis, 0, size - step).bitwise_or_(line.narrow(axis, step, size - step))
     return grown

@@ -1,38 +1,28 @@
 """What a generated exam may look like: one frozen dataclass for each step of the generator.
 
-Every field is a number, a string or a tuple of these, so that a prior is a TOML table and back. A
-pair is a range from which numbers are drawn uniformly; a field ``probability`` is the switch of
-its step, 0 for off. `worlds` holds the priors that go by a name.
+Every field is a number, a string or a tuple of these, so that a prior can be written as a TOML
+table and read back. A pair is a range from which numbers are drawn uniformly. A probability of 0
+switches its step off. `worlds` holds the priors that have a name.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from bids_synthsr.synthesis.fields import Range, Triple
 
-# sd of a Gaussian slice profile over its thickness; its power at the cut-off 1 / (2 thickness) is
+# sd of a Gaussian slice profile over its thickness. Its power at the cut-off 1 / (2 thickness) is
 # exp(-(pi sd)²): 1/6, 1/10 as Iglesias et al. 2021 (2.1.4) ask in words, 1/200 by their formula
-FWHM_PROFILE = 1 / math.sqrt(8 * math.log(2))  # as `imaging.acquisition` and scanners define it
+FWHM_PROFILE = 1 / math.sqrt(8 * math.log(2))  # as scanners and `imaging.forward_model` have it
 TENTH_POWER_PROFILE = math.sqrt(math.log(10)) / math.pi
 PAPER_PROFILE = 2 * math.log(10) / (2 * math.pi)
 
-
-CHOICES = {
-    'kind': ('uniform', 'gaussian', 'signal', 'attenuation'),
-    'in_target': ('keep', 'remove'),
-    'target': ('reference', 't1w'),
-    'normalisation': ('min-max', 'percentiles'),
-}
-
-
-def _check_choices(prior: object) -> None:
-    """Raise where a field that names something names nothing there is."""
-    for name, choices in CHOICES.items():
-        chosen = getattr(prior, name, choices[0])
-        if chosen not in choices:
-            raise ValueError(f'prior: {name!r} is {chosen!r}; choose one of {", ".join(choices)}')
+ContrastKind = Literal['uniform', 'gaussian', 'signal', 'attenuation']
+LesionsInTarget = Literal['keep', 'remove']
+Target = Literal['reference', 't1w']
+Normalisation = Literal['min-max', 'percentiles']
 
 
 @dataclass(frozen=True)
@@ -42,19 +32,19 @@ class ShapePrior:
     Parameters
     ----------
     rotation_deg
-        About each axis, up to this.
+        Largest rotation about each axis, either way.
     scaling
-        Along each axis; the logarithm is drawn uniformly.
+        Range of the scaling along each axis; its logarithm is drawn uniformly.
     shearing
-        Along each axis, up to this.
+        Largest shearing along each axis, either way.
     velocity_sd
-        Of the stationary velocity field at its nodes, mm; 0 for none.
+        Standard deviation of the stationary velocity field at its nodes, mm; 0 for no field.
     velocity_spacing
-        Between these nodes, mm: 28 for 10 nodes on the 256 mm of a FreeSurfer volume.
+        Distance between these nodes, mm: 28 for 10 nodes on the 256 mm of a FreeSurfer volume.
     flip_probability
-        Of swapping left and right.
+        Probability that left and right are swapped.
     crop_jitter
-        How far the middle of a crop may lie from the middle of the brain, mm along each axis.
+        Largest distance between the middle of a crop and that of the brain, mm along each axis.
     """
 
     rotation_deg: float = 10.0
@@ -73,11 +63,12 @@ class ClassStatistics:
     Parameters
     ----------
     name
-        Of the generation class.
+        Name of the generation class.
     mean, mean_sd
-        Of the class mean across scans.
+        Mean and standard deviation, across scans, of the mean of the class.
     sd, sd_sd
-        Of the sd within the class across scans; draws below 0 are drawn again.
+        Mean and standard deviation, across scans, of the sd within the class. Values below 0 are
+        drawn again.
     """
 
     name: str
@@ -98,29 +89,33 @@ class ContrastPrior:
         from its ``statistics``. ``signal``: each class from the relaxation times of its tissue in
         a spin echo, inverted where ``ti_ms`` is above 0. ``attenuation``: from its CT number.
     mean_range, sd_range
-        Of ``uniform``; air is 0.
+        Ranges of mean and sd of a class for ``uniform``; air is 0.
     statistics
-        Of ``gaussian``, for every class.
+        Statistics of every class for ``gaussian``.
     tr_ms, te_ms, ti_ms
-        Of ``signal``: repetition, echo and inversion times.
+        Repetition, echo and inversion times for ``signal``.
     spread
-        Of ``signal`` and ``attenuation``: relative sd, and sd in HU / 100, of class means around
-        what physics says.
+        Standard deviation of class means around what physics predicts: relative for ``signal``,
+        in HU / 100 for ``attenuation``.
     noise
-        Of ``signal``: range of the sd within classes, over the mean of white matter; of
-        ``attenuation``: that in HU / 100.
+        Range of the sd within classes: over the mean of white matter for ``signal``, in HU / 100
+        for ``attenuation``.
     fat_saturation_probability
-        Of ``signal``: of fat and marrow being suppressed.
+        Probability that fat and marrow are suppressed, for ``signal``.
     texture
-        Share of the variance within classes that is smooth, nodes ``texture_spacing`` mm apart.
-    drift, drift_spacing
-        How much the mean of a class rises and falls in space: relative sd at nodes, and their
-        distance, mm. Every class goes its own way.
+        Share of the variance within classes that is smooth in space.
+    texture_spacing
+        Distance between the nodes of the smooth part, mm.
+    drift
+        Relative sd, at nodes, by which the mean of a class varies in space. Each class varies by
+        a factor and a sign that are drawn for it.
+    drift_spacing
+        Distance between the nodes of the drift, mm.
     gamma
-        Range of the exponent; 1 for none.
+        Range of the exponent of intensities; 1 changes nothing.
     """
 
-    kind: str = 'uniform'
+    kind: ContrastKind = 'uniform'
     mean_range: Range = (25.0, 225.0)
     sd_range: Range = (5.0, 25.0)
     statistics: tuple[ClassStatistics, ...] = ()
@@ -136,9 +131,6 @@ class ContrastPrior:
     drift_spacing: Range = (12.0, 32.0)
     gamma: Range = (0.7, 1.3)
 
-    def __post_init__(self) -> None:
-        _check_choices(self)
-
 
 @dataclass(frozen=True)
 class BiasPrior:
@@ -146,10 +138,12 @@ class BiasPrior:
 
     Parameters
     ----------
+    probability
+        Probability that a scan has a bias field.
     log_sd
-        Of the logarithm of the field at its nodes.
+        Standard deviation of the logarithm of the field at its nodes.
     spacing
-        Between these nodes, mm: 85 for 4 nodes on 256 mm.
+        Distance between these nodes, mm: 85 for 4 nodes on 256 mm.
     """
 
     probability: float = 1.0
@@ -159,14 +153,14 @@ class BiasPrior:
 
 @dataclass(frozen=True)
 class MotionPrior:
-    """Position of a scan against the reference, and what registration leaves of it.
+    """Position of a scan relative to the reference, and the error of its registration.
 
     Parameters
     ----------
     rotation_deg, translation
-        Between scans, about and along each axis, up to this.
+        Largest rotation about, and translation along, each axis, either way; mm.
     rotation_error_sd_deg, translation_error_sd
-        Of the registration, about and along each axis.
+        Standard deviations of the registration error about and along each axis; mm.
     """
 
     rotation_deg: float = 10.0
@@ -182,23 +176,28 @@ class AcquisitionPrior:
     Parameters
     ----------
     orientation_weights
-        How often slices are sagittal, coronal and axial.
+        Relative frequencies of sagittal, coronal and axial slices.
     slice_spacing
-        Between the centres of neighbouring slices, mm.
+        Distance between the centres of neighbouring slices, mm.
     thickness_per_spacing
         Slice thickness over slice spacing: below 1 there are gaps, above 1 slices overlap.
     in_plane
         Voxel size in plane, mm; below 1 counts as 1.
     in_plane_anisotropy
         Factor of the voxel size along one of the two axes in plane.
-    isotropic_probability, isotropic
-        Of a 3-D scan instead, and its voxel size, mm.
+    isotropic_probability
+        Probability of a 3-D scan with isotropic voxels instead of slices.
+    isotropic
+        Voxel size of a 3-D scan, mm.
     profile_sd_per_thickness
-        Of the Gaussian slice profile; see the constants of this module.
+        Standard deviation of the Gaussian slice profile over the slice thickness; see the
+        constants of this module.
     profile_factor
-        Drawn for each axis: how much wider than nominal the profile is.
-    partial_probability, partial_fraction
-        Of a field of view that ends inside the sample, and how much of it is cut off on one side.
+        Width of the profile over its nominal width, drawn for each axis.
+    partial_probability
+        Probability of a field of view that ends inside the sample.
+    partial_fraction
+        Fraction of the sample that such a field of view leaves out on one side.
     """
 
     orientation_weights: Triple = (1.0, 1.0, 1.0)
@@ -221,18 +220,17 @@ class ArtefactPrior:
     Parameters
     ----------
     noise_probability, noise_sd
-        Of Rician noise in the acquired voxels.
+        Probability and sd of Rician noise in the acquired voxels.
     ghost_probability, ghost_strength
-        Of motion ghosts: copies shifted along one axis in plane.
+        Probability and strength of motion ghosts: copies shifted along one axis in plane.
     spike_probability, spike_strength
-        Of spikes in k-space: stripes across single slices.
+        Probability and amplitude of spikes in k-space: stripes across single slices.
     jump_probability, jump_sd
-        Of slices that differ in brightness, and the sd of their logarithm.
+        Probability that slices differ in brightness, and the sd of the logarithm of brightness.
     clip_probability, clip_level
-        Of clipping intensities above a fraction of the brightest.
+        Probability that intensities are clipped, and the level over the brightest voxel.
     window
-        Fixed window to which intensities are clipped before anything else (CT: 0 to 80 HU); equal
-        ends for none.
+        Lowest and highest intensity of a fixed window (CT: 0 to 80 HU); equal ends for none.
     """
 
     noise_probability: float = 0.0
@@ -257,9 +255,11 @@ class ScanPrior:
     suffix
         BIDS suffix of what it is like; a ``T1w`` is preferred as reference.
     weight
-        How often it occurs among the kinds of its world.
+        Relative frequency among the kinds of scans of its world.
+    contrast, bias, motion, acquisition, artefacts
+        Priors of the steps that make the scan, in their order.
     agent_probability
-        Of a contrast agent.
+        Probability that a contrast agent was given.
     """
 
     suffix: str = ''
@@ -274,16 +274,16 @@ class ScanPrior:
 
 @dataclass(frozen=True)
 class TissuePrior:
-    """What label maps do not tell apart, drawn into them.
+    """Tissues that label maps do not distinguish, drawn into them.
 
     Parameters
     ----------
     fat_probability
-        Of dividing the soft tissue around the skull into muscle and fat.
+        Probability that soft tissue around the skull is divided into muscle and fat.
     vessel_probability
-        Of thin vessels in brain and CSF.
+        Probability of thin vessels in brain and CSF.
     meninges_probability
-        Of a thin shell around brain and CSF.
+        Probability of a thin shell around brain and CSF.
     """
 
     fat_probability: float = 0.0
@@ -298,9 +298,9 @@ class PathologyPrior:
     Parameters
     ----------
     lesion_probability, lesion_fraction
-        Of white matter lesions, and about which fraction of the white matter they take.
+        Probability of white matter lesions, and the fraction of white matter that they take.
     mass_probability, mass_radius
-        Of a tumour-like mass, mm.
+        Probability and radius (mm) of a tumour-like mass.
     in_target
         Whether target and segmentation show them (``keep``) or healthy tissue (``remove``).
     """
@@ -309,22 +309,19 @@ class PathologyPrior:
     lesion_fraction: Range = (0.001, 0.04)
     mass_probability: float = 0.0
     mass_radius: Range = (5.0, 22.0)
-    in_target: str = 'keep'
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
+    in_target: LesionsInTarget = 'keep'
 
 
 @dataclass(frozen=True)
 class RemovalPrior:
-    """What was cut away from all scans of an exam, and from the target with them.
+    """What is cut away from all scans of an exam, and from the target with them.
 
     Parameters
     ----------
     strip_probability
-        Of skull-stripping.
+        Probability that scans are skull-stripped.
     deface_probability
-        Of defacing.
+        Probability that scans are defaced.
     """
 
     strip_probability: float = 0.0
@@ -338,31 +335,30 @@ class GeneratorPrior:
     Parameters
     ----------
     scans
-        Kinds of scans.
+        Kinds of scans that an exam may have.
     scan_counts
-        How often an exam has 1, 2, ... scans of kinds drawn by their weights. Empty: every exam
-        has exactly the kinds of ``scans`` in their order.
+        Relative frequencies of exams of 1, 2, ... scans, whose kinds are drawn by their weights.
+        Empty: every exam has exactly the kinds of ``scans`` in their order.
     target
         ``reference``: the first scan at high resolution (super-resolution). ``t1w``: the real
         image of the head where it has one, else a T1w painted from ``TISSUES``; white matter is 1.
     normalisation
         ``min-max`` (the paper), or ``percentiles`` (0.1 and 99.9, robust to single voxels).
     blur_sd
-        Of the high-resolution scans, mm (Iglesias et al. 2021, 2.4).
+        Standard deviation of the blur of high-resolution scans, mm (Iglesias et al. 2021, 2.4).
+    shape, tissues, pathology, removal
+        Priors of the steps that change the head, in their order.
     """
 
     scans: tuple[ScanPrior, ...]
     scan_counts: tuple[float, ...] = ()
-    target: str = 'reference'
-    normalisation: str = 'min-max'
+    target: Target = 'reference'
+    normalisation: Normalisation = 'min-max'
     blur_sd: float = 0.5
     shape: ShapePrior = ShapePrior()
     tissues: TissuePrior = TissuePrior()
     pathology: PathologyPrior = PathologyPrior()
     removal: RemovalPrior = RemovalPrior()
-
-    def __post_init__(self) -> None:
-        _check_choices(self)
 
     @property
     def slots(self) -> int:

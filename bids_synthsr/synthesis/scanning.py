@@ -26,21 +26,23 @@ from bids_synthsr.synthesis.fields import (
 )
 from bids_synthsr.synthesis.priors import AcquisitionPrior, MotionPrior
 
-SLICES_MISSING = 0.9  # of partial fields of view; else they end in plane
+# share of partial fields of view that lack slices; the others end in plane
+SLICES_MISSING = 0.9
 Cut = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
-TENT_VARIANCE = 1 / 6  # voxels²: of linear interpolation between voxels
+TENT_VARIANCE = 1 / 6  # voxels²: variance of the kernel of linear interpolation
 
 
 @dataclass(frozen=True)
 class MotionDraw:
-    """Position of a scan against the reference; all zero for the reference itself.
+    """Position of a scan relative to the reference; all zero for the reference itself.
 
     Parameters
     ----------
     rotation_deg, translation
-        From the scan's axes to those of the crop, about its middle.
+        Rotation about the middle of the crop, and translation (mm), from the scan's axes to the
+        crop.
     rotation_error_deg, translation_error
-        What registration adds, in the frame of the crop.
+        Rotation and translation (mm) that registration adds, in the frame of the crop.
     """
 
     rotation_deg: Triple = (0.0, 0.0, 0.0)
@@ -63,11 +65,11 @@ class AcquisitionDraw:
     slice_axis
         Axis across the slices; None for a 3-D scan.
     spacing
-        Between voxel centres.
+        Distance between voxel centres along each axis.
     profile_sd
-        Of the Gaussian profile that a voxel has on top of that of the 1 mm labels.
+        Standard deviation of the Gaussian by which voxels are wider than those of 1 mm labels.
     shift
-        Whole mm by which the field of view starts before the sample.
+        Distance by which the field of view starts before the sample, whole mm.
     cut
         Fraction of the sample that the field of view leaves out at the lower and at the upper end.
     """
@@ -79,7 +81,7 @@ class AcquisitionDraw:
     cut: Cut
 
 
-def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
+def draw_scan_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
     """Draw the position of a scan that is not the reference."""
     turn, move = prior.rotation_deg, prior.translation
     turn_error = [draw_normal(prior.rotation_error_sd_deg, generator) for _ in range(3)]
@@ -93,7 +95,7 @@ def draw_motion(prior: MotionPrior, generator: torch.Generator) -> MotionDraw:
 
 
 def draw_acquisition(prior: AcquisitionPrior, generator: torch.Generator) -> AcquisitionDraw:
-    """Draw slices and voxels."""
+    """Draw slices and voxels of a scan."""
     axis = draw_index(prior.orientation_weights, generator)
     is_3d = draw_chance(prior.isotropic_probability, generator)
     drawn_2d = _draw_slice_sizes(prior, axis, generator)
@@ -138,8 +140,8 @@ def _draw_cut(prior: AcquisitionPrior, axis: int, generator: torch.Generator) ->
     return cut[0], cut[1], cut[2]
 
 
-def rigid(angles_deg: Triple, translation: Triple, middle: torch.Tensor) -> torch.Tensor:
-    """Turn about ``middle``, then move: ``(4, 4)`` float64."""
+def turn_and_move(angles_deg: Triple, translation: Triple, middle: torch.Tensor) -> torch.Tensor:
+    """Make the transform that turns about ``middle``, then moves: ``(4, 4)`` float64."""
     transform = torch.eye(4, dtype=torch.float64)
     transform[:3, :3] = rotation(angles_deg)
     transform[:3, 3] = middle - transform[:3, :3] @ middle + torch.tensor(translation).double()
@@ -153,10 +155,19 @@ def profile_matrix(centers: torch.Tensor, sd: float, size: int) -> torch.Tensor:
     has the variance ``sd²`` (on average over where a centre lies between two voxels); narrower
     profiles interpolate linearly. A row sums to 1.
 
+    Parameters
+    ----------
+    centers
+        Positions of the P profiles, voxels.
+    sd
+        Standard deviation of the profiles, voxels.
+    size
+        Number of voxels along the axis.
+
     Returns
     -------
     matrix
-        ``(P, size)`` float32.
+        Weights of the voxels in each profile, ``(P, size)`` float32.
     """
     narrow = math.sqrt(max(sd**2 - TENT_VARIANCE, 0))
     # the weight of voxel j is step(c - j + 1) - step(c - j): a step rises from 0 to 1
@@ -188,13 +199,17 @@ class Slices:
     Parameters
     ----------
     box_low, box_shape
-        The 1 mm lattice on which the scan is painted, in its own axes.
-    box2crop, registered
-        ``(4, 4)`` from positions along the scan's axes to the crop: true, and as registered.
-    first, spacing
-        Position of the first native voxel along the scan's axes, and between voxels.
+        First voxel and shape of the 1 mm lattice on which the scan is painted, along its axes.
+    box2crop
+        True transform from positions along the scan's axes to the crop, ``(4, 4)``.
+    registered
+        The same transform as registration gives it, ``(4, 4)``.
+    first
+        Position of the first native voxel along the scan's axes.
+    spacing
+        Distance between native voxels along the scan's axes.
     native_shape
-        Number of native voxels.
+        Number of native voxels along each axis.
     """
 
     box_low: tuple[int, ...]
@@ -212,7 +227,7 @@ class Slices:
 
     @property
     def crop2native(self) -> torch.Tensor:
-        """Where registration believes the voxels of the crop in the scan, ``(4, 4)``."""
+        """Position of the voxels of the crop in the scan, as registered: ``(4, 4)``."""
         return torch.linalg.inv(self.registered @ self._native2axes)
 
     @property
@@ -225,8 +240,8 @@ class Slices:
 def lay_slices(motion: MotionDraw, draw: AcquisitionDraw, shape: Shape) -> Slices:
     """Lay the voxels of a scan over a crop, from outer face to outer face."""
     middle = (torch.tensor(shape).double() - 1) / 2
-    box2crop = rigid(motion.rotation_deg, motion.translation, middle)
-    error = rigid(motion.rotation_error_deg, motion.translation_error, middle)
+    box2crop = turn_and_move(motion.rotation_deg, motion.translation, middle)
+    error = turn_and_move(motion.rotation_error_deg, motion.translation_error, middle)
     low, high = _bounding_box(torch.linalg.inv(box2crop), shape)
     first, count = [], []
     for axis, spacing in enumerate(draw.spacing):
@@ -248,11 +263,11 @@ def lay_slices(motion: MotionDraw, draw: AcquisitionDraw, shape: Shape) -> Slice
 
 
 def _bounding_box(crop2box: torch.Tensor, shape: Shape) -> tuple[list[int], list[int]]:
-    """First and last whole voxel along the scan's axes that a crop reaches."""
+    """Compute the first and last whole voxel along the scan's axes that a crop reaches."""
     corners = torch.tensor(list(product(*((0, size - 1) for size in shape)))).double()
-    placed = corners @ crop2box[:3, :3].T + crop2box[:3, 3]
-    low = (placed.amin(0) + 1e-6).floor().int().tolist()
-    return low, (placed.amax(0) - 1e-6).ceil().int().tolist()
+    corners = corners @ crop2box[:3, :3].T + crop2box[:3, 3]
+    low = (corners.amin(0) + 1e-6).floor().int().tolist()
+    return low, (corners.amax(0) - 1e-6).ceil().int().tolist()
 
 
 def into_box(maps: torch.Tensor, slices: Slices, margin_vox: int) -> torch.Tensor:
@@ -268,10 +283,27 @@ def into_box(maps: torch.Tensor, slices: Slices, margin_vox: int) -> torch.Tenso
     return sample_linear(padded, box2padded[None].to(maps.device), slices.box_shape)[0]
 
 
-def acquire(
+def acquire_slices(
     image: torch.Tensor, slices: Slices, draw: AcquisitionDraw, blur_sd: float
 ) -> torch.Tensor:
-    """Average a blurred high-resolution scan, given on the box, in its native voxels."""
+    """Average a blurred high-resolution scan in its native voxels.
+
+    Parameters
+    ----------
+    image
+        Scan on the 1 mm box, ``box_shape``.
+    slices
+        Geometry of the scan.
+    draw
+        Voxels of the scan.
+    blur_sd
+        Standard deviation of the blur before acquisition, mm.
+
+    Returns
+    -------
+    native
+        Intensities of the native voxels, ``native_shape``.
+    """
     matrices = []
     for axis, size in enumerate(image.shape):
         index = torch.arange(slices.native_shape[axis], device=image.device)
@@ -296,10 +328,23 @@ def to_crop(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Interpolate native voxels on the crop as inference does, with their reliability.
 
+    Parameters
+    ----------
+    native
+        Intensities of the native voxels, ``native_shape``.
+    slices
+        Geometry of the scan.
+    is_moved
+        Whether the axes of the scan differ from those of the crop.
+    shape
+        Number of voxels of the crop along each axis.
+
     Returns
     -------
-    resampled, reliability
-        Both ``shape``.
+    resampled
+        Intensities on the crop, ``shape``.
+    reliability
+        Reliability of each voxel in [0, 1], ``shape``.
     """
     if not is_moved:
         return _to_crop_along_axes(native, slices, shape)

@@ -1,4 +1,4 @@
-"""Thick slices of real images: what a super-resolution network trains on, no labels needed."""
+"""Thick slices of real images, on which a super-resolution network trains without labels."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from bids_synthsr.synthesis.fields import (
     draw_uniform,
     white_noise,
 )
+from bids_synthsr.synthesis.heads import SHOWN_INTENSITY, RealImage
 from bids_synthsr.synthesis.priors import FWHM_PROFILE
 from bids_synthsr.synthesis.scanning import profile_matrix
-from bids_synthsr.training.cohort import SHOWN_IN_SAMPLE, Photograph
 
 ORDERS = ((0, 1, 2), (1, 0, 2), (0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0))
-ATTEMPTS = 20  # to find a place of the image that shows something
+ATTEMPTS = 20  # number of corners that are tried until a sample shows more than air
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,22 @@ class SlicePrior:
     Parameters
     ----------
     slice_spacing
-        Between slice centres, mm; its logarithm is uniform.
+        Distance between slice centres, mm; its logarithm is drawn uniformly.
     equal_probability
-        Of slices as thick as their spacing.
+        Probability of slices as thick as their spacing.
     thickness_per_spacing
-        Otherwise; at least 1 mm.
+        Thickness over spacing of the other slices; they are 1 mm thick at least.
     profile_factor
-        How much wider than nominal the profile is.
+        Width of the profile over its nominal width.
     box_probability
-        Of a slice profile that is a box; else it is a Gaussian with its FWHM the thickness.
+        Probability of a slice profile that is a box. The others are Gaussians whose FWHM is the
+        thickness.
     gain, gamma
         Factor and exponent of the intensities.
     noise_probability, noise_sd
-        Of Gaussian noise in the slices; intensities are 0 to 1.
+        Probability and sd of Gaussian noise in the slices, whose intensities are 0 to 1.
     shown
-        Least fraction of a sample that shows something.
+        Least fraction of a sample that shows more than air.
     """
 
     slice_spacing: Range = (2.0, 9.0)
@@ -74,23 +75,25 @@ class SliceDraw:
     Parameters
     ----------
     head
-        Name of the image.
+        Name of the image that is cut.
     order
         Axes of the image in the order of the sample, the slice axis last.
     flips
-        Of the axes of the sample.
+        Whether each axis of the sample is flipped.
     corner
         First voxel of the sample, in the turned image.
     spacing, thickness
-        Of the slices, mm.
+        Spacing and thickness of the slices, mm.
     first
         Position of the first slice in the turned image, voxels.
-    is_box, profile_factor
-        The profile.
+    is_box
+        Whether the slice profile is a box; else it is a Gaussian.
+    profile_factor
+        Width of the profile over its nominal width.
     gain, gamma
-        Of the intensities.
+        Factor and exponent of the intensities.
     noise_sd, noise_seed
-        Of the noise.
+        Standard deviation and seed of the noise.
     """
 
     head: str
@@ -109,14 +112,25 @@ class SliceDraw:
 
 
 def draw_slices(
-    prior: SlicePrior, images: Sequence[Photograph], shape: Shape, generator: torch.Generator
+    prior: SlicePrior, images: Sequence[RealImage], shape: Shape, generator: torch.Generator
 ) -> SliceDraw:
-    """Draw an image, slices across it, and a place in it that shows something.
+    """Draw an image, slices across it, and a part of it that shows more than air.
 
-    An image is drawn the more often the more of it shows something, so that every part of every
-    head is.
+    An image is drawn in proportion to the number of its voxels that show a head, so that every
+    part of every head is drawn equally often.
+
+    Parameters
+    ----------
+    prior
+        Prior of the slices.
+    images
+        Real images to draw from.
+    shape
+        Number of voxels of a sample along each axis, 1 mm each.
+    generator
+        Random generator on the CPU.
     """
-    image = images[draw_index([float(image.shown) for image in images], generator)]
+    image = images[draw_index([float(image.shown_voxels) for image in images], generator)]
     order = ORDERS[draw_index([1.0] * len(ORDERS), generator)]
     spacing = draw_log_uniform(prior.slice_spacing, generator)
     is_equal = draw_chance(prior.equal_probability, generator)
@@ -145,20 +159,20 @@ def draw_slices(
 def _draw_corner(
     prior: SlicePrior, voxels: Tensor, shape: Shape, generator: torch.Generator
 ) -> tuple[int, ...]:
-    """Draw places until one shows enough; the last one is taken in any case."""
+    """Draw corners until a sample shows enough; the last one is taken in any case."""
     corner: tuple[int, ...] = (0, 0, 0)
     for _ in range(ATTEMPTS):
         corner = tuple(
             int(draw_uniform((0, max(size - side, 0) + 1), generator))
             for size, side in zip(voxels.shape, shape, strict=True)
         )
-        is_shown = crop(voxels, corner, shape) > SHOWN_IN_SAMPLE
+        is_shown = crop(voxels, corner, shape) > SHOWN_INTENSITY
         if float(is_shown.float().mean()) >= prior.shown:
             break
     return corner
 
 
-def turn(image: Photograph, draw: SliceDraw) -> Tensor:
+def turn(image: RealImage, draw: SliceDraw) -> Tensor:
     """Bring the slice axis last, and flip."""
     flipped = [axis for axis, is_flipped in enumerate(draw.flips) if is_flipped]
     return image.voxels.permute(draw.order).flip(flipped)
@@ -171,15 +185,24 @@ def crop(voxels: Tensor, corner: tuple[int, ...], shape: Shape) -> Tensor:
     return torch.nn.functional.pad(part, [0, missing[2], 0, missing[1], 0, missing[0]])
 
 
-def apply_slices(draw: SliceDraw, image: Photograph, shape: Shape) -> tuple[Tensor, Tensor]:
+def apply_slices(draw: SliceDraw, image: RealImage, shape: Shape) -> tuple[Tensor, Tensor]:
     """Acquire slices of an image, and describe each voxel of the sample by them.
+
+    Parameters
+    ----------
+    draw
+        Slices, and where the sample lies in them.
+    image
+        Real image that is cut.
+    shape
+        Number of voxels of the sample along each axis, 1 mm each.
 
     Returns
     -------
     channels
-        ``(C, *shape)``, see `imaging.slices.encode_slices`.
+        Input of the network, ``(C, *shape)``; see `imaging.slice_encoding.encode_slices`.
     target
-        ``(1, *shape)``: the image itself.
+        The image itself, ``(1, *shape)``.
     """
     voxels = turn(image, draw)
     column = (*shape[:2], voxels.shape[2])
@@ -208,9 +231,10 @@ def _profiles(draw: SliceDraw, centers: Tensor, size: int) -> Tensor:
 
 
 def make_slices(
-    draws: Sequence[SliceDraw], images: Sequence[Photograph], shape: Shape
+    draws: Sequence[SliceDraw], images: Sequence[RealImage], shape: Shape
 ) -> tuple[Tensor, Tensor]:
     """Make the samples of draws: channels ``(B, C, *shape)`` and targets ``(B, 1, *shape)``."""
     by_name = {image.name: image for image in images}
-    made = [apply_slices(draw, by_name[draw.head], shape) for draw in draws]
-    return torch.stack([x for x, _ in made]), torch.stack([x for _, x in made])
+    samples = [apply_slices(draw, by_name[draw.head], shape) for draw in draws]
+    channels, targets = zip(*samples, strict=True)
+    return torch.stack(channels), torch.stack(targets)

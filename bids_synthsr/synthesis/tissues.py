@@ -14,13 +14,13 @@ class Tissue:
     t1_ms, t2_ms
         Relaxation times at 1.5 T.
     proton_density
-        Relative to free water.
+        Proton density relative to that of free water.
     t1w
         Intensity in a T1w (MP-RAGE) image, relative to white matter.
     attenuation_hu
-        In CT.
+        Attenuation in CT, HU.
     uptake
-        How much it takes up of a contrast agent, 0 to 1.
+        Uptake of a contrast agent, 0 to 1.
     """
 
     t1_ms: float
@@ -34,8 +34,8 @@ class Tissue:
 # Relaxation: rounded values between those of Kwan et al. 1999 (BrainWeb) and Stanisz et al. 2005,
 # and between their neighbours for structures that these do not list; fat as bright as it is in
 # turbo spin echoes. The generator spreads them.
-# T1w of the brain: medians of one FreeSurfer-segmented MP-RAGE (`estimate_priors` gives those of
-# other scans); of the rest of the head, and CT: typical values.
+# T1w of the brain: medians of one FreeSurfer-segmented MP-RAGE (`synthesis.estimation`
+# gives those of other scans); of the rest of the head, and CT: typical values.
 TISSUES = {
     'air': Tissue(1000, 100, 0.0, 0.0, -1000),
     'white-matter': Tissue(650, 75, 0.70, 1.0, 28),

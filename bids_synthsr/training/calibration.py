@@ -1,12 +1,12 @@
 """Probabilities that add up to the true volumes.
 
-A cross-entropy in which rare classes count more, and Dice, let a network learn small structures,
-and see too much of them: such losses are least for probabilities that are not those of the data
-(Bertels et al. 2021, "Theoretical analysis and experimental validation of volume bias of soft
-Dice optimized segmentation maps in the context of inherent uncertainty"). Odds that multiply the
-probabilities of every class, fitted by the plain likelihood, take that off again: where the
-likelihood is highest, the probabilities of each class add up to its true volume, over all exams
-together.
+A cross-entropy in which rare classes count more, and Dice, let a network learn small structures.
+Such losses are least for probabilities that are not those of the data, so that the network
+overestimates small structures (Bertels et al. 2021, "Theoretical analysis and experimental
+validation of volume bias of soft Dice optimized segmentation maps in the context of inherent
+uncertainty"). Odds that multiply the probabilities of every class, fitted by the plain likelihood,
+correct that: where the likelihood is highest, the probabilities of each class add up to its true
+volume, over all exams together.
 """
 
 from __future__ import annotations
@@ -19,23 +19,26 @@ import torch
 from torch import Tensor, nn
 
 from bids_synthsr.dataset.weights import Weights
+from bids_synthsr.synthesis.heads import Head
 from bids_synthsr.training.checkpoints import best_of
 from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.recipe import recipe_from
-from bids_synthsr.training.samples import CALIBRATION, Source, seed_of, sources_of
+from bids_synthsr.training.samples import CALIBRATION, seed_of
+from bids_synthsr.training.sources import Source, make_sources
 from bids_synthsr.training.task import Task
 from bids_synthsr.values.structures import opposite
 
-VOXELS = 100_000  # of an exam that are looked at
-AT_ONCE = 500_000
-NEWTON_STEPS, LARGEST_STEP, TOLERANCE = 40, 1.0, 1e-3  # of logarithms of odds
+VOXELS_PER_EXAM = 100_000  # voxels of an exam that the fit takes
+VOXELS_AT_ONCE = 500_000  # voxels whose probabilities are computed together
+# number of Newton steps; largest step and tolerance of the logarithms of odds
+NEWTON_STEPS, LARGEST_STEP, TOLERANCE = 40, 1.0, 1e-3
 
 logger = logging.getLogger(__name__)
 
 
 def calibrate(
     weights: Weights,
-    cohort: Cohort,
+    cohort: Cohort[Head],
     exams: int,
     device: torch.device,
     show: Callable[[str], None] = lambda _: None,
@@ -45,20 +48,20 @@ def calibrate(
     Parameters
     ----------
     weights
-        Of an exam network with a segmentation: a checkpoint or an export.
+        Weights of an exam network with a segmentation: a checkpoint or an export.
     cohort
-        Heads, of which those are used that the weights were trained on.
+        Heads of the training; heads that the weights were not trained on are ignored.
     exams
-        How many to generate; others than those of the training.
+        Number of exams to generate. None of them occurs in the training.
     device
-        Where the network runs.
+        Device on which the network runs.
     show
-        Takes a line of progress.
+        Function that shows a line of progress.
 
     Returns
     -------
     odds
-        By label value, 1 for the background; left and right have the same.
+        Odds of each class by its label value, 1 for the background. Left and right have the same.
 
     Raises
     ------
@@ -66,39 +69,46 @@ def calibrate(
         For weights without segmentation, or with one that this version does not know, and where
         a head of their training is missing.
     """
-    recipe = recipe_from(weights.description['recipe'])
-    task = Task(recipe)
-    if recipe.network.name != 'exam_unet' or not task.labels:
+    task = _task_of(weights)
+    recipe, network = task.recipe, task.build().to(device)
+    network.load_state_dict({name: value.float() for name, value in best_of(weights).items()})
+    source, _ = make_sources(recipe, _trained_on(weights, cohort), device)
+    seeds = [seed_of(recipe, CALIBRATION, number) for number in range(exams)]
+    logs, truth = zip(*_predict_voxels(task, network.eval(), source, seeds, show), strict=True)
+    index_of = {label: index for index, label in enumerate(task.labels)}
+    twins = torch.tensor([min(index, index_of.get(opposite(label), index))
+                          for label, index in index_of.items()])  # fmt: skip
+    logits, classes = torch.cat(logs), torch.cat(truth)
+    offsets = fit_offsets(logits, classes, twins)
+    before, after = (volume_error(logits, classes, by) for by in (0 * offsets, offsets))
+    logger.info(
+        'Sums of probabilities, mean over classes: %.1f %% off before calibration, %.1f %% after',
+        100 * before,
+        100 * after,
+    )
+    odds = (offsets - offsets[0]).exp().tolist()
+    return {label: round(value, 4) for label, value in zip(task.labels, odds, strict=True)}
+
+
+def _task_of(weights: Weights) -> Task:
+    """Return the task of weights that can be calibrated; raise for others."""
+    task = Task(recipe_from(weights.description['recipe']))
+    name = task.recipe.network.name
+    if name != 'exam_unet' or not task.labels:
         raise ValueError(
             f'--label-maps calibrates an exam_unet with a segmentation, but these are weights of '
-            f'{recipe.network.name} {"with" if task.labels else "without"} one: leave it out'
+            f'{name} {"with" if task.labels else "without"} one: leave it out'
         )
     if tuple(weights.description['labels']) != tuple(task.labels):
         raise ValueError(
             'The segmentation of these weights has other classes than this version: train on from '
             'them first (bids_synthsr-train run --weights)'
         )
-    network = task.build().to(device)
-    network.load_state_dict({name: value.float() for name, value in best_of(weights).items()})
-    source, _ = sources_of(recipe, _trained_on(weights, cohort), device)
-    seeds = [seed_of(recipe, CALIBRATION, number) for number in range(exams)]
-    logs, truth = zip(*_look(task, network.eval(), source, seeds, show), strict=True)
-    places = {label: place for place, label in enumerate(task.labels)}
-    twins = torch.tensor([min(place, places.get(opposite(label), place))
-                          for label, place in places.items()])  # fmt: skip
-    logits, classes = torch.cat(logs), torch.cat(truth)
-    offsets = fit_offsets(logits, classes, twins)
-    before, after = (volume_error(logits, classes, by) for by in (0 * offsets, offsets))
-    told = (
-        'Sums of probabilities, mean over classes: %.1f %% off before calibration, %.1f %% after'
-    )
-    logger.info(told, 100 * before, 100 * after)
-    odds = (offsets - offsets[0]).exp().tolist()
-    return {label: round(value, 4) for label, value in zip(task.labels, odds, strict=True)}
+    return task
 
 
-def _trained_on(weights: Weights, cohort: Cohort) -> Cohort:
-    """Keep the heads that weights were trained on; people held out stay out."""
+def _trained_on(weights: Weights, cohort: Cohort[Head]) -> Cohort[Head]:
+    """Take the heads that weights were trained on; people held out stay out."""
     wanted = weights.description['data']['training']
     missing = sorted(set(wanted) - {head.name for head in cohort.training})
     if missing:
@@ -111,7 +121,7 @@ def _trained_on(weights: Weights, cohort: Cohort) -> Cohort:
 
 
 @torch.no_grad()
-def _look(
+def _predict_voxels(
     task: Task,
     network: nn.Module,
     source: Source,
@@ -125,24 +135,26 @@ def _look(
         assert logits is not None and batch.segmentation is not None  # see `Task`
         by_voxel, classes = logits.movedim(1, -1).flatten(0, -2), batch.segmentation.flatten()
         generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(classes), generator=generator)[:VOXELS].to(classes.device)
+        chosen = torch.randperm(len(classes), generator=generator)[:VOXELS_PER_EXAM].to(
+            classes.device
+        )
         yield by_voxel[chosen].half().cpu(), classes[chosen].cpu()
         show(f'exam {number + 1} of {len(seeds)}')
 
 
 def fit_offsets(logits: Tensor, truth: Tensor, twins: Tensor) -> Tensor:
-    """Find what to add to the logits of every class for the highest likelihood, ``(L,)``.
+    """Fit offsets of the logits of every class by the highest likelihood, ``(L,)``.
 
-    By Newton's method, each class for itself; 0 for a class that does not occur.
+    By Newton's method, each class on its own; 0 for a class that does not occur.
 
     Parameters
     ----------
     logits
-        ``(V, L)``.
+        Logits of V voxels for L classes, ``(V, L)``.
     truth
-        ``(V,)`` class indices.
+        True class index of each voxel, ``(V,)``.
     twins
-        ``(L,)``: classes with the same number have the same offset.
+        Number of the group of each class, ``(L,)``. Classes of a group have the same offset.
     """
     offsets = torch.zeros(len(twins))
     counts = _together(torch.bincount(truth, minlength=len(twins)).double(), twins)
@@ -157,7 +169,7 @@ def fit_offsets(logits: Tensor, truth: Tensor, twins: Tensor) -> Tensor:
 
 
 def volume_error(logits: Tensor, truth: Tensor, offsets: Tensor) -> float:
-    """Tell how far the sums of probabilities are from the counts, mean over classes that occur."""
+    """Compute the relative error of the sums of probabilities, mean over classes that occur."""
     counts = torch.bincount(truth, minlength=len(offsets)).double()
     expected, _ = _sums(logits, offsets)
     return float((expected / counts - 1).abs()[counts > 0].mean())
@@ -166,7 +178,7 @@ def volume_error(logits: Tensor, truth: Tensor, offsets: Tensor) -> float:
 def _sums(logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """Sum p and p (1 - p) over voxels, ``(L,)`` each."""
     expected, spread = torch.zeros(2, len(offsets), dtype=torch.float64)
-    for part in logits.split(AT_ONCE):
+    for part in logits.split(VOXELS_AT_ONCE):
         likely = (part.float() + offsets).softmax(1)
         expected += likely.sum(0)
         spread += (likely * (1 - likely)).sum(0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from bids_synthsr.synthesis.labels import PART_OF
 from bids_synthsr.training.learner import Learner
 from bids_synthsr.training.recipe import IntervalRecipe, Recipe, recipe_from
 from bids_synthsr.training.task import Task
+from bids_synthsr.values.serial import as_plain
 
 NAME = 'checkpoint.safetensors'
-# what an exam network has a row, or a block of rows, of for every output or tissue
+# tensors of an exam network with a row, or a block of rows, for every output or tissue
 CLASS_ROWS = ('head.weight', 'head.bias', *(f'guide.of_{x}.{y}' for x in ('exam', 'scan')
                                             for y in ('weight', 'bias')))  # fmt: skip
 TISSUE_ROWS = (
@@ -27,7 +28,7 @@ TISSUE_ROWS = (
     'mixture.of_scan.weight',
     'mixture.trust',
 )
-PARTS = ('network.', 'average.', 'optimizer.')  # first parts of the names of its tensors
+PARTS = ('network.', 'average.', 'optimizer.')  # prefixes of the names of tensors
 
 
 def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str, Any]) -> Path:
@@ -35,8 +36,14 @@ def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str
 
     Parameters
     ----------
+    path
+        File of safetensors to write.
+    learner
+        State of the training.
+    task
+        Network and labels of the training.
     facts
-        What the weights should tell of themselves, JSON types: data, validation.
+        Further entries of the header of the weights, JSON types: data, validation.
     """
     network, average, optimizer = PARTS
     tensors = {network + name: value for name, value in learner.network.state_dict().items()}
@@ -50,12 +57,12 @@ def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """Say which network this is and how it was made, for the header of a file of weights."""
+    """Describe a network and its training, for the header of a file of weights."""
     return {
         'network': task.recipe.network.name,
         'arguments': task.arguments,
         'labels': task.labels,
-        'recipe': dataclasses.asdict(task.recipe),
+        'recipe': as_plain(task.recipe),
     }
 
 
@@ -68,10 +75,10 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
         For a checkpoint of another recipe.
     """
     weights = load_weights(path)
-    told = weights.description
-    if 'sums' not in told:
+    description = weights.description
+    if 'sums' not in description:
         raise ValueError(f'{path} holds weights without the state of a training')
-    check_same_recipe(path, recipe_from(told['recipe']), recipe)
+    check_same_recipe(path, recipe_from(description['recipe']), recipe)
     network, average, optimizer = (part_of(weights, prefix) for prefix in PARTS)
     learner.network.load_state_dict(network)
     if learner.average is not learner.network:
@@ -83,7 +90,7 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
     groups = learner.optimizer.state_dict()['param_groups']
     learner.optimizer.load_state_dict({'state': states, 'param_groups': groups})
     learner.step, learner.seconds, learner.sums = (
-        told[key] for key in ('step', 'seconds', 'sums')
+        description[key] for key in ('step', 'seconds', 'sums')
     )
 
 
@@ -105,8 +112,7 @@ def best_of(weights: Weights) -> dict[str, Tensor]:
 def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
     """Raise where a training would go on by another recipe; how often it reports is free."""
     before, now = (
-        flat(dataclasses.asdict(dataclasses.replace(recipe, intervals=IntervalRecipe())))
-        for recipe in (stored, wanted)
+        flat(as_plain(replace(recipe, intervals=IntervalRecipe()))) for recipe in (stored, wanted)
     )
     differing = [key for key in before | now if before.get(key) != now.get(key)]
     if differing:
@@ -118,21 +124,30 @@ def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
 
 
 def flat(table: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Flatten nested tables: ``{'a': {'b': 1}}`` to ``{'a.b': 1}``; tuples become lists."""
+    """Flatten nested tables: ``{'a': {'b': 1}}`` to ``{'a.b': 1}``; lists stay."""
     values: dict[str, Any] = {}
     for key, value in table.items():
         if isinstance(value, Mapping):
             values |= flat(value, f'{prefix}{key}.')
         else:
-            values[prefix + key] = list(value) if isinstance(value, tuple) else value
+            values[prefix + key] = value
     return values
 
 
 def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     """Start from the weights of another training, or from published ones.
 
-    Parts that the network says came later may be missing: they are trained from their start. So
-    may classes that are part of another one: they start as that one.
+    Weights may lack parts that the network lists in ``later_parts``: these start as they are.
+    Weights may lack classes that are part of another class: these start as that class.
+
+    Parameters
+    ----------
+    path
+        File of weights to start from.
+    learner
+        New learner, whose network takes the weights.
+    task
+        Network and labels of the training.
 
     Raises
     ------
@@ -140,7 +155,7 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
         For weights of another network.
     """
     weights = load_weights(path)
-    told = {key: weights.description.get(key) for key in ('network', 'arguments')}
+    network, arguments = (weights.description.get(key) for key in ('network', 'arguments'))
     tensors = with_new_classes(best_of(weights), weights.description, task)
     wanted = learner.network.state_dict()
     later = tuple(getattr(learner.network, 'later_parts', ()))
@@ -151,7 +166,7 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
               or tensors[name].shape != wanted[name].shape]  # fmt: skip
     if unlike:
         raise ValueError(
-            f'{path} holds {told["network"]} {told["arguments"]}; the recipe asks for '
+            f'{path} holds {network} {arguments}; the recipe asks for '
             f'{task.recipe.network.name} {task.arguments}, and {len(unlike)} of its '
             f'{len(wanted)} tensors differ, such as {min(unlike)}'
         )
@@ -160,24 +175,26 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
 
 
 def with_new_classes(
-    tensors: Mapping[str, Tensor], told: Mapping[str, Any], task: Task
+    tensors: Mapping[str, Tensor], description: Mapping[str, Any], task: Task
 ) -> dict[str, Tensor]:
     """Let classes that weights do not know start as the class that they were part of.
 
     Parameters
     ----------
-    tensors, told
-        The weights of an exam network, and their description.
+    tensors
+        Weights of an exam network, by name.
+    description
+        Header of the file of these weights.
     task
-        Whose classes are wanted.
+        Network and labels that are wanted.
 
     Returns
     -------
     tensors
-        With as many rows as the wanted network has; as they were where its classes are not those
-        of the weights and parts of them.
+        Weights with a row for each class that is wanted. They are unchanged where these classes
+        are other than the known ones and parts of them.
     """
-    known = list(told.get('labels') or ())
+    known = list(description.get('labels') or ())
     sources = [label if label in known else PART_OF.get(label) for label in task.labels]
     if task.labels == tuple(known) or set(sources) != set(known):
         return dict(tensors)
@@ -186,8 +203,8 @@ def with_new_classes(
     channels = torch.tensor([*range(first), *(first + number for number in classes)])
     share = torch.tensor([0.0] * first + [math.log(sources.count(x)) for x in sources])
     rows = dict.fromkeys(CLASS_ROWS, channels)
-    if 'tissue_of' in told['arguments']:
-        before, now = told['arguments']['tissue_of'], task.arguments['tissue_of']
+    if 'tissue_of' in description['arguments']:
+        before, now = description['arguments']['tissue_of'], task.arguments['tissue_of']
         tissues = {new: before[number] for new, number in zip(now, classes, strict=True)}
         rows |= dict.fromkeys(TISSUE_ROWS, torch.tensor([tissues[new] for new in sorted(tissues)]))
     widened = dict(tensors)

@@ -1,14 +1,14 @@
-"""The heads a training sees: read once, checked before any hour is spent, kept in memory."""
+"""The heads that a training sees: read once, checked before the training, held in memory."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cached_property
 from itertools import compress
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,79 +17,72 @@ from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.synthesis.generator import Head, make_head
+from bids_synthsr.synthesis.heads import Head, RealImage, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 from bids_synthsr.values.grid import Grid
 
 ENDINGS = ('.nii.gz', '.nii', '.mgz', '.mgh')
-MARGIN_VOX = 8  # of air that is kept around a head
+MARGIN_VOX = 8  # voxels of air that stay around a head
 SHOWN = 0.02  # where 1 is bright: darker voxels show air
-SHOWN_IN_SAMPLE = 0.05  # the same where 1 is bright
 SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearly so
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Photograph:
-    """A real T1w image without labels.
+Item = TypeVar('Item', Head, RealImage)
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Folders and files that a training reads.
 
     Parameters
     ----------
-    voxels
-        ``(I, J, K)`` float16 at 1 mm, axes in RAS order, cropped to the head; about 0 to 1.
-    name
-        Of its file.
+    label_maps
+        Folder of label maps; None where none was given.
+    images
+        Folders of real T1w images.
+    exclude
+        Shell patterns of names of files that are not read.
+    held_out
+        Shell patterns of names of files to validate on and not to train on.
     """
 
-    voxels: torch.Tensor
-    name: str
-
-    @cached_property
-    def shown(self) -> int:
-        """Count the voxels that show something."""
-        return int((self.voxels > SHOWN_IN_SAMPLE).sum())
+    label_maps: Path | None = None
+    images: Sequence[Path] = ()
+    exclude: Sequence[str] = ()
+    held_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Cohort:
-    """Heads to train on, and heads held out to validate on.
+class Cohort(Generic[Item]):
+    """Heads, or real images, to train on, and others that are held out to validate on.
 
     Parameters
     ----------
-    training, held_out
-        Heads with label maps.
-    photographs, held_out_photographs
-        Real images without.
+    training
+        Heads or images to train on.
+    held_out
+        Heads or images to validate on.
     """
 
-    training: tuple[Head, ...] = ()
-    held_out: tuple[Head, ...] = ()
-    photographs: tuple[Photograph, ...] = ()
-    held_out_photographs: tuple[Photograph, ...] = ()
+    training: tuple[Item, ...] = ()
+    held_out: tuple[Item, ...] = ()
 
     @property
     def names(self) -> dict[str, list[str]]:
-        """What was used for what, for weight descriptions."""
-        heads, held_out = [x.name for x in self.training], [x.name for x in self.held_out]
+        """Names of what was used for what, for descriptions of weights."""
         return {
-            'training': heads + [x.name for x in self.photographs],
-            'validation': held_out + [x.name for x in self.held_out_photographs],
+            'training': [item.name for item in self.training],
+            'validation': [item.name for item in self.held_out],
         }
 
-    def to(self, device: torch.device) -> Cohort:
+    def to(self, device: torch.device) -> Cohort[Item]:
         """Move all voxels to a device."""
         return Cohort(
-            tuple(_head_to(head, device) for head in self.training),
-            tuple(_head_to(head, device) for head in self.held_out),
-            tuple(replace(p, voxels=p.voxels.to(device)) for p in self.photographs),
-            tuple(replace(p, voxels=p.voxels.to(device)) for p in self.held_out_photographs),
+            tuple(item.to(device) for item in self.training),
+            tuple(item.to(device) for item in self.held_out),
         )
-
-
-def _head_to(head: Head, device: torch.device) -> Head:
-    image = None if head.image is None else head.image.to(device)
-    return replace(head, labels=head.labels.to(device), image=image)
 
 
 def read_heads(
@@ -97,77 +90,97 @@ def read_heads(
     image_folders: Sequence[Path],
     exclude: Sequence[str] = (),
     held_out: Sequence[str] = (),
-) -> Cohort:
+) -> Cohort[Head]:
     """Read the label maps of a folder, and for each its real image where images are given.
 
     An image belongs to the label map of the same name, or of the same name up to the last ``_``.
 
     Parameters
     ----------
-    exclude, held_out
-        Shell patterns of file names: not to be touched, not to be trained on.
+    label_folder
+        Folder of label maps of 1 mm.
+    image_folders
+        Folders of real T1w images of the same heads; empty for none.
+    exclude
+        Shell patterns of names of files that are not read.
+    held_out
+        Shell patterns of names of files to validate on and not to train on.
     """
     maps = find_images([label_folder], exclude)
     images = _paired(maps, find_images(image_folders, exclude)) if image_folders else {}
     table = freesurfer_table()
-    heads = [_read_head(path, images.get(path), table) for path in maps]
-    kept = [not fits(path, held_out) for path in maps]
-    _report(maps, kept, held_out)
-    return Cohort(
-        training=tuple(compress(heads, kept)),
-        held_out=tuple(head for head, is_kept in zip(heads, kept, strict=True) if not is_kept),
-    )
+    return _split(maps, [_read_head(path, images.get(path), table) for path in maps], held_out)
 
 
-def read_photographs(
+def read_real_images(
     folders: Sequence[Path], exclude: Sequence[str] = (), held_out: Sequence[str] = ()
-) -> Cohort:
-    """Read the real images of some folders; patterns as in `read_heads`."""
+) -> Cohort[RealImage]:
+    """Read the real images of some folders.
+
+    Parameters
+    ----------
+    folders
+        Folders of real T1w images of any voxel size.
+    exclude
+        Shell patterns of names of files that are not read.
+    held_out
+        Shell patterns of names of files to validate on and not to train on.
+    """
     paths = find_images(folders, exclude)
-    images = [read_photograph(path) for path in paths]
-    kept = [not fits(path, held_out) for path in paths]
-    _report(paths, kept, held_out)
-    return Cohort(
-        photographs=tuple(compress(images, kept)),
-        held_out_photographs=tuple(
-            image for image, is_kept in zip(images, kept, strict=True) if not is_kept
-        ),
-    )
+    return _split(paths, [read_real_image(path) for path in paths], held_out)
 
 
-def _report(paths: Sequence[Path], kept: Sequence[bool], held_out: Sequence[str]) -> None:
-    """Say what was read; refuse patterns that leave nothing to train on or to validate on."""
-    count = sum(kept)
+def _split(paths: Sequence[Path], items: Sequence[Item], held_out: Sequence[str]) -> Cohort[Item]:
+    """Hold out the items whose file names fit the patterns.
+
+    Raises
+    ------
+    ValueError
+        For patterns that leave nothing to train on or to validate on.
+    """
+    is_held_out = [fits(path, held_out) for path in paths]
+    count = sum(is_held_out)
     if held_out and count in (0, len(paths)):
         names = ', '.join(path.name for path in paths[:3])
         raise ValueError(
-            f'--held-out {" ".join(held_out)} fits {len(paths) - count} of {len(paths)} files '
+            f'--held-out {" ".join(held_out)} fits {count} of {len(paths)} files '
             f'such as {names}: some must be held out, and some must be left to train on'
         )
-    logger.info('Read %d heads to train on, %d held out', count, len(paths) - count)
+    logger.info('Read %d heads to train on, %d held out', len(paths) - count, count)
+    return Cohort(
+        training=tuple(compress(items, [not held for held in is_held_out])),
+        held_out=tuple(compress(items, is_held_out)),
+    )
 
 
 def find_images(folders: Sequence[Path], exclude: Sequence[str] = ()) -> list[Path]:
     """List the image files directly in some folders, but for those whose name fits a pattern.
+
+    Parameters
+    ----------
+    folders
+        Folders with at least one image file each.
+    exclude
+        Shell patterns of names of files that are not listed.
 
     Raises
     ------
     FileNotFoundError
         For a folder that is missing, empty, or empty after the exclusion.
     """
-    kept = []
+    paths = []
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder} is not a folder')
-        found = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
-        wanted = [path for path in found if not fits(path, exclude)]
+        images = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
+        wanted = [path for path in images if not fits(path, exclude)]
         if not wanted:
             raise FileNotFoundError(
-                f'{folder} holds {len(found)} image files ({", ".join(ENDINGS)}), and '
-                f'{len(found)} of them are excluded: nothing is left to train on'
+                f'{folder} holds {len(images)} image files ({", ".join(ENDINGS)}), and '
+                f'{len(images)} of them are excluded: nothing is left to train on'
             )
-        kept += wanted
-    return kept
+        paths += wanted
+    return paths
 
 
 def fits(path: Path, patterns: Sequence[str]) -> bool:
@@ -225,7 +238,7 @@ def _paired(label_files: Sequence[Path], image_files: Sequence[Path]) -> dict[Pa
     )
 
 
-def read_photograph(path: Path) -> Photograph:
+def read_real_image(path: Path) -> RealImage:
     """Read a real image, resample it to 1 mm and scale it robustly."""
     voxels, grid = load_volume(path)
     _check_finite(voxels, path)
@@ -235,7 +248,7 @@ def read_photograph(path: Path) -> Photograph:
         raise ValueError(f'{path} shows nothing: all its voxels are {voxels.flat[0]}')
     fine /= unit
     head = fine[_bounding_box(fine > SHOWN)]
-    return Photograph(torch.from_numpy(head.astype(np.float16)), path.name)
+    return RealImage(torch.from_numpy(head.astype(np.float16)), path.name)
 
 
 def _check_millimetre(grid: Grid, path: Path) -> None:
@@ -253,10 +266,10 @@ def _check_finite(voxels: np.ndarray, path: Path) -> None:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Find what a mask spans, with a margin."""
+    """Compute the box that a mask spans, with a margin."""
     box = []
     for axis in range(3):
-        found = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        low, high = (found[0], found[-1]) if len(found) else (0, mask.shape[axis] - 1)
+        marked = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
+        low, high = (marked[0], marked[-1]) if len(marked) else (0, mask.shape[axis] - 1)
         box.append(slice(max(low - MARGIN_VOX, 0), high + MARGIN_VOX + 1))
     return tuple(box)

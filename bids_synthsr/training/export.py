@@ -15,7 +15,7 @@ from bids_synthsr.training.checkpoints import best_of, flat
 
 
 def export_weights(
-    checkpoint: Path,
+    weights: Weights,
     path: Path,
     licence: str,
     notes: str = '',
@@ -27,32 +27,35 @@ def export_weights(
 
     Parameters
     ----------
+    weights
+        Weights of a training, as `load_trained` reads them.
+    path
+        File of safetensors to write.
     licence
         SPDX identifier under which the weights may be used.
     notes
         Markdown to end the card with: figures on people held out, known failures.
     is_half
-        Whether to store them in 16 bits, which takes half the space.
+        Whether to store the weights in 16 bits, which takes half the space.
     caution
-        What everyone who uses them must know, a sentence: outputs and reports repeat it.
+        Sentence that all users of the weights must know: outputs and reports repeat it.
     odds
-        By label value, from `calibrate`; None leaves those that the checkpoint has, if any.
+        Odds of each class by its label value, from `calibrate`. None leaves those of the
+        checkpoint, if any.
 
     Returns
     -------
     card
         ``path`` with the ending ``.md``.
     """
-    weights = load_trained(checkpoint)
-    told = dict(weights.description)
     tensors = best_of(weights)
     if is_half:
         tensors = {
             name: value.to(torch.float16) if value.is_floating_point() else value
             for name, value in tensors.items()
         }
-    told.pop('sums', None)
-    description = {**told, 'licence': licence, 'version': __version__}
+    described = {key: value for key, value in weights.description.items() if key != 'sums'}
+    description = {**described, 'licence': licence, 'version': __version__}
     if caution:
         description['caution'] = caution
     if odds:
@@ -66,17 +69,17 @@ def export_weights(
 
 
 def load_trained(checkpoint: Path) -> Weights:
-    """Read weights of our own training: a checkpoint or an export."""
+    """Read weights that a training of this program wrote: a checkpoint or an export."""
     weights = load_weights(checkpoint)
     if not {'recipe', 'step', 'data'} <= weights.description.keys():
         raise ValueError(
-            f'{checkpoint} is no checkpoint of bids_synthsr-train: it tells no recipe'
+            f'{checkpoint} is no checkpoint of bids_synthsr-train: it holds no recipe'
         )
     return weights
 
 
 def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
-    """Tell what a reader of published weights should know, in Markdown."""
+    """Write what a reader of published weights should know, in Markdown."""
     recipe, data = description['recipe'], description['data']
     training, validation = ', '.join(data['training']), ', '.join(data['validation']) or 'none'
     hours = description['seconds'] / 3600

@@ -1,4 +1,4 @@
-"""What a training tells while it runs: metrics.csv, validation.csv, pictures, TensorBoard."""
+"""What a training writes while it runs: metrics.csv, validation.csv, pictures, TensorBoard."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Journal:
     Parameters
     ----------
     folder
-        Of the training.
+        Folder of the training.
     learner
-        Its state: lines past its step, from a run that was killed, are removed.
+        State of the training. Lines past its step, from a run that was killed, are removed.
     last_step
-        For the progress line.
+        Step after which the training ends, for the progress line.
     show
-        Takes the progress line.
+        Function that shows the progress line.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class Journal:
     def validated(self, learner: Learner, metrics: Mapping[str, float], picture: Figure) -> None:
         """Write the metrics of a validation, and a picture of some of its samples."""
         self._write(VALIDATION, learner, metrics)
-        said = ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
-        logger.info('Validation at step %d: %s', learner.step, said)
+        listed = ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
+        logger.info('Validation at step %d: %s', learner.step, listed)
         path = self.folder / PICTURES / f'step-{learner.step:07d}.png'
         path.parent.mkdir(exist_ok=True)
         picture.savefig(path)
@@ -89,7 +89,7 @@ class Journal:
                 self.board.add_scalar(f'{group}/{key}', value, learner.step)
 
     def _progress(self, learner: Learner, loss: float) -> str:
-        """Say how far the training is, and when it will be done."""
+        """Write how far the training is, and when it will end."""
         seconds = (time.monotonic() - self._began) / max(learner.step - self._first, 1)
         left = seconds * (self.last_step - learner.step)
         return (
@@ -116,11 +116,11 @@ def drop_later_lines(path: Path, step: int) -> None:
         return
     header, *lines = path.read_text(encoding='utf-8').splitlines()
     columns = header.count(',')
-    kept = [
+    earlier = [
         line for line in lines if line.count(',') == columns and int(line.split(',')[0]) <= step
     ]
     with written_atomically(path) as temporary:
-        temporary.write_text('\n'.join([header, *kept, '']), encoding='utf-8')
+        temporary.write_text('\n'.join([header, *earlier, '']), encoding='utf-8')
 
 
 def _open_tensorboard(folder: Path, step: int) -> Any:

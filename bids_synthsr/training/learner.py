@@ -16,7 +16,7 @@ from bids_synthsr.training.recipe import OptimizerRecipe, Recipe
 from bids_synthsr.training.samples import Batch
 from bids_synthsr.training.task import Task
 
-AVERAGE_WARMUP_STEPS = 10  # the first averages forget the initial weights soon
+AVERAGE_WARMUP_STEPS = 10  # early averages forget the initial weights soon
 
 
 class LossNotFiniteError(RuntimeError):
@@ -30,17 +30,18 @@ class Learner:
     Parameters
     ----------
     network
-        What is trained.
+        Network that is trained.
     average
-        Moving average of it, which is validated and exported; the network itself without one.
+        Moving average of the network, which is validated and exported. It is the network itself
+        where the recipe asks for no average.
     optimizer
-        Over the parameters of ``network``.
+        Optimizer of the parameters of ``network``.
     step
-        Steps taken.
+        Number of steps since the start of the training.
     seconds
-        Spent on them.
+        Time that these steps took, s.
     sums
-        Of what was measured since the last line of metrics, and the number of ``steps`` since.
+        Sums of all measures since the last line of metrics, and the number of ``steps`` since.
     """
 
     network: nn.Module
@@ -84,13 +85,19 @@ def learn(learner: Learner, forward: nn.Module, task: Task, batch: Batch) -> dic
 
     Parameters
     ----------
+    learner
+        State of the training, which changes.
     forward
-        The network of the learner, compiled or wrapped for several processes.
+        Network of the learner, compiled or wrapped for several processes.
+    task
+        Network and losses of the recipe.
+    batch
+        Batch of the step.
 
     Returns
     -------
-    measured
-        The loss, its terms, the length of the gradient and the learning rate.
+    measures
+        Loss, its terms, the norm of the gradient and the learning rate, by name.
 
     Raises
     ------
@@ -109,14 +116,14 @@ def learn(learner: Learner, forward: nn.Module, task: Task, batch: Batch) -> dic
     longest = recipe.optimizer.clip_norm or math.inf
     gradient = nn.utils.clip_grad_norm_(learner.network.parameters(), longest)
     values = torch.stack([loss.detach(), gradient, *(t.detach() for t in terms.values())])
-    measured = dict(zip(['loss', 'gradient_norm', *terms], values.tolist(), strict=True))
-    if not all(map(math.isfinite, measured.values())):
-        raise LossNotFiniteError(', '.join(f'{name} {value}' for name, value in measured.items()))
+    measures = dict(zip(['loss', 'gradient_norm', *terms], values.tolist(), strict=True))
+    if not all(map(math.isfinite, measures.values())):
+        raise LossNotFiniteError(', '.join(f'{name} {value}' for name, value in measures.items()))
     learner.optimizer.step()
     if learner.average is not learner.network:
         update_average(learner, recipe.optimizer)
     learner.step += 1
-    return {**measured, 'learning_rate': rate}
+    return {**measures, 'learning_rate': rate}
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,38 +25,39 @@ from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.journal import Journal
 from bids_synthsr.training.learner import Learner, LossNotFiniteError, learn, new_learner
 from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.pictures import batch_tiles, draw_sheet, prediction_tiles
 from bids_synthsr.training.processes import Processes
 from bids_synthsr.training.recipe import Recipe
-from bids_synthsr.training.samples import TRAINING, Batch, Source, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, Batch, seed_of
+from bids_synthsr.training.sources import Source, make_sources
 from bids_synthsr.training.task import Task
-from bids_synthsr.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Where a training computes and writes, and when it ends: nothing here changes its losses.
 
     Parameters
     ----------
     folder
-        Takes checkpoint, metrics and pictures; a training that stopped there goes on.
+        Folder for checkpoint, metrics and pictures. A training that stopped there goes on.
     device
-        Where to compute.
+        Device on which to compute.
     last_step
         Step after which to stop.
     minutes
-        Time after which to stop.
+        Time after which to stop, min.
     weights
-        To start a new training from.
+        File of weights to start a new training from; None for random weights.
     processes
-        Those that train together.
+        Processes that train together.
     is_interrupted
-        Tells whether somebody wants it to stop.
+        Function that returns whether the training should stop.
     show
-        Takes the progress line.
+        Function that shows the progress line.
     """
 
     folder: Path
@@ -68,8 +70,17 @@ class Run:
     show: Callable[[str], None] = lambda _: None
 
 
-def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
+def train(recipe: Recipe, cohort: Cohort[Any], run: TrainingRun) -> Learner:
     """Train until the last step, the time limit or an interruption; then write a checkpoint.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+    cohort
+        Heads or images to train on, and those held out.
+    run
+        Where to compute and write, and when to end.
 
     Raises
     ------
@@ -80,7 +91,7 @@ def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
         Naming the file that holds what was drawn for the step.
     """
     task = Task(recipe)
-    training, held_out = sources_of(recipe, cohort, run.device)
+    training, held_out = make_sources(recipe, cohort, run.device)
     learner = begin(task, run)
     rehearse(task, learner, training)
     run.processes.join(run.device)
@@ -93,7 +104,7 @@ def train(recipe: Recipe, cohort: Cohort, run: Run) -> Learner:
 
 
 def take_steps(
-    task: Task, learner: Learner, source: Source, run: Run, writer: Writer | None
+    task: Task, learner: Learner, source: Source[Any], run: TrainingRun, writer: Writer | None
 ) -> None:
     """Take steps until the end."""
     torch.backends.cudnn.benchmark = True  # samples have one size: the search for speed pays
@@ -105,19 +116,19 @@ def take_steps(
         began = time.monotonic()
         seed = seed_of(task.recipe, TRAINING, learner.step, run.processes.rank)
         batch = source.draw(seed)
-        measured = learn_or_tell(learner, forward, task, batch, run)
+        measures = learn_or_report(learner, forward, task, batch, run)
         learner.seconds += time.monotonic() - began
         if writer is not None:
-            writer.after_step(measured)
+            writer.after_step(measures)
 
 
-def is_over(learner: Learner, run: Run, end: float) -> bool:
+def is_over(learner: Learner, run: TrainingRun, end: float) -> bool:
     """Whether to stop before the next step; the same answer in all processes."""
     wish = learner.step >= run.last_step or time.monotonic() >= end or run.is_interrupted()
     return run.processes.agree(wish, run.device)
 
 
-def begin(task: Task, run: Run) -> Learner:
+def begin(task: Task, run: TrainingRun) -> Learner:
     """Make a learner: new, from other weights, or where its training stopped."""
     learner = new_learner(task, run.device)
     checkpoint = run.folder / NAME
@@ -129,7 +140,7 @@ def begin(task: Task, run: Run) -> Learner:
     return learner
 
 
-def rehearse(task: Task, learner: Learner, source: Source) -> None:
+def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
     """Compute one step on a copy of the network with the largest batch there can be.
 
     Raises
@@ -153,8 +164,8 @@ def rehearse(task: Task, learner: Learner, source: Source) -> None:
         ) from error
 
 
-def learn_or_tell(
-    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: Run
+def learn_or_report(
+    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: TrainingRun
 ) -> dict[str, float]:
     """Take one step; where its loss is not finite, write down what was drawn for it."""
     try:
@@ -174,7 +185,12 @@ class Writer:
     """Everything that one process writes while all of them train."""
 
     def __init__(
-        self, task: Task, run: Run, learner: Learner, held_out: Source | None, cohort: Cohort
+        self,
+        task: Task,
+        run: TrainingRun,
+        learner: Learner,
+        held_out: Source[Any] | None,
+        cohort: Cohort[Any],
     ) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.task, self.run, self.learner, self.held_out = task, run, learner, held_out
@@ -183,10 +199,10 @@ class Writer:
         self.journal = Journal(run.folder, learner, run.last_step, run.show)
         self.saved_step, self.saved_at = learner.step, time.monotonic()
 
-    def after_step(self, measured: dict[str, float]) -> None:
+    def after_step(self, measures: dict[str, float]) -> None:
         """Log, validate and save where it is time to."""
         step, intervals = self.learner.step, self.intervals
-        self.journal.note(self.learner, measured, intervals.log_steps)
+        self.journal.note(self.learner, measures, intervals.log_steps)
         if is_due(step, intervals.validation_steps):
             self.validate()
         minutes = (time.monotonic() - self.saved_at) / 60
@@ -199,8 +215,8 @@ class Writer:
         if self.held_out is None:
             return
         count = self.intervals.validation_batches
-        metrics, examples = validate(self.learner.average, self.task, self.held_out, count)
-        rows = [[*batch_tiles(batch), *prediction_tiles(made)] for batch, made in examples]
+        metrics, examples = validate_network(self.learner.average, self.task, self.held_out, count)
+        rows = [[*batch_tiles(batch), *prediction_tiles(output)] for batch, output in examples]
         self.journal.validated(self.learner, metrics, draw_sheet(rows))
         self.facts['validation'] = {'step': self.learner.step, **metrics}
 

@@ -23,6 +23,15 @@ PLANES = ((2, 3), (2, 4), (3, 4))
 def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict[str, Tensor]:
     """Compute every term that has a weight, unweighted, float32 scalars.
 
+    Parameters
+    ----------
+    prediction
+        Output of the network for the batch.
+    batch
+        Batch with its target, weights and segmentation.
+    recipe
+        Weights of the terms.
+
     Raises
     ------
     ValueError
@@ -40,7 +49,7 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
         log_scale = prediction.log_scale.float()
         terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target, recipe.evenness), weight)
     if recipe.ssim > 0:
-        terms['ssim'] = 1 - ssim(t1w, target)
+        terms['ssim'] = 1 - ssim_in_planes(t1w, target)
     if recipe.dice > 0 or recipe.cross_entropy > 0:
         terms |= _segmentation_terms(prediction, batch, recipe)
     return terms
@@ -72,23 +81,34 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def laplace(t1w: Tensor, log_scale: Tensor, target: Tensor, evenness: float = 0.0) -> Tensor:
-    """Negative log-likelihood of a Laplace distribution: ``log 2b + |e| / b`` at every voxel.
+    """Compute the negative log-likelihood of a Laplace distribution at every voxel.
 
-    Times ``b ** evenness``, as a constant (Seitzer et al. 2022): the gradient of the likelihood
-    grows with ``1 / b``, so that air, of which a network is sure, would rule all that it learns.
-    The best ``b`` is the same.
+    It is ``log 2b + |e| / b``, times ``b ** evenness`` as a constant (Seitzer et al. 2022). The
+    gradient of the likelihood grows with ``1 / b``, so that air, which is easy to predict, would
+    dominate the gradient. The best ``b`` is the same.
+
+    Parameters
+    ----------
+    t1w
+        Predicted T1w, ``(B, 1, I, J, K)``.
+    log_scale
+        Predicted logarithm of the scale ``b``, ``(B, 1, I, J, K)``.
+    target
+        True T1w, ``(B, 1, I, J, K)``.
+    evenness
+        Power of the predicted scale by which a voxel counts.
     """
     losses = math.log(2) + log_scale + (t1w - target).abs() * torch.exp(-log_scale)
     return losses * torch.exp(evenness * log_scale.detach())
 
 
-def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity in two dimensions, averaged over all slices of all three planes.
+def ssim_in_planes(image: Tensor, target: Tensor) -> Tensor:
+    """Compute structural similarity in two dimensions, averaged over slices in three planes.
 
     Parameters
     ----------
     image, target
-        ``(B, 1, I, J, K)``, intensities of range about 1.
+        Intensities of range about 1, ``(B, 1, I, J, K)``.
     """
     return torch.stack([_ssim_in_plane(image, target, plane) for plane in PLANES]).mean()
 
@@ -112,7 +132,7 @@ def _smooth(volumes: Tensor, plane: tuple[int, int]) -> Tensor:
 
 
 def _window(size: int) -> Tensor:
-    """Weights of ``size`` voxels for each place that the whole window fits: ``(size, P)``."""
+    """Weights of ``size`` voxels in each window that fits as a whole: ``(size, P)``."""
     radius = min(SSIM_RADIUS_VOX, (size - 1) // 2)
     centers = torch.arange(radius, size - radius)
     distance = (torch.arange(size)[:, None] - centers).float()
@@ -126,7 +146,7 @@ class Likelihood:
     Parameters
     ----------
     logits
-        ``(B, L, I, J, K)``.
+        Logits of L classes, ``(B, L, I, J, K)``.
     segmentation
         True class indices, ``(B, I, J, K)``.
     """

@@ -9,18 +9,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 MOMENTUM = 0.95  # Jordan et al. 2024
-ITERATION = (
-    3.4445,
-    -4.7750,
-    2.0315,
-)  # their polynomial: singular values soon lie within 0.7 to 1.2
+# their polynomial: singular values soon lie within 0.7 to 1.2
+ITERATION = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
-RMS = 0.2  # of an AdamW step; with it one learning rate suits both (Liu et al. 2025)
-ADAM_DECAYS, ADAM_EPS = (0.9, 0.999), 1e-8  # of AdamW as PyTorch has it
+# root mean square of an AdamW step; with it one learning rate suits both (Liu et al. 2025)
+RMS = 0.2
+ADAM_DECAYS, ADAM_EPS = (0.9, 0.999), 1e-8  # as AdamW in PyTorch has them
 
 
 class Muon(Optimizer):
-    """Move kernels of convolutions by orthogonalised momentum, everything else as AdamW does.
+    """Move kernels of convolutions by orthogonalised momentum, all other weights as AdamW does.
 
     The momentum of a kernel is a matrix, ``(out, in * voxels)``. Most of its directions are rare
     in the data, and short; Muon takes steps as long in them as in the common ones.
@@ -28,11 +26,11 @@ class Muon(Optimizer):
     Parameters
     ----------
     parameters
-        Those of a network. Kernels of more than one voxel count as convolutions.
+        Parameters of a network. Kernels of more than one voxel count as convolutions.
     lr
         Learning rate, scaled to the size of the steps of AdamW.
     weight_decay
-        As AdamW's, for all.
+        Weight decay of all parameters, as that of AdamW.
 
     Source: Jordan et al. 2024, Muon; Liu et al. 2025, Muon is scalable for LLM training.
     """

@@ -1,4 +1,4 @@
-"""Contact sheets: what a recipe generates, and what a network makes of it."""
+"""Contact sheets: what a recipe generates, and what a network predicts from it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.training.samples import Batch
 
-INCHES, DPI = 2.0, 100  # of a tile
+INCHES, DPI = 2.0, 100  # size and resolution of a tile
 Tile = tuple[str, np.ndarray, str]  # title, slice (I, J), colour map
 GREY, COLOURS, HEAT = 'gray', 'nipy_spectral', 'magma'
 
@@ -23,8 +23,8 @@ def draw_sheet(rows: Sequence[Sequence[Tile]]) -> Figure:
     axes = figure.subplots(len(rows), width, squeeze=False)
     for axis in axes.flat:
         axis.axis('off')
-    for row, places in zip(rows, axes, strict=True):
-        for (title, tile, colours), axis in zip(row, places, strict=False):
+    for row, row_axes in zip(rows, axes, strict=True):
+        for (title, tile, colours), axis in zip(row, row_axes, strict=False):
             top = None if colours == HEAT else (1.0 if colours == GREY else tile.max())
             axis.imshow(tile.T, cmap=colours, origin='lower', vmin=0, vmax=top)
             axis.set_title(title, fontsize=7)
@@ -42,11 +42,11 @@ def batch_tiles(batch: Batch) -> list[Tile]:
 
 
 def prediction_tiles(prediction: Prediction) -> list[Tile]:
-    """Show what a network says of the first exam of a batch."""
+    """Show what a network predicts for the first exam of a batch."""
     tiles = [('network', middle(prediction.t1w), GREY)]
     if prediction.logits is not None:
-        found = prediction.logits.argmax(1)[:, None]
-        tiles.append(('network labels', middle(found), COLOURS))
+        labels = prediction.logits.argmax(1)[:, None]
+        tiles.append(('network labels', middle(labels), COLOURS))
     if prediction.log_scale is not None:
         tiles.append(('expected error', middle(prediction.log_scale.exp()), HEAT))
     return tiles

@@ -11,14 +11,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 @dataclass(frozen=True)
 class Processes:
-    """Place of this process among those that train together.
+    """Rank of this process among those that train together.
 
     Parameters
     ----------
     rank
-        0 writes, the others only compute.
+        Number of this process. Process 0 writes, the others only compute.
     count
-        1 for a training in one process.
+        Number of processes; 1 for a training in one process.
     """
 
     rank: int = 0
@@ -30,12 +30,12 @@ class Processes:
         return self.rank == 0
 
     def join(self, device: torch.device) -> None:
-        """Meet the others, at the address that torchrun put into the environment."""
+        """Connect with the others, at the address that torchrun put into the environment."""
         if self.count > 1:
             distributed.init_process_group('nccl' if device.type == 'cuda' else 'gloo')
 
     def leave(self) -> None:
-        """Part from the others, once all are done."""
+        """Disconnect from the others, once all have ended."""
         if self.count > 1:
             distributed.barrier()
             distributed.destroy_process_group()
@@ -49,7 +49,7 @@ class Processes:
         return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=True)
 
     def agree(self, wish: bool, device: torch.device) -> bool:
-        """Whether any process wishes so; all of them hear the same answer."""
+        """Whether any process wishes so; the answer is the same in all of them."""
         if self.count == 1:
             return wish
         wishes = torch.tensor(float(wish), device=device)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
 import tomllib
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal
 
-T = TypeVar('T')
+from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
@@ -22,17 +18,17 @@ LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 @dataclass(frozen=True)
 class NetworkRecipe:
-    """Which network, and how it stands to its input.
+    """Which network, and whether it predicts a residual.
 
     Parameters
     ----------
     name
         ``unet`` (published), ``exam_unet`` (any scans) or ``slice_unet`` (one stack of slices).
     arguments
-        Of its constructor, those that the samples do not settle.
+        Arguments of the network's constructor that the samples do not settle.
     residual
-        Scan to which the output of a ``unet`` is added; -1 for none. The other networks know
-        themselves what they add to.
+        Index of the scan to which the output of a ``unet`` is added; -1 for none. The other
+        networks settle that themselves.
     """
 
     name: str
@@ -49,14 +45,14 @@ class SampleRecipe:
     source
         ``generator``: scans generated from label maps; ``slices``: thick slices of real images.
     shape
-        Voxels of a sample, 1 mm each.
+        Number of voxels of a sample along each axis, 1 mm each.
     batch
-        Samples in a step, per process.
+        Number of samples in a step, per process.
     prior
-        Named prior of the source.
+        Name of the prior of the source; see `synthesis.worlds`.
     thinned
-        Whether the loss looks at one voxel of each 2x2x2 only, at another place in every step:
-        for an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
+        Whether the loss takes one voxel of each 2x2x2 only, another one in every step. It is for
+        an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
     """
 
     source: str
@@ -73,12 +69,13 @@ class LossRecipe:
     Parameters
     ----------
     l1, l2, laplace, ssim
-        Of the T1w: absolute and squared error, Laplace log-likelihood, 1 - SSIM in three planes.
+        Weights of the terms of the T1w: absolute error, squared error, negative Laplace
+        log-likelihood, and 1 - SSIM in three planes.
     dice, cross_entropy
-        Of the segmentation.
+        Weights of the terms of the segmentation.
     evenness
-        Power of the predicted scale by which a voxel counts in ``laplace``: 0 is the likelihood,
-        ruled by voxels of which the network is sure; 1 lets errors count alike.
+        Power of the predicted scale by which a voxel counts in ``laplace``. 0 is the likelihood,
+        dominated by voxels of small scale. 1 lets all errors count alike.
     balance
         Power by which rare classes count more in the cross-entropy: 0 counts voxels, 1 classes.
     """
@@ -102,23 +99,23 @@ class OptimizerRecipe:
     name
         ``adam``, ``adamw``, or ``muon`` (`training/muon.py`).
     learning_rate
-        After the warm-up.
+        Learning rate after the warm-up.
     schedule
         ``constant``, or ``cosine`` down to 0 at the last step.
     warmup_steps
-        Steps over which the learning rate rises from 0.
+        Number of steps over which the learning rate rises from 0.
     weight_decay
-        Of ``adamw`` and ``muon``.
+        Weight decay of ``adamw`` and ``muon``.
     clip_norm
-        Longest gradient; 0 for no limit.
+        Largest norm of the gradient; 0 for no limit.
     average
-        Decay of the moving average of the weights, which is what is validated and exported; 0 for
-        the weights themselves.
+        Decay of the moving average of the weights, which is validated and exported; 0 for the
+        weights themselves.
     """
 
-    name: str = 'adam'
+    name: Literal['adam', 'adamw', 'muon'] = 'adam'
     learning_rate: float = 1e-4
-    schedule: str = 'constant'
+    schedule: Literal['constant', 'cosine'] = 'constant'
     warmup_steps: int = 0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
@@ -127,7 +124,7 @@ class OptimizerRecipe:
 
 @dataclass(frozen=True)
 class NumericsRecipe:
-    """How it is computed.
+    """Precision and compilation of the network.
 
     Parameters
     ----------
@@ -137,22 +134,24 @@ class NumericsRecipe:
         Whether to use ``torch.compile``.
     """
 
-    precision: str = 'bf16'
+    precision: Literal['bf16', 'fp32'] = 'bf16'
     compile: bool = False
 
 
 @dataclass(frozen=True)
 class IntervalRecipe:
-    """How often what is written; 0 for never.
+    """How often each file is written; 0 for never.
 
     Parameters
     ----------
     log_steps
-        Lines of ``metrics.csv``: means over that many steps.
-    validation_steps, validation_batches
-        Validation on held-out heads, with pictures, on ``validation_batches`` batches.
+        Number of steps over which a line of ``metrics.csv`` averages.
+    validation_steps
+        Number of steps between two validations on held-out heads, with pictures.
+    validation_batches
+        Number of batches of a validation.
     checkpoint_steps, checkpoint_minutes
-        Checkpoints, whichever comes first.
+        Steps and minutes between two checkpoints, whichever comes first.
     """
 
     log_steps: int = 50
@@ -169,15 +168,15 @@ class Recipe:
     Parameters
     ----------
     description
-        What it trains, one sentence.
+        One sentence that says what is trained.
     steps
-        Length of the whole training.
+        Number of steps of the whole training.
     network, samples, loss, optimizer, numerics, intervals
-        Its parts.
+        Sections of the recipe, a table each in TOML.
     prior
-        Fields of the named prior that are set otherwise, as nested tables.
+        Fields in which the prior differs from the named one, as nested tables.
     seed
-        Of the initial weights and of every sample.
+        Seed of the initial weights and of every sample.
     """
 
     description: str
@@ -192,15 +191,6 @@ class Recipe:
     seed: int = 0
 
 
-CHOICES = {
-    ('network', 'name'): ('unet', 'exam_unet', 'slice_unet'),
-    ('samples', 'source'): ('generator', 'slices'),
-    ('optimizer', 'name'): ('adam', 'adamw', 'muon'),
-    ('optimizer', 'schedule'): ('constant', 'cosine'),
-    ('numerics', 'precision'): ('bf16', 'fp32'),
-}
-
-
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
     return sorted(entry.name.removesuffix('.toml') for entry in SHIPPED.iterdir())
@@ -211,8 +201,10 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
 
     Parameters
     ----------
+    name_or_path
+        Name of a shipped recipe, or path of a TOML file.
     changes
-        ``section.key=value``, each replacing what the file says.
+        Changes such as ``section.key=value``; each replaces a value of the file.
     """
     table = tomllib.loads(_recipe_text(name_or_path))
     for change in changes:
@@ -221,7 +213,7 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
 
 
 def _read_change(change: str) -> dict[str, Any]:
-    """Read ``key=value``; what is no TOML value is text."""
+    """Read ``key=value``; a value that is not TOML is text."""
     key, _, value = change.partition('=')
     for text in (change, f'{key}={json.dumps(value)}'):
         try:
@@ -251,88 +243,14 @@ def _merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
 
 
 def recipe_from(table: Mapping[str, Any]) -> Recipe:
-    """Make a recipe of the nested tables of a TOML file or of a weight header."""
-    recipe = dataclass_from(Recipe, table, 'recipe')
-    for (part, key), choices in CHOICES.items():
-        chosen = getattr(getattr(recipe, part), key)
-        if chosen not in choices:
-            raise ValueError(
-                f'recipe: {part}.{key} is {chosen!r}; choose one of {", ".join(choices)}'
-            )
-    if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
-        raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
-    return recipe
-
-
-def dataclass_from(
-    kind: type[T], table: Mapping[str, Any], where: str, start: T | None = None
-) -> T:
-    """Make a dataclass of nested tables, strictly.
-
-    Parameters
-    ----------
-    kind
-        The dataclass.
-    where
-        What to call the table in a message.
-    start
-        Values of the fields that ``table`` leaves out; None takes the defaults of the dataclass.
+    """Make a recipe from the nested tables of a TOML file or of the header of weights.
 
     Raises
     ------
     ValueError
-        For a key that the dataclass does not know, with the nearest that it does know; for a
-        value of another type; for a field without value.
+        For keys, types and choices that a recipe does not have, and for a loss without terms.
     """
-    fields = {entry.name: entry for entry in dataclasses.fields(typing.cast(Any, kind))}
-    hints = typing.get_type_hints(kind)
-    for key in table:
-        if key not in fields:
-            raise ValueError(f'{where}: {unknown_key(key, list(fields))}')
-    values = {} if start is None else {name: getattr(start, name) for name in fields}
-    for key, value in table.items():
-        values[key] = _value(hints[key], value, f'{where}: {key}', values.get(key))
-    for name, entry in fields.items():
-        has_default = not (entry.default is entry.default_factory is dataclasses.MISSING)
-        if name not in values and not has_default:
-            raise ValueError(f'{where}: {name} is missing')
-    return kind(**values)
-
-
-def unknown_key(key: str, known: list[str]) -> str:
-    """Say that a key is not known, and which might be meant."""
-    near = difflib.get_close_matches(key, known, 1)
-    if near:
-        return f'unknown key {key!r}; did you mean {near[0]!r}?'
-    return f'unknown key {key!r}; it may hold {", ".join(known)}'
-
-
-def _value(hint: Any, value: Any, where: str, start: Any) -> Any:
-    """Convert a TOML value to the type of its field."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        hint = next(option for option in typing.get_args(hint) if option is not type(None))
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return dataclass_from(typing.cast(type, hint), value, where, start)
-    origin = typing.get_origin(hint) or hint
-    if origin is tuple and isinstance(value, list | tuple):
-        return _tuple(typing.get_args(hint), value, where)
-    if origin is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if origin in (dict, Mapping) or getattr(origin, '__name__', '') == 'Mapping':
-        origin = Mapping
-    is_bool_for_number = isinstance(value, bool) and origin is not bool
-    if origin is not Any and (not isinstance(value, origin) or is_bool_for_number):
-        name = getattr(hint, '__name__', str(hint))
-        raise ValueError(f'{where} is {value!r}, not of type {name}')
-    return value
-
-
-def _tuple(hints: tuple[Any, ...], values: Sequence[Any], where: str) -> tuple[Any, ...]:
-    """Convert a TOML array to a tuple."""
-    if len(hints) == 2 and hints[1] is Ellipsis:
-        hints = hints[:1] * len(values)
-    if len(hints) != len(values):
-        raise ValueError(f'{where} is {list(values)}, not {len(hints)} values')
-    return tuple(
-        _value(hint, value, where, None) for hint, value in zip(hints, values, strict=True)
-    )
+    recipe = read_dataclass(Recipe, table, 'recipe')
+    if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
+        raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
+    return recipe

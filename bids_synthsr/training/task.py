@@ -1,4 +1,4 @@
-"""What a recipe asks of its network: how to build it, feed it and read it."""
+"""What a recipe asks of its network: how to build it, run it and read its output."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.training.recipe import Recipe, unknown_key
-from bids_synthsr.training.samples import FOLD, Batch, generator_prior, slots_of
+from bids_synthsr.training.recipe import Recipe
+from bids_synthsr.training.samples import Batch
+from bids_synthsr.training.sources import FOLD, SOURCES, generator_prior, source_of
+from bids_synthsr.values.serial import unknown_key
 
 NETWORKS: dict[str, type[nn.Module]] = {
     'unet': UNet,
@@ -27,10 +29,22 @@ NETWORKS: dict[str, type[nn.Module]] = {
 class Task:
     """The network of a recipe between its batches and its losses.
 
-    What the samples and the losses settle is not said twice: channels follow from the scans of
-    the prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
+    A recipe does not repeat what samples and losses settle: channels follow from the scans of the
+    prior, the Laplace scale and the classes of the segmentation from the terms of the loss.
 
-    ``labels`` holds the label value of each class of the segmentation.
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+
+    Attributes
+    ----------
+    labels
+        Label value of each class of the segmentation.
+    slots
+        Number of scans that an exam may have.
+    has_scale
+        Whether the network predicts the Laplace scale.
 
     Raises
     ------
@@ -46,7 +60,7 @@ class Task:
         self.labels = freesurfer_table().targets if is_segmenting else ()
         self.classes = len(self.labels)
         self._check_source()
-        self.slots = slots_of(recipe)
+        self.slots = source_of(recipe).count_scans(recipe)
         self._check_network()
 
     @property
@@ -70,13 +84,13 @@ class Task:
         return {'in_channels': 2 * self.slots, 'out_channels': outputs}
 
     def _class_t1w(self) -> tuple[float, ...]:
-        """T1w intensities of the classes, where both are wanted."""
+        """Return the T1w intensities of the classes, where both are wanted."""
         if not self.classes or generator_prior(self.recipe).target != 't1w':
             return ()
         return t1w_means(freesurfer_table().target_tissues)
 
     def _tissue_of(self) -> tuple[int, ...]:
-        """Number of the tissue of each class: left and right look alike."""
+        """Return the number of the tissue of each class: left and right look alike."""
         if not self.classes:
             return ()
         tissues = freesurfer_table().target_tissues
@@ -85,11 +99,16 @@ class Task:
 
     def _check_source(self) -> None:
         """Raise where the network cannot take the samples."""
-        network, samples = self.recipe.network, self.recipe.samples
-        if (network.name == 'slice_unet') != (samples.source == 'slices'):
+        network, source = self.recipe.network, source_of(self.recipe)
+        if network.name not in NETWORKS:
             raise ValueError(
-                f'recipe: a {network.name} does not train on samples from {samples.source!r}: '
-                "slice_unet belongs to 'slices', the others to 'generator'"
+                f'recipe: network.name is {network.name!r}; choose one of {", ".join(NETWORKS)}'
+            )
+        if network.name not in source.networks:
+            fit = [name for name, kind in SOURCES.items() if network.name in kind.networks]
+            raise ValueError(
+                f'recipe: {network.name} does not train on samples from '
+                f'{self.recipe.samples.source!r}: set samples.source to {" or ".join(fit)}'
             )
         if network.name == 'slice_unet' and (self.classes or self.has_scale):
             raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '

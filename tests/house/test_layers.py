@@ -17,9 +17,9 @@ FILES = NUMERICS | {
 }  # fmt: skip
 LAYERS = {
     'bids_synthsr/settings.py': VALUES,
-    'bids_synthsr/values': VALUES,
+    'bids_synthsr/values': VALUES | {'cattrs'},
     'bids_synthsr/imaging': NUMERICS,
-    'bids_synthsr/synthesis': NUMERICS | {P + 'synthesis', P + 'training.cohort'},
+    'bids_synthsr/synthesis': NUMERICS | {P + 'synthesis'},
     'bids_synthsr/networks': NUMERICS | {P + 'networks'},
     'bids_synthsr/morphometry': NUMERICS | {P + 'morphometry'},
     'bids_synthsr/methods': NUMERICS | {P + 'methods', P + 'networks', P + 'morphometry'},

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bids_synthsr.synthesis.contrast import draw_contrast
-from bids_synthsr.synthesis.estimation import class_statistics, estimate_priors
+from bids_synthsr.synthesis.estimation import class_statistics, estimate_contrast_prior
 from bids_synthsr.synthesis.labels import freesurfer_table
 
 TABLE = freesurfer_table()
@@ -50,7 +50,8 @@ def test_averaging_gives_the_measured_sd_back(labels):
 def test_gaussians_across_scans_are_widened(labels):
     images = [scan(labels, {2: 100, 3: 50 + 5 * n, 24: 200}, 2, n) for n in range(5)]
     narrow, wide = (
-        estimate_priors(images, [labels] * 5, [1.0] * 5, TABLE, widening) for widening in (1, 5)
+        estimate_contrast_prior(images, [labels] * 5, [1.0] * 5, TABLE, widening)
+        for widening in (1, 5)
     )
     index = TABLE.classes.index('cortex')
     first, second = narrow.statistics[index], wide.statistics[index]
@@ -63,7 +64,7 @@ def test_gaussians_across_scans_are_widened(labels):
 
 def test_the_prior_covers_every_class_and_can_be_drawn(labels):
     images = [scan(labels, {2: 100, 3: 60, 24: 200}, 2, n) for n in range(2)]
-    prior = estimate_priors(images, [labels] * 2, [1.0, 3.0], TABLE)
+    prior = estimate_contrast_prior(images, [labels] * 2, [1.0, 3.0], TABLE)
     assert [entry.name for entry in prior.statistics] == list(TABLE.classes)
     draw_contrast(prior, TABLE.classes, False, torch.Generator().manual_seed(0))
     by_name = {entry.name: entry for entry in prior.statistics}
@@ -76,14 +77,16 @@ def test_the_prior_covers_every_class_and_can_be_drawn(labels):
 def test_bad_input_is_named(labels):
     image = scan(labels, {2: 100, 3: 60, 24: 200}, 2, 0)
     with pytest.raises(ValueError, match=r'two or more scans.*got 1, 1 and 1'):
-        estimate_priors([image], [labels], [1.0], TABLE)
+        estimate_contrast_prior([image], [labels], [1.0], TABLE)
     with pytest.raises(
         ValueError, match=r'Scan 2 has shape \(20, 20, 20\), its segmentation \(5, 20'
     ):
-        estimate_priors([image, image], [labels, labels[:5]], [1.0, 1.0], TABLE)
+        estimate_contrast_prior([image, image], [labels, labels[:5]], [1.0, 1.0], TABLE)
     with pytest.raises(ValueError, match='Scan 1 holds values that are not finite'):
-        estimate_priors([image * np.nan, image], [labels] * 2, [1.0, 1.0], TABLE)
+        estimate_contrast_prior([image * np.nan, image], [labels] * 2, [1.0, 1.0], TABLE)
     with pytest.raises(ValueError, match=r'Scan 1 holds labels \[99\]'):
-        estimate_priors([image] * 2, [labels.clip(0, 2) + 97 * (labels > 2)] * 2, [1.0] * 2, TABLE)
+        estimate_contrast_prior(
+            [image] * 2, [labels.clip(0, 2) + 97 * (labels > 2)] * 2, [1.0] * 2, TABLE
+        )
     with pytest.raises(ValueError, match='Scan 1 is dark'):
-        estimate_priors([image * 0] * 2, [labels] * 2, [1.0] * 2, TABLE)
+        estimate_contrast_prior([image * 0] * 2, [labels] * 2, [1.0] * 2, TABLE)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from bids_synthsr.synthesis.draws import draw_as_dict, draw_from_dict, draw_sample
+from bids_synthsr.synthesis.draws import Draw, draw_sample
 from bids_synthsr.synthesis.generator import (
     apply_draw,
     deform_head,
     generate,
-    intensity_range,
-    make_head,
+    normalisation_range,
     replay,
 )
+from bids_synthsr.synthesis.heads import make_head
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import (
     AcquisitionPrior,
@@ -31,6 +31,7 @@ from bids_synthsr.synthesis.priors import (
     TissuePrior,
 )
 from bids_synthsr.synthesis.worlds import prior_by_name
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 TABLE = freesurfer_table()
 SHAPE = (24, 20, 22)
@@ -108,7 +109,8 @@ def test_stored_draws_replay(head, world):
 
 def test_draws_survive_json():
     draw = draw_sample(prior_by_name('clinical-2d'), TABLE, SHAPE, generator(7))
-    assert draw_from_dict(json.loads(json.dumps(draw_as_dict(draw)))) == draw
+    stored = json.loads(json.dumps(as_plain(draw)))
+    assert read_dataclass(Draw, stored, 'draw') == draw
 
 
 def test_a_batch_is_its_elements(head):
@@ -214,8 +216,8 @@ def test_stripping_clears_scans_and_target(head):
     sample = generate([head], prior, TABLE, SHAPE, generator())
     draw = draw_sample(prior, TABLE, SHAPE, generator())
     anatomy = deform_head(draw, head, TABLE, torch.device('cpu'))
-    outside = ~anatomy.kept[None, None]
-    assert (anatomy.scanned[outside[0, 0]] == 511).any()
+    outside = ~anatomy.remaining[None, None]
+    assert (anatomy.scan_labels[outside[0, 0]] == 511).any()
     assert not sample.target[outside].any() and sample.scans[outside].max() < 1e-5
 
 
@@ -264,8 +266,8 @@ def test_a_fixed_exam_keeps_its_order():
 def test_percentiles_ignore_single_voxels():
     image = torch.rand(30, 30, 30)
     image[3, 3, 3] = 1000
-    assert intensity_range(image, 'percentiles')[1] < 1.01
-    assert intensity_range(image, 'min-max')[1] == 1000
+    assert normalisation_range(image, 'percentiles')[1] < 1.01
+    assert normalisation_range(image, 'min-max')[1] == 1000
 
 
 def test_dead_scanner_gives_finite_numbers(head):
@@ -296,8 +298,23 @@ def test_heads_are_checked(labels):
 def test_priors_have_names():
     with pytest.raises(ValueError, match=r"No prior is named 'clinical'.*clinical-2d"):
         prior_by_name('clinical')
-    with pytest.raises(ValueError, match="'target' is 'T1w'; choose one of reference, t1w"):
-        GeneratorPrior((CLEAN,), target='T1w')
+
+
+@pytest.mark.parametrize(
+    ('table', 'message'),
+    [
+        ({'target': 'T1w'}, "prior: target is 'T1w'; choose one of reference, t1w"),
+        ({'normalisation': 'max'}, "normalisation is 'max'; choose one of min-max, percentiles"),
+        ({'pathology': {'in_target': 'cut'}}, "pathology.in_target is 'cut'; choose one of keep"),
+        (
+            {'scans': [{'contrast': {'kind': 'rainbow'}}]},
+            r"scans\[0\]\.contrast\.kind is 'rainbow'",
+        ),
+    ],
+)
+def test_choices_of_priors_are_checked(table, message):
+    with pytest.raises(ValueError, match=message):
+        read_dataclass(GeneratorPrior, table, 'prior', prior_by_name('paper'))
 
 
 def test_everything_at_once(head):

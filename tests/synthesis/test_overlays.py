@@ -26,8 +26,8 @@ from bids_synthsr.synthesis.overlays import (
     draw_pathology,
     draw_removal,
     draw_tissues,
-    kept_mask,
     pathology_labels,
+    remaining_mask,
     vessel_mask,
 )
 from bids_synthsr.synthesis.priors import PathologyPrior, RemovalPrior, TissuePrior
@@ -75,7 +75,7 @@ def test_mass_is_an_oedema_around_a_rim_around_a_core(head):
 def test_healthy_heads_stay_as_they_are(head):
     assert pathology_labels(head, pathology(), TABLE) is None
     assert torch.equal(add_tissues(head, TissueDraw(0, None, 1, None, False), TABLE), head)
-    assert kept_mask(head, RemovalDraw(None, None, 0.0), TABLE) is None
+    assert remaining_mask(head, RemovalDraw(None, None, 0.0), TABLE) is None
 
 
 @pytest.mark.parametrize('skin_vox', [1, 2])
@@ -118,16 +118,16 @@ def test_meninges_are_a_thin_shell(head):
 
 @pytest.mark.parametrize('margin', [1, 3])
 def test_stripping_keeps_the_brain_and_little_else(head, margin):
-    kept = kept_mask(head, RemovalDraw(margin, None, 0.0), TABLE)
-    assert kept[brain_mask(head, TABLE) & (head != 24)].all()
-    assert not kept[(head == 511) | (head == 0)].any()
+    remaining = remaining_mask(head, RemovalDraw(margin, None, 0.0), TABLE)
+    assert remaining[brain_mask(head, TABLE) & (head != 24)].all()
+    assert not remaining[(head == 511) | (head == 0)].any()
 
 
 @pytest.mark.parametrize('angle', [15.0, 45.0])
 def test_defacing_spares_the_brain_and_the_back(head, angle):
-    kept = kept_mask(head, RemovalDraw(None, angle, 3.0), TABLE)
-    assert kept[brain_mask(head, TABLE)].all() and kept[:, :24, 24:].all()
-    removed = ~kept & (head > 0)
+    remaining = remaining_mask(head, RemovalDraw(None, angle, 3.0), TABLE)
+    assert remaining[brain_mask(head, TABLE)].all() and remaining[:, :24, 24:].all()
+    removed = ~remaining & (head > 0)
     assert removed.any() and removed[:, 24:, :].sum() == removed.sum()
 
 
@@ -140,5 +140,3 @@ def test_switches():
     assert draw_pathology(PathologyPrior(), generator).mass_radius is None
     assert draw_removal(RemovalPrior(1, 1), generator).strip_margin_vox in (1, 2, 3)
     assert draw_removal(RemovalPrior(), generator).face_angle_deg is None
-    with pytest.raises(ValueError, match="'in_target' is 'inpaint'; choose one of keep, remove"):
-        PathologyPrior(in_target='inpaint')

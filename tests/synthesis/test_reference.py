@@ -16,11 +16,11 @@ from bids_synthsr.synthesis.draws import ScanDraw, draw_sample
 from bids_synthsr.synthesis.fields import node_noise, upsample
 from bids_synthsr.synthesis.generator import (
     deform_head,
-    intensity_range,
-    make_head,
     make_scan,
+    normalisation_range,
     paint_scan,
 )
+from bids_synthsr.synthesis.heads import make_head
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import (
     BiasPrior,
@@ -162,7 +162,7 @@ def test_blurs_agree_but_for_their_truncation(layers, name, sds, share):
 
 def test_normalisation(layers):
     image = (400 * layers['vol'] - 50).clamp(0, 300)
-    low, high = intensity_range(image, 'min-max')
+    low, high = normalisation_range(image, 'min-max')
     expected = layers['IntensityAug_clip300_norm_of_400vol_minus50']
     torch.testing.assert_close((image - low) / (high - low), expected, rtol=0, atol=1e-6)
 
@@ -227,7 +227,7 @@ def thick_and_fine():
         scan = ScanDraw(**{**vars(draw.scans[0]), 'acquisition': slices})
         anatomy = deform_head(draw, head, table, CPU)
         resampled, measured = make_scan(scan, anatomy, table, draw)
-        fine = blur(paint_scan(scan, anatomy.aimed, table), 0.5) * anatomy.kept
+        fine = blur(paint_scan(scan, anatomy.target_labels, table), 0.5) * anatomy.remaining
         pairs.append((resampled, fine, measured))
     return pairs
 

@@ -19,10 +19,10 @@ from bids_synthsr.synthesis.priors import (
 from bids_synthsr.synthesis.scanning import (
     AcquisitionDraw,
     MotionDraw,
-    acquire,
+    acquire_slices,
     blur,
     draw_acquisition,
-    draw_motion,
+    draw_scan_motion,
     into_box,
     lay_slices,
     profile_matrix,
@@ -119,7 +119,7 @@ def test_a_ramp_comes_back(motion):
     ramp = 2 * i - j + 0.5 * k
     slices = lay_slices(motion, acquisition(), SHAPE)
     fine = into_box(ramp[None], slices, 8)[0] if motion.is_moved else ramp
-    native = acquire(fine, slices, acquisition(), 0.5)
+    native = acquire_slices(fine, slices, acquisition(), 0.5)
     back, _ = to_crop(native, slices, motion.is_moved, SHAPE)
     inner = (slice(7, -7),) * 3  # further out, profiles reach beyond the crop
     torch.testing.assert_close(back[inner], ramp[inner], rtol=0, atol=2e-3)
@@ -129,7 +129,7 @@ def test_registration_error_moves_the_scan():
     error = MotionDraw(translation_error=(0.0, 2.0, 0.0))
     j = torch.arange(SHAPE[1]).float()[:, None].expand(SHAPE).contiguous()
     slices = lay_slices(error, acquisition(), SHAPE)
-    native = acquire(into_box(j[None], slices, 4)[0], slices, acquisition(), 0.0)
+    native = acquire_slices(into_box(j[None], slices, 4)[0], slices, acquisition(), 0.0)
     back, _ = to_crop(native, slices, True, SHAPE)
     inner = (slice(7, -7),) * 3
     torch.testing.assert_close(back[inner], (j + 2)[inner], rtol=0, atol=2e-3)
@@ -145,7 +145,7 @@ def test_slices_are_those_of_the_simulation(motion):
     draw = acquisition((1.0, 1.0, 5.0), (0.0, 0.0, sd), (0, 0, 0))
     slices = lay_slices(motion, draw, SHAPE)
     fine = into_box(head[None], slices, 8)[0] if motion.is_moved else head
-    native = acquire(fine, slices, draw, 0.0)
+    native = acquire_slices(fine, slices, draw, 0.0)
     scan = as_grid(slices.native2crop, slices.native_shape)
     expected = acquire_as_simulated(
         head.numpy(), Grid(SHAPE, np.eye(4)), scan, Acquisition(2, 5.0, thickness)
@@ -171,7 +171,7 @@ def test_first_in_plane_axis_can_be_stretched():
 
 def test_motion_stays_in_its_range():
     prior = MotionPrior(4.0, 9.0, 0.0, 0.0)
-    motion = draw_motion(prior, torch.Generator().manual_seed(2))
+    motion = draw_scan_motion(prior, torch.Generator().manual_seed(2))
     assert max(map(abs, motion.rotation_deg)) <= 4 and max(map(abs, motion.translation)) <= 9
     assert motion.rotation_error_deg == motion.translation_error == (0, 0, 0)
     assert motion.is_moved and not MotionDraw().is_moved

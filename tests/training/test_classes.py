@@ -37,8 +37,8 @@ def older(task, tmp_path):
     network = ExamUNet(**arguments)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
-    told = {**describe(task), 'arguments': arguments, 'labels': labels}
-    return save_weights(tmp_path / 'older.safetensors', network.state_dict(), told)
+    message = {**describe(task), 'arguments': arguments, 'labels': labels}
+    return save_weights(tmp_path / 'older.safetensors', network.state_dict(), message)
 
 
 @torch.no_grad()
@@ -58,19 +58,19 @@ def test_new_classes_start_as_parts_of_the_old_one(task, older):
         torch.testing.assert_close(mine[tissues[label]], theirs[source])
     now.mixture = before.mixture = None  # the newer classes have Gaussians of their own
     scan = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(1))
-    told, said = (x(scan, torch.ones_like(scan)).logits.softmax(1) for x in (before, now))
-    joined = torch.zeros_like(told)
+    message, said = (x(scan, torch.ones_like(scan)).logits.softmax(1) for x in (before, now))
+    joined = torch.zeros_like(message)
     for number, label in enumerate(task.labels):
         joined[:, labels.index(PART_OF.get(label, label))] += said[:, number]
-    torch.testing.assert_close(joined, told, atol=1e-5, rtol=0)  # sums in another order
+    torch.testing.assert_close(joined, message, atol=1e-5, rtol=0)  # sums in another order
 
 
 def test_other_classes_are_left_to_the_check(task, older):
     weights = load_weights(older)
-    told = {**weights.description, 'labels': [x for x in task.labels if x != HEAD_TISSUE]}
-    tensors = with_new_classes(weights.tensors, told, task)
+    message = {**weights.description, 'labels': [x for x in task.labels if x != HEAD_TISSUE]}
+    tensors = with_new_classes(weights.tensors, message, task)
     assert all(tensors[name] is value for name, value in weights.tensors.items())
-    path = save_weights(older.parent / 'odd.safetensors', weights.tensors, told)
+    path = save_weights(older.parent / 'odd.safetensors', weights.tensors, message)
     with pytest.raises(ValueError, match=r'holds exam_unet .* tensors differ, such as'):
         load_initial_weights(path, new_learner(task, torch.device('cpu')), task)
 

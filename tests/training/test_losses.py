@@ -14,12 +14,12 @@ from bids_synthsr.training.losses import (
     laplace,
     loss_terms,
     soft_dice_loss,
-    ssim,
+    ssim_in_planes,
     total_loss,
 )
+from bids_synthsr.training.metrics import dice, mean_over_structures, psnr_db, surface_distance
 from bids_synthsr.training.recipe import LossRecipe
 from bids_synthsr.training.samples import Batch
-from bids_synthsr.training.validation import dice, mean_over_structures, psnr_db, surface_distance
 
 SHAPE = (14, 16, 18)
 EVERYTHING = LossRecipe(l1=1, l2=2, laplace=3, ssim=4, dice=5, cross_entropy=6)
@@ -96,8 +96,8 @@ def reference_ssim(x, y):
 def test_ssim_looks_at_all_three_planes():
     image, target = volumes(2)
     expected = reference_ssim(image[0, 0].double().numpy(), target[0, 0].double().numpy())
-    assert float(ssim(image, target)) == pytest.approx(expected, abs=1e-5)  # float32
-    assert float(ssim(image, image)) == pytest.approx(1)
+    assert float(ssim_in_planes(image, target)) == pytest.approx(expected, abs=1e-5)  # float32
+    assert float(ssim_in_planes(image, image)) == pytest.approx(1)
 
 
 def test_ssim_of_each_plane_counts():
@@ -107,7 +107,7 @@ def test_ssim_of_each_plane_counts():
         jumps[::2] = 0.5
         view = [1] * 5
         view[axis] = -1
-        assert float(ssim(target * jumps.view(view), target)) < 0.9
+        assert float(ssim_in_planes(target * jumps.view(view), target)) < 0.9
 
 
 def test_dice_of_truth_is_perfect_and_absent_classes_do_not_count():
@@ -163,7 +163,7 @@ def test_scale_has_a_floor():
     torch.testing.assert_close(log_scale.exp(), torch.full((1, 1, 2, 2, 2), 1e-3))
 
 
-def test_missing_outputs_are_told():
+def test_missing_outputs_are_reported():
     target = volumes(1)[0]
     with pytest.raises(ValueError, match='laplace needs a network'):
         loss_terms(Prediction(target), batch_of(target), LossRecipe(laplace=1))

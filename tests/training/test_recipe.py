@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from bids_synthsr.synthesis.estimation import estimate_priors
+from bids_synthsr.synthesis.estimation import estimate_contrast_prior
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.worlds import prior_by_name
-from bids_synthsr.training.estimation import contrast_as_toml
+from bids_synthsr.training.prior_files import contrast_as_toml
 from bids_synthsr.training.recipe import load_recipe, recipe_from, shipped_recipes
-from bids_synthsr.training.samples import generator_prior
+from bids_synthsr.training.sources import generator_prior
 from bids_synthsr.training.task import Task
 
 SMALL = """
@@ -104,7 +104,7 @@ def test_estimated_prior_fits_into_a_recipe(write):
     table = freesurfer_table()
     labels = np.array([[[0, 2] * 20, [3, 24] * 20]] * 2)
     scans = [labels * 2.0 + number for number in range(2)]
-    estimated = estimate_priors(scans, [labels] * 2, [1.0, 1.0], table)
+    estimated = estimate_contrast_prior(scans, [labels] * 2, [1.0, 1.0], table)
     text = contrast_as_toml(estimated, 'from two scans')
     recipe = load_recipe(write(SMALL + '[[prior.scans]]\nsuffix = "T1w"\n' + text))
     read = generator_prior(recipe).scans[0].contrast
@@ -119,13 +119,18 @@ def test_estimated_prior_fits_into_a_recipe(write):
     [
         ('steps = 4', 'step = 4', "unknown key 'step'; did you mean 'steps'"),
         ('l1 = 1.0', 'l1 = 1.0\nlaplas = 1', "loss: unknown key 'laplas'; did you mean 'laplace'"),
-        ('l1 = 1.0', 'l1 = "much"', "loss: l1 is 'much', not of type float"),
+        ('l1 = 1.0', 'l1 = "much"', "recipe: loss.l1 is 'much', not a number"),
         ('l1 = 1.0', 'l1 = 0', 'no term of the loss has a weight'),
         ('l1 = 1.0', 'evenness = 1.0', 'no term of the loss has a weight'),
-        ('steps = 4', 'steps = true', 'steps is True, not of type int'),
+        ('steps = 4', 'steps = true', 'recipe: steps is True, not a whole number'),
         ('steps = 4', '', 'recipe: steps is missing'),
         ('[16, 16, 16]', '[16, 16]', r'shape is \[16, 16\], not 3 values'),
         ("'generator'", "'generators'", "samples.source is 'generators'; choose one of generator"),
+        (
+            'steps = 4',
+            'steps = 4\noptimizer.name = "sgd"',
+            "optimizer.name is 'sgd'; choose one of adam, adamw, muon",
+        ),
         ("'exam_unet'", "'exams'", "network.name is 'exams'; choose one of unet"),
         (
             '[loss]',
@@ -140,10 +145,14 @@ def test_estimated_prior_fits_into_a_recipe(write):
             '[16, 18, 16]',
             r'\[16, 18, 16\].*multiples of 4, such as \[16, 16, 16\]',
         ),
-        ("'generator'", "'slices'", "a exam_unet does not train on samples from 'slices'"),
+        (
+            "'generator'",
+            "'slices'",
+            "exam_unet does not train on samples from 'slices': set samples.source to generator",
+        ),
     ],
 )
-def test_wrong_recipe_is_told(write, old, new, message):
+def test_wrong_recipe_is_reported(write, old, new, message):
     with pytest.raises(ValueError, match=message):
         Task(load_recipe(write(SMALL.replace(old, new, 1)))).build()
 

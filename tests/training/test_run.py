@@ -17,18 +17,19 @@ from label_phantoms import draw_labels, grid_of, write_heads
 from bids_synthsr.cli.train import main
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_weights, save_weights
-from bids_synthsr.training.cohort import read_heads, read_photographs
+from bids_synthsr.training import export
+from bids_synthsr.training.cohort import read_heads, read_real_images
 from bids_synthsr.training.learner import (
     LossNotFiniteError,
     learn,
     learning_rate,
     new_learner,
 )
-from bids_synthsr.training.loop import Run, rehearse, train
+from bids_synthsr.training.loop import TrainingRun, rehearse, train
+from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.recipe import load_recipe
-from bids_synthsr.training.samples import sources_of
+from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
-from bids_synthsr.training.validation import validate
 
 CPU = torch.device('cpu')
 EXAM = """
@@ -177,11 +178,11 @@ def test_line_that_was_half_written_is_dropped(data, uninterrupted, tmp_path):
 
 def test_time_limit_and_signals_end_it_with_a_checkpoint(heads, tmp_path, data):
     recipe = load_recipe(str(data[2]))
-    learner = train(recipe, heads, Run(tmp_path / 'a', CPU, last_step=8, minutes=0.0))
+    learner = train(recipe, heads, TrainingRun(tmp_path / 'a', CPU, last_step=8, minutes=0.0))
     assert learner.step == 0
     assert (tmp_path / 'a/checkpoint.safetensors').exists()
     answers = iter([False, False, True])
-    run = Run(tmp_path / 'b', CPU, last_step=8, is_interrupted=lambda: next(answers))
+    run = TrainingRun(tmp_path / 'b', CPU, last_step=8, is_interrupted=lambda: next(answers))
     assert train(recipe, heads, run).step == 2
     assert load_weights(tmp_path / 'b/checkpoint.safetensors').description['step'] == 2
 
@@ -195,16 +196,16 @@ def test_checkpoints_come_by_time_too(heads, tmp_path, data):
         path = tmp_path / 'checkpoint.safetensors'
         seen.append(load_weights(path).description['step'] if path.exists() else None)
 
-    train(recipe, heads, Run(tmp_path, CPU, last_step=3, show=look))
+    train(recipe, heads, TrainingRun(tmp_path, CPU, last_step=3, show=look))
     assert seen == [None, 1, 2]
 
 
 def test_other_recipe_does_not_go_on(data, uninterrupted, capsys):
     code = main(command(data, uninterrupted, '--set', 'optimizer.learning_rate=2e-3'))
     assert code == 2
-    told = capsys.readouterr().err
-    assert 'optimizer.learning_rate: 0.001 there, 0.002 here' in told
-    assert '--weights' in told
+    message = capsys.readouterr().err
+    assert 'optimizer.learning_rate: 0.001 there, 0.002 here' in message
+    assert '--weights' in message
     assert main(command(data, uninterrupted, '--set', 'intervals.log_steps=5')) == 0
 
 
@@ -221,19 +222,23 @@ def test_training_starts_from_other_weights(data, uninterrupted, tmp_path, capsy
     assert added and all('guide' in name for name in added)
     wider = ('--set', 'network.arguments.features=16')
     assert main(command(data, tmp_path / 'b', *start, *wider)) == 2
-    told = capsys.readouterr().err
-    assert "exam_unet {'features': 8" in told and "asks for exam_unet {'features': 16" in told
+    message = capsys.readouterr().err
+    assert (
+        "exam_unet {'features': 8" in message and "asks for exam_unet {'features': 16" in message
+    )
 
 
-def test_loss_that_is_not_finite_stops_it_and_tells_the_draw(data, heads, tmp_path):
+def test_loss_that_is_not_finite_stops_it_and_reports_the_draw(data, heads, tmp_path):
     recipe = load_recipe(str(data[2]), ['optimizer.clip_norm=0', 'optimizer.average=0'])
     poisoned = replace(heads.training[0], image=torch.full(heads.training[0].labels.shape, 1.0))
     poisoned.image[:] = float('nan')
     cohort = replace(heads, training=(poisoned,), held_out=())
-    with pytest.raises(LossNotFiniteError, match=r'Step 0 is not finite \(loss nan.*json') as told:
-        train(recipe, cohort, Run(tmp_path, CPU, last_step=8))
+    with pytest.raises(
+        LossNotFiniteError, match=r'Step 0 is not finite \(loss nan.*json'
+    ) as message:
+        train(recipe, cohort, TrainingRun(tmp_path, CPU, last_step=8))
     (stored,) = tmp_path.glob('not-finite-*.json')
-    assert str(stored) in str(told.value)
+    assert str(stored) in str(message.value)
     (draw,) = json.loads(stored.read_text())
     assert draw['head'] == 'sub-0_dseg.nii.gz' and draw['scans']
 
@@ -242,7 +247,7 @@ def test_weights_do_not_change_where_the_loss_is_not_finite(data, heads):
     task = Task(load_recipe(str(data[2])))
     learner = new_learner(task, CPU)
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
-    batch = sources_of(task.recipe, heads, CPU)[0].draw(0)
+    batch = make_sources(task.recipe, heads, CPU)[0].draw(0)
     batch.target[:] = torch.inf
     with pytest.raises(LossNotFiniteError):
         learn(learner, learner.network, task, batch)
@@ -260,7 +265,7 @@ def test_memory_is_tried_before_training(data, heads, monkeypatch):
 
     monkeypatch.setattr(Task, 'predict', run_out)
     with pytest.raises(ValueError, match=r'1 x \[16, 16, 16\] voxels with up to 4 scans does not'):
-        rehearse(task, learner, sources_of(task.recipe, heads, CPU)[0])
+        rehearse(task, learner, make_sources(task.recipe, heads, CPU)[0])
 
 
 @pytest.mark.parametrize(
@@ -278,10 +283,10 @@ def test_small_network_learns_one_sample(data, heads, name, changes, share):
         'numerics.precision=fp32', 'optimizer.average=0', 'optimizer.warmup_steps=0',
     ]  # fmt: skip
     recipe = load_recipe(str(data[2]) if name == 'small' else name, [*common, *changes])
-    cohort = read_photographs([data[1]]) if name == 'sr-t1' else heads
+    cohort = read_real_images([data[1]]) if name == 'sr-t1' else heads
     task = Task(recipe)
     learner = new_learner(task, CPU)
-    batch = sources_of(recipe, cohort, CPU)[0].draw(3)
+    batch = make_sources(recipe, cohort, CPU)[0].draw(3)
     for _ in range(recipe.steps):
         learn(learner, learner.network, task, batch)
     with torch.no_grad():
@@ -305,7 +310,7 @@ def test_learning_rate_warms_up_and_follows_a_cosine(data):
 def test_average_follows_the_network(data, heads):
     task = Task(load_recipe(str(data[2])))
     learner = new_learner(task, CPU)
-    batch = sources_of(task.recipe, heads, CPU)[0].draw(0)
+    batch = make_sources(task.recipe, heads, CPU)[0].draw(0)
     for _ in range(3):
         before = learner.average.get_parameter('head.weight').clone()
         learn(learner, learner.network, task, batch)
@@ -317,10 +322,10 @@ def test_average_follows_the_network(data, heads):
 def test_validation_is_the_same_every_time(data, heads):
     task = Task(load_recipe(str(data[2])))
     network = new_learner(task, CPU).average
-    held_out = sources_of(task.recipe, heads, CPU)[1]
+    held_out = make_sources(task.recipe, heads, CPU)[1]
     assert held_out is not None
-    first, examples = validate(network, task, held_out, 2)
-    assert validate(network, task, held_out, 2)[0] == first
+    first, examples = validate_network(network, task, held_out, 2)
+    assert validate_network(network, task, held_out, 2)[0] == first
     assert len(examples) == 2
 
 
@@ -362,12 +367,19 @@ def test_export_writes_weights_and_their_card(uninterrupted, tmp_path, capsys):
     assert 'there is no such file of weights' in capsys.readouterr().err
 
 
-def test_export_calibrates_on_the_heads_of_the_training(data, uninterrupted, tmp_path, capsys):
+def test_export_calibrates_on_the_heads_of_the_training(
+    data, uninterrupted, tmp_path, capsys, monkeypatch
+):
     path = tmp_path / 'small.safetensors'
     command = ['export', str(uninterrupted), '--out', str(path), '--exams', '4', '--label-maps']
+    loaded = []
+    monkeypatch.setattr(
+        export, 'load_weights', lambda path: loaded.append(path) or load_weights(path)
+    )
     assert main([*command, str(data[0])]) == 0
-    told = capsys.readouterr().err
-    assert 'exam 1 of 4' in told and 'Sums of probabilities' in told
+    assert loaded == [uninterrupted / 'checkpoint.safetensors']  # once for both
+    message = capsys.readouterr().err
+    assert 'exam 1 of 4' in message and 'Sums of probabilities' in message
     description = load_weights(path).description
     odds = dict(zip(description['labels'], description['odds'], strict=True))
     assert odds[0] == 1 and odds[2] == odds[41] != 1
@@ -382,29 +394,29 @@ def test_export_calibrates_on_the_heads_of_the_training(data, uninterrupted, tmp
 
 
 @pytest.mark.parametrize(
-    ('arguments', 'told'),
+    ('arguments', 'message'),
     [(['--exams', '4'], '--exams are those of a calibration: give --label-maps, too'),
      (['--exams', '0', '--label-maps', 'MAPS'], '--exams 0: a calibration needs 1 at least')],
 )  # fmt: skip
-def test_calibration_tells_what_it_needs(data, uninterrupted, tmp_path, capsys, arguments, told):
+def test_calibration_says_what_it_needs(data, uninterrupted, tmp_path, capsys, arguments, message):
     given = [str(data[0]) if word == 'MAPS' else word for word in arguments]
     out = ['--out', str(tmp_path / 'w.safetensors')]
     assert main(['export', str(uninterrupted), *out, *given]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_weights_that_cannot_be_calibrated_are_refused(data, uninterrupted, tmp_path, capsys):
     own = load_weights(uninterrupted / 'checkpoint.safetensors')
     recipe = own.description['recipe']
     without = {**recipe, 'loss': {**recipe['loss'], 'dice': 0.0, 'cross_entropy': 0.0}}
-    for changes, told in (
+    for changes, message in (
         ({'recipe': without}, 'weights of exam_unet without one: leave it out'),
         ({'labels': [0, 2]}, 'has other classes than this version: train on from them first'),
     ):
         path = save_weights(tmp_path / 'w.safetensors', own.tensors, own.description | changes)
         command = ['export', path, '--out', tmp_path / 'x.safetensors', '--label-maps', data[0]]
         assert main([*map(str, command)]) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     save_weights(path, own.tensors, {'network': 'exam_unet'})
     assert main([*map(str, command)]) == 2
     assert 'is no checkpoint of bids_synthsr-train' in capsys.readouterr().err
@@ -445,13 +457,13 @@ def test_priors_are_estimated_from_files(data, tmp_path, capsys):
         (['sr-t1', '--images', 'nowhere'], 'nowhere is not a folder'),
     ],
 )
-def test_wrong_use_is_told(arguments, message, tmp_path, capsys):
+def test_wrong_use_is_reported(arguments, message, tmp_path, capsys):
     assert main(['run', *arguments, '--out', str(tmp_path / 'out')]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
 
 
-def test_damaged_checkpoint_is_told(data, tmp_path, capsys):
+def test_damaged_checkpoint_is_reported(data, tmp_path, capsys):
     (tmp_path / 'checkpoint.safetensors').write_bytes(b'no safetensors at all')
     assert main(command(data, tmp_path)) == 2
     assert str(Path(tmp_path, 'checkpoint.safetensors')) in capsys.readouterr().err

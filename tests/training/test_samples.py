@@ -8,10 +8,13 @@ import torch
 from label_phantoms import SIDE, draw_labels, grid_of, paint_t1w, write_heads
 
 from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.synthesis.heads import RealImage
 from bids_synthsr.synthesis.thick_slices import ORDERS, SlicePrior, apply_slices, draw_slices
-from bids_synthsr.training.cohort import Photograph, find_images, read_heads, read_photographs
+from bids_synthsr.training.cohort import Cohort, find_images, read_heads, read_real_images
 from bids_synthsr.training.recipe import load_recipe
-from bids_synthsr.training.samples import TRAINING, VALIDATION, seed_of, sources_of
+from bids_synthsr.training.samples import TRAINING, VALIDATION, seed_of
+from bids_synthsr.training.sources import SOURCES, make_sources
+from bids_synthsr.training.task import NETWORKS
 from bids_synthsr.values.grid import Grid
 
 CPU = torch.device('cpu')
@@ -26,7 +29,7 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope='module')
 def photograph():
     image = paint_t1w(draw_labels()) / 110
-    return Photograph(torch.from_numpy(image).half(), 'a')
+    return RealImage(torch.from_numpy(image).half(), 'a')
 
 
 def generator(seed=0):
@@ -70,7 +73,7 @@ def test_thinned_sample_keeps_one_voxel_of_every_block(folders):
     shape = 'samples.shape=[16, 16, 16]'
     cohort = read_heads(folders[0], [], held_out=['sub-2*'])
     whole, thinned = (
-        sources_of(load_recipe('any-exam', [shape, f'samples.thinned={flag}']), cohort, CPU)
+        make_sources(load_recipe('any-exam', [shape, f'samples.thinned={flag}']), cohort, CPU)
         for flag in ('false', 'true')
     )
     places = set()
@@ -89,7 +92,7 @@ def test_thinned_sample_keeps_one_voxel_of_every_block(folders):
 def test_photograph_is_scaled_and_at_one_millimetre(tmp_path):
     image = np.pad(paint_t1w(draw_labels(48)), 20)
     save_volume(tmp_path / 'a.nii.gz', image, grid_of(image.shape, 0.6))
-    (photograph,) = read_photographs([tmp_path]).photographs
+    (photograph,) = read_real_images([tmp_path]).training
     assert photograph.voxels.dtype == torch.float16
     assert 0.9 < float(photograph.voxels.max()) < 1.3
     shape = photograph.voxels.shape
@@ -100,7 +103,7 @@ def write(folder, name, voxels, spacing=1.0):
     return save_volume(folder / name, voxels, grid_of(voxels.shape, spacing))
 
 
-def test_bad_data_is_told_before_training(tmp_path, folders):
+def test_bad_data_is_reported_before_training(tmp_path, folders):
     labels = draw_labels()
     write(tmp_path / 'coarse', 'a.nii.gz', labels, 1.2)
     with pytest.raises(ValueError, match=r'a\.nii\.gz has voxels of \[1\.2 1\.2 1\.2\] mm'):
@@ -120,13 +123,13 @@ def test_bad_data_is_told_before_training(tmp_path, folders):
     holes[3, 3, 3:5] = np.nan
     write(tmp_path / 'holes', 'a.nii.gz', holes)
     with pytest.raises(ValueError, match=r'a\.nii\.gz has 2 voxels that are not finite'):
-        read_photographs([tmp_path / 'holes'])
+        read_real_images([tmp_path / 'holes'])
     write(tmp_path / 'dark', 'a.nii.gz', np.zeros_like(holes))
     with pytest.raises(ValueError, match=r'a\.nii\.gz shows nothing'):
-        read_photographs([tmp_path / 'dark'])
+        read_real_images([tmp_path / 'dark'])
 
 
-def test_empty_choices_are_told(tmp_path, folders):
+def test_empty_choices_are_reported(tmp_path, folders):
     with pytest.raises(FileNotFoundError, match='nowhere is not a folder'):
         find_images([tmp_path / 'nowhere'])
     with pytest.raises(FileNotFoundError, match='holds 0 image files'):
@@ -135,9 +138,19 @@ def test_empty_choices_are_told(tmp_path, folders):
         find_images(folders[:1], ['sub-*'])
     with pytest.raises(ValueError, match=r'--held-out sub-9\* fits 0 of 3 files'):
         read_heads(folders[0], [], held_out=['sub-9*'])
-    cohort = read_photographs([folders[1]])
+    cohort = read_real_images([folders[1]])
     with pytest.raises(ValueError, match=r'trains on label maps \(--label-maps\)'):
-        sources_of(load_recipe('any-exam'), cohort, CPU)
+        make_sources(load_recipe('any-exam'), cohort, CPU)
+
+
+def test_every_kind_of_source_says_what_it_needs_and_suits_networks_that_exist():
+    for kind in SOURCES.values():
+        assert set(kind.networks) <= set(NETWORKS)
+        assert '--' in kind.needs
+    assert set(NETWORKS) == {name for kind in SOURCES.values() for name in kind.networks}
+    recipe = load_recipe('sr-t1', ['samples.source=images'])
+    with pytest.raises(ValueError, match="source is 'images'; choose one of generator, slices"):
+        make_sources(recipe, Cohort(), CPU)
 
 
 def test_seeds_of_steps_streams_and_processes_differ():
@@ -163,8 +176,8 @@ def test_seeds_of_steps_streams_and_processes_differ():
 )
 def test_step_gives_the_same_batch_again(folders, name, changes, count):
     recipe = load_recipe(name, ['samples.shape=[16, 16, 16]', *changes])
-    read = read_photographs(folders[1:]) if name == 'sr-t1' else read_heads(folders[0], [])
-    source, held_out = sources_of(recipe, read, CPU)
+    read = read_real_images(folders[1:]) if name == 'sr-t1' else read_heads(folders[0], [])
+    source, held_out = make_sources(recipe, read, CPU)
     first, again, other = (source.draw(seed) for seed in (1, 1, 2))
     assert held_out is None
     assert len(first.inputs) == count
@@ -179,7 +192,7 @@ def test_step_gives_the_same_batch_again(folders, name, changes, count):
 
 def test_unet_takes_image_and_reliability_of_each_scan_in_turn(folders):
     recipe = load_recipe('hyperfine-t1-t2', ['samples.shape=[16, 16, 16]'])
-    source, _ = sources_of(recipe, read_heads(folders[0], []), CPU)
+    source, _ = make_sources(recipe, read_heads(folders[0], []), CPU)
     batch = source.draw(0)
     (channels,) = batch.inputs
     assert channels.shape == (1, 4, *CUBE)
@@ -226,8 +239,8 @@ def test_thick_slices_blur_across_and_never_in_plane(photograph):
     flat = torch.full((32, 32, 32), 0.5, dtype=torch.float16)
     for box in (0.0, 1.0):
         draw = draw_slices(still(box_probability=box, slice_spacing=(4, 4)),
-                           [Photograph(flat, 'flat')], CUBE, generator())  # fmt: skip
-        channels, target = apply_slices(draw, Photograph(flat, 'flat'), CUBE)
+                           [RealImage(flat, 'flat')], CUBE, generator())  # fmt: skip
+        channels, target = apply_slices(draw, RealImage(flat, 'flat'), CUBE)
         torch.testing.assert_close(channels[0], torch.full(CUBE, 0.5))  # profiles sum to 1
         assert channels[1:7].abs().max() < 1e-5
 
@@ -242,7 +255,7 @@ def test_thickness_and_spacing_are_drawn_apart(photograph):
 
 
 def test_image_smaller_than_the_sample_ends_in_air():
-    small = Photograph(torch.ones(10, 12, 9, dtype=torch.float16), 'small')
+    small = RealImage(torch.ones(10, 12, 9, dtype=torch.float16), 'small')
     draw = draw_slices(SlicePrior(), [small], CUBE, generator())
     channels, target = apply_slices(draw, small, CUBE)
     assert channels.shape == (10, *CUBE) and channels.isfinite().all()

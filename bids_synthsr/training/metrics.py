@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,70 +13,86 @@ from torch import Tensor, nn
 
 from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.training.losses import loss_terms
-from bids_synthsr.training.samples import VALIDATION, Batch, Source, seed_of
+from bids_synthsr.training.samples import VALIDATION, Batch, seed_of
+from bids_synthsr.training.sources import Source
 from bids_synthsr.training.task import Task
 
-AIR = 0.05  # darker voxels of the target do not count in the PSNR
+LEAST_INTENSITY = 0.05  # darker voxels of the target show air and do not count in the PSNR
 
 Example = tuple[Batch, Prediction]
 
 
 @torch.no_grad()
-def validate(
-    network: nn.Module, task: Task, source: Source, count: int, examples: int = 3
+def validate_network(
+    network: nn.Module, task: Task, source: Source[Any], count: int, examples: int = 3
 ) -> tuple[dict[str, float], list[Example]]:
-    """Average metrics over ``count`` batches, the same ones every time.
+    """Average metrics over some batches, the same ones every time.
+
+    Parameters
+    ----------
+    network
+        Network to validate, which is put in evaluation mode.
+    task
+        Losses of the recipe, and how to run its network.
+    source
+        Source of held-out samples.
+    count
+        Number of batches to average over.
+    examples
+        Number of batches to return.
 
     Returns
     -------
     metrics
         Terms of the loss; ``psnr_db`` of the T1w, that of interpolation and the gain over it where
-        interpolation has something to say; ``dice`` and ``surface_mm`` of the segmentation.
+        interpolation predicts the target; ``dice`` and ``surface_mm`` of the segmentation.
     examples
-        The first batches with what the network made of them.
+        First batches with the predictions of the network.
     """
     network.eval()
-    found: dict[str, list[float]] = {}
-    kept = []
+    values: dict[str, list[float]] = {}
+    pairs = []
     for index in range(count):
         batch = source.draw(seed_of(task.recipe, VALIDATION, index))
         prediction = task.predict(network, batch)
         for name, value in measure(batch, prediction, task).items():
-            found.setdefault(name, []).append(value)
+            values.setdefault(name, []).append(value)
         if index < examples:
-            kept.append((batch, prediction))
-    return {name: mean(values) for name, values in found.items()}, kept
+            pairs.append((batch, prediction))
+    return {name: mean(entries) for name, entries in values.items()}, pairs
 
 
 def measure(batch: Batch, prediction: Prediction, task: Task) -> dict[str, float]:
     """Compare a prediction with its target."""
     terms = loss_terms(prediction, batch, task.recipe.loss)
     metrics = {name: float(value) for name, value in terms.items()}
-    counts = (batch.weight > 0) & (batch.target > AIR)
+    counts = (batch.weight > 0) & (batch.target > LEAST_INTENSITY)
     metrics['psnr_db'] = psnr_db(prediction.t1w, batch.target, counts)
     if batch.naive is not None:
         metrics['interpolation_db'] = psnr_db(batch.naive, batch.target, counts)
         metrics['gain_db'] = metrics['psnr_db'] - metrics['interpolation_db']
     if prediction.logits is not None and batch.segmentation is not None:
-        found, truth = prediction.logits.argmax(1).cpu().numpy(), batch.segmentation.cpu().numpy()
-        metrics['dice'] = mean_over_structures(found, truth, dice)
-        metrics['surface_mm'] = mean_over_structures(found, truth, surface_distance)
+        labels, truth = (
+            x.cpu().numpy() for x in (prediction.logits.argmax(1), batch.segmentation)
+        )
+        metrics['dice'] = mean_over_structures(labels, truth, dice)
+        metrics['surface_mm'] = mean_over_structures(labels, truth, surface_distance)
     return metrics
 
 
 def psnr_db(image: Tensor, target: Tensor, counts: Tensor) -> float:
-    """Peak signal-to-noise ratio for a peak of 1, where ``counts``."""
+    """Compute the peak signal-to-noise ratio for a peak of 1, dB, where ``counts`` is true."""
     error = (image.float() - target)[counts].square().mean()
     return -10 * math.log10(max(float(error), 1e-12)) if counts.any() else math.nan
 
 
 def mean_over_structures(
-    found: np.ndarray, truth: np.ndarray, compare: Callable[[np.ndarray, np.ndarray], float]
+    labels: np.ndarray, truth: np.ndarray, compare: Callable[[np.ndarray, np.ndarray], float]
 ) -> float:
     """Compare every structure that a truth ``(B, I, J, K)`` shows, background left out."""
     values = [
         compare(one == index, true == index)
-        for one, true in zip(found, truth, strict=True)
+        for one, true in zip(labels, truth, strict=True)
         for index in np.unique(true)
         if index > 0
     ]
@@ -88,17 +105,17 @@ def mean(values: Sequence[float]) -> float:
     return sum(numbers) / len(numbers) if numbers else math.nan
 
 
-def dice(found: np.ndarray, truth: np.ndarray) -> float:
-    """Overlap of two masks, 0 to 1."""
-    return 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+def dice(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Compute the overlap of two masks, 0 to 1."""
+    return 2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum())
 
 
-def surface_distance(found: np.ndarray, truth: np.ndarray) -> float:
-    """Mean distance between the surfaces of two masks, both ways, mm; NaN where one is empty."""
-    if not found.any() or not truth.any():
+def surface_distance(mask: np.ndarray, truth: np.ndarray) -> float:
+    """Average the distance between the surfaces of two masks, both ways, mm; NaN for none."""
+    if not mask.any() or not truth.any():
         return math.nan
-    both = np.nonzero(found | truth)
+    both = np.nonzero(mask | truth)
     box = tuple(slice(max(at.min() - 1, 0), at.max() + 2) for at in both)
-    one, other = (mask[box] & ~binary_erosion(mask[box]) for mask in (found, truth))
+    one, other = (part[box] & ~binary_erosion(part[box]) for part in (mask, truth))
     to_other = distance_transform_edt(~other)[one].mean()
     return float(to_other + distance_transform_edt(~one)[other].mean()) / 2

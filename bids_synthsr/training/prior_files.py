@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.synthesis.estimation import estimate_priors
+from bids_synthsr.synthesis.estimation import estimate_contrast_prior
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import ContrastPrior
 
@@ -29,7 +29,7 @@ def estimate_from_files(scans: Sequence[Path], label_maps: Sequence[Path]) -> st
         volumes.append(voxels)
         segmentations.append(labels)
         voxel_volumes.append(grid.voxel_volume)
-    prior = estimate_priors(volumes, segmentations, voxel_volumes, freesurfer_table())
+    prior = estimate_contrast_prior(volumes, segmentations, voxel_volumes, freesurfer_table())
     return contrast_as_toml(prior, f'Estimated from {len(scans)} scans such as {scans[0].name}')
 
 

@@ -1,0 +1,271 @@
+"""Sources of batches: each kind knows its data, its prior and the networks that it suits.
+
+`SOURCES` holds every kind under the name that a recipe gives it. A new kind is a class and an
+entry there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Generic
+
+import torch
+
+from bids_synthsr.imaging.slice_encoding import CHANNELS
+from bids_synthsr.networks.exam_unet import thin
+from bids_synthsr.synthesis.fields import draw_index
+from bids_synthsr.synthesis.generator import Sample, generate
+from bids_synthsr.synthesis.heads import Head, RealImage
+from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.synthesis.priors import GeneratorPrior
+from bids_synthsr.synthesis.thick_slices import SlicePrior, draw_slices, make_slices
+from bids_synthsr.synthesis.worlds import prior_by_name
+from bids_synthsr.training.cohort import Cohort, DataChoice, Item, read_heads, read_real_images
+from bids_synthsr.training.recipe import Recipe
+from bids_synthsr.training.samples import Batch, as_batch, slice_batch
+from bids_synthsr.values.serial import as_plain, read_dataclass
+
+FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
+
+
+class Source(ABC, Generic[Item]):
+    """Where batches come from.
+
+    Attributes
+    ----------
+    item
+        Type of the items from which samples are made.
+    needs
+        Name of the data that the source needs, and of their option, for messages.
+    networks
+        Names of the networks that take its samples.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+    items
+        Heads or images to draw from.
+    device
+        Where samples are computed.
+    is_training
+        Whether a training learns from its batches; validation may see more of every sample.
+    """
+
+    item: ClassVar[type]
+    needs: ClassVar[str]
+    networks: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence[Item],
+        device: torch.device,
+        is_training: bool = False,
+    ) -> None:
+        self.samples, self.network, self.is_training = recipe.samples, recipe.network, is_training
+        self.items: Sequence[Item] = items
+        self.device = device
+
+    @staticmethod
+    @abstractmethod
+    def read(data: DataChoice) -> Cohort[Any]:
+        """Read the data that samples are made from."""
+
+    @staticmethod
+    @abstractmethod
+    def count_scans(recipe: Recipe) -> int:
+        """Count the scans that an exam of the recipe may have; raise where its prior is wrong."""
+
+    @abstractmethod
+    def draw(self, seed: int) -> Batch:
+        """Draw the batch of a seed."""
+
+    @abstractmethod
+    def largest(self) -> Batch:
+        """Make an empty batch as large as any that may be drawn."""
+
+
+def generator_prior(recipe: Recipe) -> GeneratorPrior:
+    """Make the prior of the generator: the named one with the changes of the recipe."""
+    named = prior_by_name(recipe.samples.prior)
+    return read_dataclass(GeneratorPrior, recipe.prior, 'recipe: prior', named)
+
+
+class GeneratorSource(Source[Head]):
+    """Exams generated from label maps; training sees one voxel of each block, where wanted."""
+
+    item = Head
+    needs = 'label maps (--label-maps)'
+    networks = ('unet', 'exam_unet')
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence[Head],
+        device: torch.device,
+        is_training: bool = False,
+    ) -> None:
+        super().__init__(recipe, items, device, is_training)
+        self.prior = generator_prior(recipe)
+        self.table = freesurfer_table()
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[Head]:
+        """Read label maps, and the real images of the same heads where there are folders."""
+        if data.label_maps is None:
+            raise ValueError(
+                'This recipe trains on label maps: give their folder with --label-maps'
+            )
+        return read_heads(data.label_maps, data.images, data.exclude, data.held_out)
+
+    @staticmethod
+    def count_scans(recipe: Recipe) -> int:
+        """Count the scans that a generated exam may have."""
+        return generator_prior(recipe).slots
+
+    def draw(self, seed: int) -> Batch:
+        """Draw heads and an exam of each."""
+        generator = torch.Generator().manual_seed(seed)
+        heads = [
+            self.items[draw_index([1.0] * len(self.items), generator)]
+            for _ in range(self.samples.batch)
+        ]
+        sample = generate(
+            heads, self.prior, self.table, self.samples.shape, generator, self.device
+        )
+        batch = as_batch(sample, self.network, self.prior.target == 'reference')
+        return self._thinned(batch, seed % FOLD**3)
+
+    def largest(self) -> Batch:
+        """Make a batch of as many scans as an exam may have, all dark."""
+        size, slots, shape = self.samples.batch, self.prior.slots, self.samples.shape
+        dark = torch.zeros(size, slots, *shape, device=self.device)
+        sample = Sample(
+            scans=dark,
+            reliability=torch.ones_like(dark),
+            present=torch.ones(size, slots, dtype=torch.bool, device=self.device),
+            target=dark[:, :1],
+            segmentation=torch.zeros(size, *shape, dtype=torch.int64, device=self.device),
+            weight=torch.ones_like(dark[:, :1]),
+            draws=[],
+        )
+        batch = as_batch(sample, self.network, self.prior.target == 'reference')
+        return self._thinned(batch, 0)
+
+    def _thinned(self, batch: Batch, number: int) -> Batch:
+        """Ask for one voxel of every block only, where that is wanted."""
+        if not (self.is_training and self.samples.thinned):
+            return batch
+        corner = (number // FOLD**2, number // FOLD % FOLD, number % FOLD)
+        segmentation = batch.segmentation
+        return replace(
+            batch,
+            inputs=(*batch.inputs, None, corner),
+            target=thin(batch.target, corner, FOLD),
+            weight=thin(batch.weight, corner, FOLD),
+            segmentation=None if segmentation is None else thin(segmentation, corner, FOLD),
+        )
+
+
+def slice_prior(recipe: Recipe) -> SlicePrior:
+    """Make the prior of the slices of real images: the default with the changes of the recipe."""
+    if recipe.samples.prior:
+        raise ValueError(
+            f'recipe: samples.prior is {recipe.samples.prior!r}, but slices of real images have '
+            'no named priors: leave it out and set what differs under [prior]'
+        )
+    return read_dataclass(SlicePrior, recipe.prior, 'recipe: prior')
+
+
+class SliceSource(Source[RealImage]):
+    """Thick slices of real images."""
+
+    item = RealImage
+    needs = 'real images (--images)'
+    networks = ('slice_unet',)
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence[RealImage],
+        device: torch.device,
+        is_training: bool = False,
+    ) -> None:
+        super().__init__(recipe, items, device, is_training)
+        self.prior = slice_prior(recipe)
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[RealImage]:
+        """Read real images."""
+        return read_real_images(data.images, data.exclude, data.held_out)
+
+    @staticmethod
+    def count_scans(recipe: Recipe) -> int:
+        """Count one scan, whatever the recipe; raise where its prior is wrong."""
+        slice_prior(recipe)
+        return 1
+
+    def draw(self, seed: int) -> Batch:
+        """Draw images, and slices across each."""
+        generator = torch.Generator().manual_seed(seed)
+        shape = self.samples.shape
+        draws = [
+            draw_slices(self.prior, self.items, shape, generator)
+            for _ in range(self.samples.batch)
+        ]
+        channels, target = make_slices(draws, self.items, shape)
+        return slice_batch(channels, target, as_plain(draws))
+
+    def largest(self) -> Batch:
+        """Make a dark batch of the only size there is."""
+        channels = torch.zeros(
+            self.samples.batch, CHANNELS, *self.samples.shape, device=self.device
+        )
+        return slice_batch(channels, channels[:, :1], [])
+
+
+SOURCES: dict[str, type[Source[Any]]] = {'generator': GeneratorSource, 'slices': SliceSource}
+
+
+def source_of(recipe: Recipe) -> type[Source[Any]]:
+    """Look up the kind of source that a recipe names.
+
+    Raises
+    ------
+    ValueError
+        For a name that no kind has.
+    """
+    name = recipe.samples.source
+    if name not in SOURCES:
+        raise ValueError(f'recipe: samples.source is {name!r}; choose one of {", ".join(SOURCES)}')
+    return SOURCES[name]
+
+
+def make_sources(
+    recipe: Recipe, cohort: Cohort[Any], device: torch.device
+) -> tuple[Source[Any], Source[Any] | None]:
+    """Make the sources of training and of validation; None where nothing is held out.
+
+    Parameters
+    ----------
+    recipe
+        Recipe of the training.
+    cohort
+        Heads or images, of the kind that the recipe needs.
+    device
+        Where samples are computed.
+
+    Raises
+    ------
+    ValueError
+        Where the cohort does not hold what the recipe needs.
+    """
+    kind = source_of(recipe)
+    if not cohort.training or not isinstance(cohort.training[0], kind.item):
+        raise ValueError(f'This recipe trains on {kind.needs}: none is given')
+    cohort = cohort.to(device)
+    held_out = kind(recipe, cohort.held_out, device) if cohort.held_out else None
+    return kind(recipe, cohort.training, device, is_training=True), held_out
