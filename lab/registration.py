@@ -30,8 +30,8 @@ from bids_synthsr.imaging.geometry import (
     with_spacing,
 )
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.interfaces.registration import align, run_greedy
 from bids_synthsr.registration.fit import Comparison, Fit
+from bids_synthsr.registration.greedy import align, run_greedy
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 

@@ -47,8 +47,8 @@ from bids_synthsr.imaging.geometry import (
     with_slices,
 )
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.interfaces.evaluation import find_brain
 from bids_synthsr.methods import sr_t1, total_variation
+from bids_synthsr.registration.brain import find_brain
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation

@@ -21,23 +21,24 @@ def init_align_wf(
     Parameters
     ----------
     mem_gb
-        Memory that one alignment takes.
+        Memory that one alignment takes, GB.
     given
         Transforms that are known already, as `find_transforms` finds them.
     name
-        Of the workflow.
+        Name of the workflow among the nodes of the exam.
 
     Inputs
     ------
     scans, contrasts, acquisitions, names
-        Of the usable scans, reference first.
+        Files of the usable scans, reference first, with their BIDS suffixes, the fields of their
+        `Acquisition`, and their names.
 
     Outputs
     -------
     scans, contrasts, acquisitions, names
-        Of the scans that fit.
+        The same of the scans that fit.
     scan2ref
-        Their transforms, ITK text.
+        Their transforms to the reference, ITK text.
     fits
         How well every scan fits, those left out included.
     """
@@ -48,7 +49,7 @@ def init_align_wf(
         for name in ('first', 'first_name')
     )
     align = pe.MapNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
-    align.inputs.given = {scan: dict(found) for scan, found in (given or {}).items()}
+    align.inputs.given = {scan: dict(known) for scan, known in (given or {}).items()}
     keep = pe.Node(KeepAligned(), name='keep', run_without_submitting=True)
     outputnode = pe.Node(
         niu.IdentityInterface([*SCAN_FIELDS, 'scan2ref', 'fits']), name='outputnode'

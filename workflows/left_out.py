@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.left_out import CompareLeftOut
+from bids_synthsr.evaluation.cases import LeftOut, result_name
+from bids_synthsr.interfaces.evaluation import CompareLeftOut
 from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.interfaces.selection import SelectScans
@@ -23,34 +22,11 @@ FINDS_BRAIN = 'synthsr'  # the method whose brain mask serves all
 Methods = Mapping[str, tuple[BaseInterface, float]]
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A scan of an exam, and the scans from which it is to be explained.
-
-    Parameters
-    ----------
-    name
-        Of the case: letters, digits and underscores.
-    given, left_out
-        Exams in plain values, as `describe_exam` writes them: the others, and the scan alone.
-    facts
-        What is to be told of the case.
-    methods
-        Names of the methods that can take the others.
-    """
-
-    name: str
-    given: Mapping[str, Any]
-    left_out: Mapping[str, Any]
-    facts: Mapping[str, Any]
-    methods: Sequence[str]
-
-
 def init_leave_one_out_wf(
     *,
     cases: Mapping[str, Sequence[LeftOut]],
     methods: Methods,
-    place: str,
+    results_dir: str,
     num_threads: int,
     work_dir: str,
     name: str = 'leave_one_out_wf',
@@ -60,35 +36,36 @@ def init_leave_one_out_wf(
     Parameters
     ----------
     cases
-        Of every exam, by its name (letters, digits, underscores).
+        Cases of every exam, by the name of the exam (letters, digits, underscores).
     methods
-        Interfaces of `bids_synthsr.interfaces.methods` and the memory they take, by name.
-    place
-        Folder for the results.
+        Interfaces of `bids_synthsr.interfaces.methods` and the memory they take (GB), by name.
+    results_dir
+        Folder in which every comparison writes its results.
     num_threads
-        Of one method.
+        Number of threads of one method.
     work_dir
-        Work folder.
+        Folder for the files of all steps.
     name
-        Of the workflow.
+        Name of the workflow and of its folder in ``work_dir``.
     """
     workflow = pe.Workflow(name=name, base_dir=work_dir)
     for exam, of_exam in cases.items():
         exam_wf = pe.Workflow(name=exam)
-        exam_wf.add_nodes(
-            [
-                init_left_out_wf(
-                    case=case, methods=methods, place=f'{place}/{exam}', num_threads=num_threads
-                )
-                for case in of_exam
-            ]
-        )
+        for case in of_exam:
+            left_out_wf = init_left_out_wf(
+                exam=exam,
+                case=case,
+                methods=methods,
+                results_dir=results_dir,
+                num_threads=num_threads,
+            )
+            exam_wf.add_nodes([left_out_wf])
         workflow.add_nodes([exam_wf])
     return workflow
 
 
 def init_left_out_wf(
-    *, case: LeftOut, methods: Methods, place: str, num_threads: int
+    *, exam: str, case: LeftOut, methods: Methods, results_dir: str, num_threads: int
 ) -> pe.Workflow:
     """Let methods make a volume of some scans of an exam, and compare it with another scan.
 
@@ -97,14 +74,12 @@ def init_left_out_wf(
 
     Parameters
     ----------
+    exam
+        Name of the exam in the names of the results.
     case
-        Which scans.
-    methods
+        Which scan is left out, and what explains it; the workflow gets its name.
+    methods, results_dir, num_threads
         See `init_leave_one_out_wf`.
-    place
-        First part of the names of the results.
-    num_threads
-        Of one method.
     """
     workflow = pe.Workflow(name=case.name)
     select = pe.Node(SelectScans(exam=dict(case.given)), name='select', mem_gb=SCAN_MEM_GB)
@@ -120,19 +95,9 @@ def init_left_out_wf(
         (first, locate, [('out', 'reference')]),
         (load, locate, [('scans', 'scan')]),
     ])  # fmt: skip
-    method_wfs = {}
-    for method in case.methods:
-        interface, mem_gb = methods[method]
-        method_wfs[method] = init_method_wf(
-            method=deepcopy(interface),
-            n_procs=num_threads,
-            mem_gb=mem_gb,
-            name=method.replace('-', '_'),
-        )
+    method_wfs = _init_method_wfs(case.methods, methods, num_threads)
     for method, method_wf in method_wfs.items():
-        label = method_wf.name
-        facts = {**case.facts, 'method': method}
-        compare = _comparing(facts, f'{place}_{case.name}_{label}', label)
+        compare = _comparing(exam, case, method, results_dir)
         workflow.connect([
             (align_wf, method_wf, [
                 (f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS[:-1]
@@ -151,11 +116,28 @@ def init_left_out_wf(
     return workflow
 
 
-def _comparing(facts: Mapping[str, Any], place: str, label: str) -> pe.Node:
+def _init_method_wfs(
+    names: Sequence[str], methods: Methods, num_threads: int
+) -> dict[str, pe.Workflow]:
+    """Make a workflow of each method that takes the scans, by the name of the method."""
+    workflows = {}
+    for method in names:
+        interface, mem_gb = methods[method]
+        workflows[method] = init_method_wf(
+            method=deepcopy(interface),
+            n_procs=num_threads,
+            mem_gb=mem_gb,
+            name=method.replace('-', '_'),
+        )
+    return workflows
+
+
+def _comparing(exam: str, case: LeftOut, method: str, results_dir: str) -> pe.Node:
     """Make a step that compares what a method made with the scan that was left out."""
+    stem = f'{results_dir}/{result_name(exam, case.name, method)}'
     return pe.Node(
-        CompareLeftOut(facts=facts, place=place),
-        name=f'compare_{label}',
+        CompareLeftOut(facts={**case.facts, 'method': method}, stem=stem),
+        name=f'compare_{method.replace("-", "_")}',
         mem_gb=SCAN_MEM_GB,
         overwrite=True,  # nipype does not see what a user removed from the output folder
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -10,6 +10,8 @@ from nipype.interfaces import utility as niu
 from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
+from bids_synthsr.evaluation.cases import SimulatedCase, result_name
+from bids_synthsr.evaluation.head_files import HeadFiles
 from bids_synthsr.interfaces.evaluation import (
     CompareVolume,
     ConformHead,
@@ -25,17 +27,16 @@ HEAD_MEM_GB = 1.0  # 256^3 in float32, a few times
 SEGMENT_MEM_GB = 4.0
 PAINTED = ('head', 'mask', 'labels', 'reference')
 TRUTH = (*PAINTED, 'sizes')
-SLICES = ('orientation', 'spacing', 'thickness')
-TOLD = ('subject', 'session', 'group')  # of a head
+Methods = Mapping[str, tuple[BaseInterface, float]]
 
 
 def init_simulate_wf(
     *,
-    heads: Mapping[str, Mapping[str, Any]],
-    cases: Mapping[str, Mapping[str, Any]],
-    methods: Mapping[str, tuple[BaseInterface, float]],
+    heads: Sequence[HeadFiles],
+    cases: Sequence[SimulatedCase],
+    methods: Methods,
     segmenter: Mapping[str, Any] | None,
-    place: str,
+    results_dir: str,
     num_threads: int,
     work_dir: str,
     name: str = 'simulate_wf',
@@ -45,34 +46,31 @@ def init_simulate_wf(
     Parameters
     ----------
     heads
-        ``image``, ``labels``, ``subject``, ``session``, ``group`` and ``seed`` of each, by name
-        (letters, digits, underscores).
+        Files of the heads, whose names the workflows get.
     cases
-        ``exam`` (contrasts), ``orientation``, ``spacing``, ``thickness`` of the scans, and the
-        methods that are ``able`` to take them, by name.
+        Scans to simulate of every head, and the methods that take them.
     methods
-        Interfaces of `bids_synthsr.interfaces.methods` and the memory they take, by name.
+        Interfaces of `bids_synthsr.interfaces.methods` and the memory they take (GB), by name.
     segmenter
         Inputs of `SegmentVolume`: ``weights``, ``device``; None compares no structures.
-    place
-        Folder for the results.
+    results_dir
+        Folder in which every comparison writes its results.
     num_threads
-        Of one method.
+        Number of threads of one method.
     work_dir
-        Work folder.
+        Folder for the files of all steps.
     name
-        Of the workflow.
+        Name of the workflow and of its folder in ``work_dir``.
     """
     workflow = pe.Workflow(name=name, base_dir=work_dir)
-    for head, facts in heads.items():
+    for head in heads:
         head_wf = init_head_wf(
-            facts=facts,
+            head=head,
             cases=cases,
             methods=methods,
             segmenter=segmenter,
-            place=f'{place}/{head}',
+            results_dir=results_dir,
             num_threads=num_threads,
-            name=head,
         )
         workflow.add_nodes([head_wf])
     return workflow
@@ -80,38 +78,32 @@ def init_simulate_wf(
 
 def init_head_wf(
     *,
-    facts: Mapping[str, Any],
-    cases: Mapping[str, Mapping[str, Any]],
-    methods: Mapping[str, tuple[BaseInterface, float]],
+    head: HeadFiles,
+    cases: Sequence[SimulatedCase],
+    methods: Methods,
     segmenter: Mapping[str, Any] | None,
+    results_dir: str,
     num_threads: int,
-    place: str,
-    name: str,
 ) -> pe.Workflow:
-    """Prepare a head and scan it in several ways.
+    """Prepare a head and scan it in several ways; the workflow gets the name of the head.
 
     Parameters
     ----------
-    facts
-        Of the head; see `init_simulate_wf`.
-    cases, methods, segmenter, num_threads
+    head
+        Files of the head, and whose it is.
+    cases, methods, segmenter, results_dir, num_threads
         See `init_simulate_wf`.
-    place
-        First part of the names of the results.
-    name
-        Of the workflow.
     """
-    workflow = pe.Workflow(name=name)
-    truth_wf = init_truth_wf(facts=facts, segmenter=segmenter, num_threads=num_threads)
-    for case, setting in cases.items():
+    workflow = pe.Workflow(name=head.name)
+    truth_wf = init_truth_wf(head=head, segmenter=segmenter, num_threads=num_threads)
+    for case in cases:
         case_wf = init_case_wf(
-            facts=facts,
-            setting=setting,
+            head=head,
+            case=case,
             methods=methods,
             segmenter=segmenter,
-            place=f'{place}_{case}',
+            results_dir=results_dir,
             num_threads=num_threads,
-            name=case,
         )
         workflow.connect([
             (truth_wf, case_wf, [(f'outputnode.{x}', f'inputnode.{x}') for x in TRUTH])
@@ -121,7 +113,7 @@ def init_head_wf(
 
 def init_truth_wf(
     *,
-    facts: Mapping[str, Any],
+    head: HeadFiles,
     segmenter: Mapping[str, Any] | None,
     num_threads: int,
     name: str = 'truth',
@@ -130,10 +122,12 @@ def init_truth_wf(
 
     Parameters
     ----------
-    facts, segmenter, num_threads
-        See `init_head_wf`.
+    head
+        Files of the head, and whose it is.
+    segmenter, num_threads
+        See `init_simulate_wf`.
     name
-        Of the workflow.
+        Name of the workflow among the nodes of the head.
 
     Outputs
     -------
@@ -149,12 +143,12 @@ def init_truth_wf(
     workflow = pe.Workflow(name=name)
     fields = niu.IdentityInterface(TRUTH, labels='', reference='', sizes=[])
     outputnode = pe.Node(fields, name='outputnode')
-    if facts.get('labels'):
-        painted = {'labels': facts['labels'], 'image': facts.get('image', '')}
+    if head.labels:
+        painted = {'labels': str(head.labels), 'image': str(head.image or '')}
         paint = pe.Node(PaintHead(**painted), name='paint', mem_gb=HEAD_MEM_GB)
         workflow.connect([(paint, outputnode, [(field, field) for field in PAINTED])])
         return workflow
-    conform = pe.Node(ConformHead(image=facts['image']), name='conform', mem_gb=HEAD_MEM_GB)
+    conform = pe.Node(ConformHead(image=str(head.image)), name='conform', mem_gb=HEAD_MEM_GB)
     mask = pe.Node(MaskBrain(), name='mask', mem_gb=HEAD_MEM_GB)
     workflow.connect([
         (conform, mask, [('head', 'head')]),
@@ -170,63 +164,25 @@ def init_truth_wf(
     return workflow
 
 
-def _segmenting(segmenter: Mapping[str, Any], num_threads: int, name: str) -> pe.Node:
-    """Make a step that segments a T1w."""
-    interface = SegmentVolume(**segmenter, num_threads=num_threads)
-    return pe.Node(interface, name=name, n_procs=num_threads, mem_gb=SEGMENT_MEM_GB)
-
-
-def _scanning(facts: Mapping[str, Any], setting: Mapping[str, Any]) -> pe.Node:
-    """Make a step that scans a head; see `init_case_wf`."""
-    interface = SimulateExam(
-        **{field: setting[field] for field in SLICES},
-        exam=setting['exam'],
-        seed=facts['seed'],
-        is_painted=bool(facts.get('labels')) and not facts.get('image'),
-    )
-    return pe.Node(interface, name='simulate', mem_gb=HEAD_MEM_GB)
-
-
-def _comparing(
-    facts: Mapping[str, Any], setting: Mapping[str, Any], method: str, place: str
-) -> pe.Node:
-    """Make a step that compares what a method made with the truth; see `init_case_wf`."""
-    told = {x: facts[x] for x in TOLD} | {x: setting[x] for x in SLICES}
-    told |= {'contrasts': '+'.join(setting['exam']), 'method': method}
-    label = method.replace('-', '_')
-    return pe.Node(
-        CompareVolume(facts=told, place=f'{place}_{label}'),
-        name=f'compare_{label}',
-        mem_gb=HEAD_MEM_GB,
-        overwrite=True,  # nipype does not see what a user removed from the output folder
-    )
-
-
 def init_case_wf(
     *,
-    facts: Mapping[str, Any],
-    setting: Mapping[str, Any],
-    methods: Mapping[str, tuple[BaseInterface, float]],
+    head: HeadFiles,
+    case: SimulatedCase,
+    methods: Methods,
     segmenter: Mapping[str, Any] | None,
+    results_dir: str,
     num_threads: int,
-    place: str,
-    name: str,
 ) -> pe.Workflow:
     """Scan a head once, let every method make it again, and compare.
 
     Parameters
     ----------
-    facts
-        What is to be told of the head.
-    setting
-        ``exam``, ``orientation``, ``spacing`` and ``thickness`` of the scans, and the methods
-        that are ``able`` to take them.
-    methods, segmenter, num_threads
+    head
+        Files of the head, and whose it is.
+    case
+        Scans to simulate, and the methods that take them; the workflow gets its name.
+    methods, segmenter, results_dir, num_threads
         See `init_simulate_wf`.
-    place
-        First part of the names of the results.
-    name
-        Of the workflow.
 
     Inputs
     ------
@@ -237,17 +193,17 @@ def init_case_wf(
     labels, reference, sizes
         Its label map, its segmentation, and the volumes in that.
     """
-    workflow = pe.Workflow(name=name)
+    workflow = pe.Workflow(name=case.name)
     inputnode = pe.Node(niu.IdentityInterface(TRUTH), name='inputnode')
-    simulate = _scanning(facts, setting)
+    simulate = _scanning(head, case)
     workflow.connect([(inputnode, simulate, [('head', 'head'), ('labels', 'labels')])])
-    for method in setting['able']:
+    for method in case.methods:
         interface, mem_gb = methods[method]
         label = method.replace('-', '_')
         method_wf = init_method_wf(
             method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
         )
-        compare = _comparing(facts, setting, method, place)
+        compare = _comparing(head, case, method, results_dir)
         workflow.connect([
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
@@ -262,3 +218,43 @@ def init_case_wf(
                 (inputnode, compare, [('reference', 'reference'), ('sizes', 'reference_sizes')]),
             ])  # fmt: skip
     return workflow
+
+
+def _segmenting(segmenter: Mapping[str, Any], num_threads: int, name: str) -> pe.Node:
+    """Make a step that segments a T1w."""
+    interface = SegmentVolume(**segmenter, num_threads=num_threads)
+    return pe.Node(interface, name=name, n_procs=num_threads, mem_gb=SEGMENT_MEM_GB)
+
+
+def _scanning(head: HeadFiles, case: SimulatedCase) -> pe.Node:
+    """Make a step that scans a head."""
+    interface = SimulateExam(
+        exam=list(case.contrasts),
+        orientation=case.orientation,
+        spacing=case.spacing,
+        thickness=case.thickness,
+        seed=head.seed,
+        is_painted=bool(head.labels) and not head.image,
+    )
+    return pe.Node(interface, name='simulate', mem_gb=HEAD_MEM_GB)
+
+
+def _comparing(head: HeadFiles, case: SimulatedCase, method: str, results_dir: str) -> pe.Node:
+    """Make a step that compares what a method made with the truth."""
+    facts = {
+        'subject': head.subject,
+        'session': head.session,
+        'group': head.group,
+        'orientation': case.orientation,
+        'spacing': case.spacing,
+        'thickness': case.thickness,
+        'contrasts': '+'.join(case.contrasts),
+        'method': method,
+    }
+    stem = f'{results_dir}/{result_name(head.name, case.name, method)}'
+    return pe.Node(
+        CompareVolume(facts=facts, stem=stem),
+        name=f'compare_{method.replace("-", "_")}',
+        mem_gb=HEAD_MEM_GB,
+        overwrite=True,  # nipype does not see what a user removed from the output folder
+    )

@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.selection import PLANES
-from bids_synthsr.run.comparing import WRONG_USE
-from bids_synthsr.settings import METHODS
+from bids_synthsr.settings import METHODS, MethodSettings
 
-PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')  # see synthesis/exams.py
+if TYPE_CHECKING:
+    from bids_synthsr.evaluation.cases import Slices
+    from bids_synthsr.run.comparing import EvaluationOutcome, EvaluationSettings
+
+SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
+# as in evaluation/painting.py and dataset/selection.py, which would make --help slow
+PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')
+PLANES = ('sagittal', 'coronal', 'axial')
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
-
+SEGMENTER = 'synthsr'  # the method whose network segments volumes
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -153,16 +158,124 @@ def _thickness(text: str) -> float | None:
         raise argparse.ArgumentTypeError(f'{text!r} is neither "equal" nor mm') from error
 
 
+def _simulate(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationOutcome:
+    """Run the evaluation on simulated scans."""
+    from bids_synthsr.run.simulated import Simulation, simulate
+
+    weights = _find_weights(options, environ, structures=options.structures)
+    settings = _settings_of(options, options.t1w, weights, environ)
+    if options.labels is not None:
+        _check_folders(options.labels, settings)
+    painted = [exam for exam in options.exams if set(exam) != {'T1w'}]
+    if painted and options.labels is None:
+        raise ValueError(f'--exams {"+".join(painted[0])} is painted from labels: give --labels')
+    simulation = Simulation(
+        images=options.t1w,
+        maps=options.labels,
+        exams=tuple(options.exams),
+        slices=_slices_of(options),
+        segmenter=weights[SEGMENTER] if options.structures else None,
+    )
+    return simulate(settings, simulation)
+
+
+def _leave_one_out(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationOutcome:
+    """Run the evaluation on real exams."""
+    from bids_synthsr.run.left_out import leave_one_out
+
+    weights = _find_weights(options, environ)
+    settings = _settings_of(options, options.bids_dir, weights, environ)
+    return leave_one_out(
+        settings, options.bids_dir.resolve(), tuple(options.session_label), options.subsets
+    )
+
+
+def _slices_of(options: argparse.Namespace) -> tuple[Slices, ...]:
+    """List the slices to simulate."""
+    from bids_synthsr.evaluation.cases import list_slices
+
+    slices = tuple(list_slices(options.spacing, options.thickness, options.planes))
+    if not slices:
+        raise ValueError('No slices to simulate: give a --thickness of at most the --spacing')
+    return slices
+
+
+def _settings_of(
+    options: argparse.Namespace,
+    source: Path,
+    weights: Mapping[str, Path | None],
+    environ: Mapping[str, str],
+) -> EvaluationSettings:
+    """Make the settings that both evaluations share.
+
+    Raises
+    ------
+    ValueError
+        For folders that lie in the input, and for a device that there is not.
+    """
+    from bids_synthsr.run.comparing import EvaluationSettings
+    from bids_synthsr.run.machine import available_memory_gb, choose_device
+
+    # another version starts anew
+    work_dir = (options.work_dir or options.out / 'work') / __version__
+    settings = EvaluationSettings(
+        output_dir=options.out.resolve(),
+        work_dir=work_dir.resolve(),
+        methods=tuple(
+            MethodSettings(method=name, weights=weights[name]) for name in options.methods
+        ),
+        participant_labels=tuple(options.participant_label),
+        device=choose_device(options.device),
+        nprocs=options.nprocs,
+        num_threads=max(options.omp_nthreads, 1),
+        mem_gb=options.mem or available_memory_gb(environ),
+    )
+    _check_folders(source, settings)
+    return settings
+
+
+def _check_folders(source: Path, settings: EvaluationSettings) -> None:
+    """Refuse folders that would let the evaluation write into its input."""
+    from bids_synthsr.cli.resolve import check_folders
+
+    check_folders(source.resolve(), settings.output_dir, settings.work_dir)
+
+
+def _find_weights(
+    options: argparse.Namespace, environ: Mapping[str, str], *, structures: bool = False
+) -> dict[str, Path | None]:
+    """Find the weights of every method, and of the network that segments volumes.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        For weights that are missing or cannot be used, and for those of no method that is run.
+    """
+    from bids_synthsr.cli.resolve import find_weights
+
+    names = [*options.methods, *([SEGMENTER] if structures else [])]
+    given = _given_weights(options.weights, names)
+    return {name: find_weights(name, given.get(name), environ) for name in dict.fromkeys(names)}
+
+
+def _given_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, Path]:
+    """Read which weights the user gave for which method, ``METHOD=FILE``."""
+    given = {}
+    for text in map(str, texts):
+        method, _, file = text.partition('=')
+        if method not in methods or not file:
+            raise ValueError(f'--weights {text}: write METHOD=FILE with a method of --methods')
+        given[method] = Path(file)
+    return given
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
     options = build_parser().parse_args(arguments)
     os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
-    from bids_synthsr.run.left_out import leave_one_out
-    from bids_synthsr.run.simulated import simulate
-
-    commands = {'simulate': simulate, 'leave-one-out': leave_one_out}
+    commands = {'simulate': _simulate, 'leave-one-out': _leave_one_out}
     try:
-        return commands[options.command](options)
+        outcome = commands[options.command](options, os.environ)
     except KeyboardInterrupt as stop:
         from bids_synthsr.run.plugin import STOPPED, exit_code_of
 
@@ -172,6 +285,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f'bids_synthsr-evaluate: {error}\n')
         return WRONG_USE
+    sys.stderr.writelines(f'failed: {failure}\n' for failure in outcome.failures)
+    sys.stderr.writelines(f'{path}\n' for path in outcome.files)
+    return SUCCESS if outcome.is_complete else SOME_FAILED
 
 
 if __name__ == '__main__':

@@ -23,11 +23,11 @@ class Agreement:
     contrast
         BIDS suffix of the scans that were left out.
     method
-        Its name.
+        Name of the method.
     count
-        Scans, each as often as it was explained from other scans.
+        Number of scans, each as often as it was explained from other scans.
     correlation, least, l1, nmi
-        Medians, and the least correlation.
+        Medians of the measures, and the least correlation.
     brain
         Median correlation in the brain alone; None where no method found it.
     """
@@ -43,19 +43,19 @@ class Agreement:
 
 
 def summarise_agreement(results: Sequence[Result]) -> list[Agreement]:
-    """Sum up by contrast, T1w first, and method."""
+    """Average over scans and exams, by contrast, T1w first, and method."""
     groups: dict[tuple[str, str], list[Result]] = {}
-    for found in sorted(results, key=lambda found: contrast_of(found) != 'T1w'):
-        groups.setdefault((contrast_of(found), found.method), []).append(found)
+    for result in sorted(results, key=is_no_t1w):
+        groups.setdefault((contrast_of(result), result.method), []).append(result)
     return [
         Agreement(
             contrast,
             method,
             len(group),
-            median(found.measures['correlation'] for found in group),
-            min(found.measures['correlation'] for found in group),
-            median(found.measures['l1'] for found in group),
-            median(found.measures['nmi'] for found in group),
+            median(result.measures['correlation'] for result in group),
+            min(result.measures['correlation'] for result in group),
+            median(result.measures['l1'] for result in group),
+            median(result.measures['nmi'] for result in group),
             median(brains) if (brains := list_brains(group)) else None,
         )
         for (contrast, method), group in groups.items()
@@ -64,8 +64,8 @@ def summarise_agreement(results: Sequence[Result]) -> list[Agreement]:
 
 def list_brains(results: Sequence[Result]) -> list[float]:
     """List the correlations in the brain, of those results that have one."""
-    found = [result.structures.get('brain', {}) for result in results]
-    return [measures['correlation'] for measures in found if measures]
+    in_brain = [result.structures.get('brain', {}) for result in results]
+    return [measures['correlation'] for measures in in_brain if measures]
 
 
 def contrast_of(result: Result) -> str:
@@ -73,26 +73,40 @@ def contrast_of(result: Result) -> str:
     return result.left_out.rpartition('_')[2]
 
 
-def write_left_out(results: Sequence[Result], failures: Sequence[str], path: Path) -> Path:
-    """Write the page: one file that needs no other."""
-    by_interest = sorted(results, key=lambda found: contrast_of(found) != 'T1w')
+def is_no_t1w(result: Result) -> bool:
+    """Whether the scan that was left out is no T1w: those come last."""
+    return contrast_of(result) != 'T1w'
+
+
+def write_left_out_page(results: Sequence[Result], failures: Sequence[str], path: Path) -> Path:
+    """Write the page of an evaluation on real exams: one file that needs no other.
+
+    Parameters
+    ----------
+    results
+        Results of all comparisons.
+    failures
+        Sentences, one for each step that failed.
+    path
+        HTML file to be written.
+    """
     shown = [
         Picture(
-            jpeg_of_file(found.picture),
-            f'Slices of {found.left_out} and, below, what {found.method} says of them',
-            f'{exam_of(found)}, {found.left_out}: {found.method}',
-            f'Above the scan, below what {found.method} made of {found.contrasts}, acquired again '
-            f'in the same slices: correlation {found.measures["correlation"]:.3f}.',
+            jpeg_of_file(result.picture),
+            f'Slices of {result.left_out} and, below, what {result.method} shows of them',
+            f'{exam_of(result)}, {result.left_out}: {result.method}',
+            f'Above the scan, below what {result.method} made of {result.contrasts}, acquired '
+            f'again in the same slices: correlation {result.measures["correlation"]:.3f}.',
         )
-        for found in by_interest
-        if found.picture.is_file()
+        for result in sorted(results, key=is_no_t1w)
+        if result.picture.is_file()
     ]
     return write_page(
         'left-out.html',
         path,
         summaries=summarise_agreement(results),
-        results=[(exam_of(found), found) for found in results],
-        exams=len({exam_of(found) for found in results}),
+        results=[(exam_of(result), result) for result in results],
+        exams=len({exam_of(result) for result in results}),
         pictures=shown[:PICTURES],
         failures=failures,
     )

@@ -1,13 +1,15 @@
-"""Scans of a head whose labels are known, one contrast after the other, for evaluations."""
+"""Scans of a head whose truth is known: contrasts painted from labels, and thick slices."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from bids_synthsr.imaging.geometry import rigid
+from bids_synthsr.imaging.forward_model import acquire
+from bids_synthsr.imaging.geometry import rigid, with_slices
 from bids_synthsr.synthesis.contrast import (
     draw_contrast,
     draw_intensities,
@@ -20,6 +22,9 @@ from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.priors import ContrastPrior
 from bids_synthsr.synthesis.scanning import blur
 from bids_synthsr.synthesis.worlds import FLAIR, PD_SPIN_ECHO, RANDOM, T1_INVERSION, T2_SPIN_ECHO
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.observation import Observation
 
 CONTRASTS: dict[str, ContrastPrior] = {
     'T1w': T1_INVERSION,
@@ -35,14 +40,18 @@ TRUTH_BLUR_SD = 0.5  # mm, of a painted T1w (Iglesias et al. 2021, 2.4)
 def paint_contrast(
     labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
 ) -> np.ndarray:
-    """Paint a contrast with its noise at full resolution.
+    """Paint a contrast with its noise at full resolution, float32 ``(I, J, K)``.
 
     Parameters
     ----------
     labels
         ``(I, J, K)`` label values.
     contrast
-        One of `CONTRASTS`.
+        One of the names in `CONTRASTS`.
+    table
+        Classes and tissues of all label values.
+    generator
+        Source of the random numbers.
     """
     values = torch.from_numpy(labels.astype(np.int64))
     prior = replace(CONTRASTS[contrast], texture=(0.3, 0.3))
@@ -56,11 +65,58 @@ def paint_truth(labels: np.ndarray, table: LabelTable) -> np.ndarray:
     return blur(paint(values, t1w_means(table.classes), table), TRUTH_BLUR_SD).numpy()
 
 
-def draw_motion(generator: torch.Generator, center: np.ndarray) -> np.ndarray:
+def draw_head_motion(generator: torch.Generator, center: np.ndarray) -> np.ndarray:
     """Draw by how much a head moved from one scan to the next, ``(4, 4)`` RAS+ mm."""
     angles = [draw_uniform((-MOTION_DEG, MOTION_DEG), generator) for _ in range(3)]
     shift = [draw_uniform((-MOTION_MM, MOTION_MM), generator) for _ in range(3)]
     return rigid(np.radians(angles), np.array(shift), center)
+
+
+def simulate_exam(
+    head: np.ndarray,
+    grid: Grid,
+    contrasts: Sequence[str],
+    slices: Acquisition,
+    generator: torch.Generator,
+    painted: tuple[np.ndarray, LabelTable] | None = None,
+    is_t1w_painted: bool = False,
+) -> Iterator[Observation]:
+    """Acquire thick slices of a head: the T1w as it is, other contrasts painted from its labels.
+
+    The first scan lies still. Before each other one the head moves, and the slices take the next
+    direction.
+
+    Parameters
+    ----------
+    head, grid
+        T1w of 1 mm, ``(I, J, K)`` in RAS order, and where it lies.
+    contrasts
+        What each scan shows: ``T1w`` or another one of `CONTRASTS`.
+    slices
+        Acquisition of the first scan; that of the others has other axes.
+    generator
+        Source of the random numbers for contrasts and motion.
+    painted
+        Labels on the same grid, from which contrasts are painted, and their table.
+    is_t1w_painted
+        Whether T1w scans are painted, too.
+
+    Yields
+    ------
+    scan
+        One scan of the exam and the transform that undoes the motion before it.
+    """
+    for number, contrast in enumerate(contrasts):
+        fine = head
+        if contrast != 'T1w' or is_t1w_painted:
+            if painted is None:
+                raise ValueError(f'A {contrast} scan is painted from labels: there are none')
+            fine = paint_contrast(painted[0], contrast, painted[1], generator)
+        turned = replace(slices, slice_axis=(slices.slice_axis - number) % 3)
+        scan2ref = draw_head_motion(generator, grid.center) if number else np.eye(4)
+        scan_grid = with_slices(grid, turned.slice_axis, slices.slice_spacing)
+        scan = acquire(fine, grid, scan_grid, turned, np.linalg.inv(scan2ref))
+        yield Observation(contrast, scan, scan_grid, turned, scan2ref)
 
 
 def as_targets(labels: np.ndarray, table: LabelTable) -> np.ndarray:

@@ -40,7 +40,17 @@ SUBJECT = '01'
 
 @dataclass(frozen=True, eq=False)
 class Tissues:
-    """A head as shares of tissue, ``(I, J, K)`` each, painted in this order over air."""
+    """A head as shares of tissue.
+
+    Parameters
+    ----------
+    layers
+        Name and share ``(I, J, K)`` of each tissue, painted in this order over air.
+    brain
+        ``(I, J, K)`` bool: where the brain is.
+    grid
+        Where the voxels lie, 1 mm in RAS order.
+    """
 
     layers: tuple[tuple[str, np.ndarray], ...]
     brain: np.ndarray
@@ -62,7 +72,7 @@ def load_tissues() -> Tissues:
     return Tissues(layers, brain, in_ras_order(Grid(brain.shape, vox2ras)))
 
 
-def paint(tissues: Tissues, contrast: str) -> np.ndarray:
+def paint_tissues(tissues: Tissues, contrast: str) -> np.ndarray:
     """Give every tissue its intensity in a contrast, float32 ``(I, J, K)``."""
     painted = np.zeros(tissues.brain.shape, np.float32)
     for name, share in tissues.layers:
@@ -70,8 +80,20 @@ def paint(tissues: Tissues, contrast: str) -> np.ndarray:
     return painted
 
 
-def stack(head: Grid, axis: int, spacing: float, thickness: float) -> tuple[Grid, Acquisition]:
-    """Lay slices across one axis of a head, 1 mm in plane, around its centre."""
+def stack_slices(
+    head: Grid, axis: int, spacing: float, thickness: float
+) -> tuple[Grid, Acquisition]:
+    """Lay slices across one axis of a head, 1 mm in plane, around its centre.
+
+    Parameters
+    ----------
+    head
+        Where the voxels of the head lie.
+    axis
+        Axis across the slices: 0 is R, 1 is A, 2 is S.
+    spacing, thickness
+        Distance between the centres of the slices, and their thickness, mm.
+    """
     voxel = np.ones(3)
     voxel[axis] = spacing
     shape = np.floor(np.asarray(head.shape) * head.spacing / voxel).astype(int)
@@ -81,8 +103,8 @@ def stack(head: Grid, axis: int, spacing: float, thickness: float) -> tuple[Grid
     return grid, Acquisition(axis, spacing, thickness)
 
 
-def draw_bias(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
-    """Draw a smooth field by which a coil multiplies what it receives."""
+def draw_coil_field(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    """Draw a smooth field by which a coil multiplies intensities, ``shape``."""
     nodes = generator.normal(0, BIAS, (4, 4, 4))
     zoom = np.asarray(shape) / 4
     return np.exp(ndimage.zoom(nodes, zoom, order=1, grid_mode=True, mode='nearest'))
@@ -94,8 +116,8 @@ def add_noise(scan: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return np.round(4 * np.hypot(scan + real, imaginary)).astype(np.int16)
 
 
-def draw_motion(center: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Draw how a patient moved between two scans."""
+def draw_patient_motion(center: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw how a patient moved between two scans, ``(4, 4)`` RAS+ mm."""
     angles = np.radians(generator.uniform(-MAX_ANGLE_DEG, MAX_ANGLE_DEG, 3))
     return rigid(angles, generator.uniform(-MAX_SHIFT, MAX_SHIFT, 3), center)
 
@@ -105,6 +127,13 @@ def make_demo(folder: Path, seed: int = 1) -> None:
 
     The truth holds each contrast of each session at 1 mm, bias field included, and the brain
     mask, all in the frame of the T1w, and the true transforms of the other scans to it.
+
+    Parameters
+    ----------
+    folder
+        Folder to be written, which need not exist.
+    seed
+        Seed of motion, bias fields and noise.
     """
     generator = np.random.default_rng(seed)
     tissues = load_tissues()
@@ -115,10 +144,12 @@ def make_demo(folder: Path, seed: int = 1) -> None:
         name = f'sub-{SUBJECT}_ses-{session}'
         anat = bids / f'sub-{SUBJECT}' / f'ses-{session}' / 'anat'
         for contrast, (axis, spacing, thickness) in protocol.items():
-            grid, slices = stack(tissues.grid, axis, spacing, thickness)
+            grid, slices = stack_slices(tissues.grid, axis, spacing, thickness)
             moved = contrast != 'T1w'
-            ref2scan = draw_motion(tissues.grid.center, generator) if moved else np.eye(4)
-            head = paint(tissues, contrast) * draw_bias(tissues.grid.shape, generator)
+            ref2scan = draw_patient_motion(tissues.grid.center, generator) if moved else np.eye(4)
+            head = paint_tissues(tissues, contrast) * draw_coil_field(
+                tissues.grid.shape, generator
+            )
             scan = acquire(head, tissues.grid, grid, slices, ref2scan)
             save_volume(truth / f'{name}_{contrast}.nii.gz', head.astype(np.float32), tissues.grid)
             save_volume(anat / f'{name}_{contrast}.nii.gz', add_noise(scan, generator), grid)

@@ -1,4 +1,4 @@
-"""What evaluations found: a file for each comparison, one long table of all."""
+"""Results of evaluations: a file for each comparison, one long table of all."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ class Result:
     Parameters
     ----------
     subject, session
-        Labels; ``session`` may be empty.
+        Labels without their prefixes; ``session`` may be empty.
     method
-        Its name.
+        Name of the method.
     contrasts
-        Of the scans that were given.
+        Contrasts of the scans that the method got, joined by ``+``.
     orientation, spacing, thickness
-        Of the slices that were simulated or left out; mm.
+        Plane of the slices that were simulated or left out, and their spacing and thickness, mm.
     measures
-        By name, such as ``psnr``.
+        Values by name, such as ``psnr``.
     picture
-        JPEG: truth above, what was made below.
+        JPEG file: the truth above, the volume of the method below.
     left_out
         Name of the scan that was left out; empty where scans were simulated.
     structures
         By structure ``dice``, ``volume_mm3`` and ``reference_mm3``; for a scan that was left out
         the measures in the ``brain``; empty where there are none.
     group
-        Of the person; empty where there are no groups.
+        Group of the person; empty where there are no groups.
     """
 
     subject: str
@@ -65,34 +65,42 @@ class Result:
 
     @property
     def case(self) -> Case:
-        """What all methods got in the same way."""
+        """Scan and setting, which are the same for all methods."""
         return self.subject, self.session, self.orientation, self.setting
 
 
 def read_result(path: Path) -> Result:
-    """Read what a comparison wrote."""
-    told = json.loads(path.read_text(encoding='utf-8'))
-    return Result(**told, picture=path.with_suffix('.jpg'))
+    """Read the JSON that a comparison wrote, and find the picture beside it."""
+    fields = json.loads(path.read_text(encoding='utf-8'))
+    return Result(**fields, picture=path.with_suffix('.jpg'))
 
 
 def write_table(results: Sequence[Result], path: Path) -> Path:
-    """Write a line per measure, as TSV; the last column is the scan that was left out, if any."""
-    leaves_out = any(found.left_out for found in results)
+    """Write a line per measure, as TSV; the last column is the scan that was left out, if any.
+
+    Parameters
+    ----------
+    results
+        Results of all comparisons, in the order of the lines.
+    path
+        TSV file to be written.
+    """
+    leaves_out = any(result.left_out for result in results)
     lines = ['\t'.join((*COLUMNS, 'left_out') if leaves_out else COLUMNS)]
-    for found in results:
+    for result in results:
         facts = (
-            found.subject, found.session or 'n/a', found.method, found.contrasts,
-            found.orientation, f'{found.spacing:g}', f'{found.thickness:g}',
+            result.subject, result.session or 'n/a', result.method, result.contrasts,
+            result.orientation, f'{result.spacing:g}', f'{result.thickness:g}',
             'head' if leaves_out else 'brain',
         )  # fmt: skip
-        ending = [found.left_out] if leaves_out else []
+        ending = [result.left_out] if leaves_out else []
         lines += [
             '\t'.join([*facts, name, f'{value:.6g}', *ending])
-            for name, value in found.measures.items()
+            for name, value in result.measures.items()
         ]
         lines += [
             '\t'.join([*facts[:-1], structure, name, f'{value:.6g}', *ending])
-            for structure, measures in found.structures.items()
+            for structure, measures in result.structures.items()
             for name, value in measures.items()
         ]
     return write_text(path, '\n'.join(lines) + '\n')
@@ -101,6 +109,6 @@ def write_table(results: Sequence[Result], path: Path) -> Path:
 def by_setting(results: Sequence[Result]) -> dict[tuple[Setting, str], list[Result]]:
     """Put results of one setting and method together, in their order."""
     groups: dict[tuple[Setting, str], list[Result]] = {}
-    for found in results:
-        groups.setdefault((found.setting, found.method), []).append(found)
+    for result in results:
+        groups.setdefault((result.setting, result.method), []).append(result)
     return groups

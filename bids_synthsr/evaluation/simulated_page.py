@@ -9,34 +9,32 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.evaluation import volume_errors
 from bids_synthsr.evaluation.results import Case, Result, by_setting
 from bids_synthsr.reports.embedding import jpeg_of_file, svg
-from bids_synthsr.reports.figures import INK, LINE_COLORS, rows_of_slices
+from bids_synthsr.reports.figures import INK, LINE_COLORS
 from bids_synthsr.reports.pages import Picture, write_page
-from bids_synthsr.values.grid import Grid
 
 BASELINE = 'cubic'
 PICTURES = 6  # on the page
 
 
 @dataclass(frozen=True)
-class Summary:
+class SettingSummary:
     """One method in one setting, over heads and directions.
 
     Parameters
     ----------
     contrasts, spacing, thickness
-        The setting, mm.
+        Contrasts of the scans, and spacing and thickness of their slices, mm.
     method
-        Its name.
+        Name of the method.
     count
-        Scans.
+        Number of scans that were made again.
     means
-        By measure.
+        Mean over the scans, by the name of the measure.
     gain, least_gain
-        Of PSNR over cubic interpolation, mean and least, dB; None where that was not run.
+        Mean and least gain in PSNR over cubic interpolation, dB; None where that was not run.
     """
 
     contrasts: str
@@ -49,21 +47,21 @@ class Summary:
     least_gain: float | None
 
 
-def summarise(results: Sequence[Result]) -> list[Summary]:
+def summarise_settings(results: Sequence[Result]) -> list[SettingSummary]:
     """Average over heads and directions, by setting and method, in the order of the results."""
     gains = gains_over_baseline(results)
     groups = by_setting(results)
     return [
-        Summary(
+        SettingSummary(
             *setting,
             method,
             len(group),
             {
-                name: float(np.mean([found.measures[name] for found in group]))
+                name: float(np.mean([result.measures[name] for result in group]))
                 for name in group[0].measures
             },
-            *_mean_and_least([gains[found.case, method] for found in group
-                              if (found.case, method) in gains]),
+            *_mean_and_least([gains[result.case, method] for result in group
+                              if (result.case, method) in gains]),
         )
         for (setting, method), group in groups.items()
     ]  # fmt: skip
@@ -75,18 +73,20 @@ def _mean_and_least(values: Sequence[float]) -> tuple[float | None, float | None
 
 def gains_over_baseline(results: Sequence[Result]) -> dict[tuple[Case, str], float]:
     """PSNR minus that of cubic interpolation of the same scan, dB, by case and method."""
-    base = {found.case: found.measures['psnr'] for found in results if found.method == BASELINE}
+    base = {
+        result.case: result.measures['psnr'] for result in results if result.method == BASELINE
+    }
     return {
-        (found.case, found.method): found.measures['psnr'] - base[found.case]
-        for found in results
-        if found.case in base and found.method != BASELINE
+        (result.case, result.method): result.measures['psnr'] - base[result.case]
+        for result in results
+        if result.case in base and result.method != BASELINE
     }
 
 
 def draw_gains(results: Sequence[Result]) -> Figure:
     """Draw the gain of every scan over cubic interpolation, by setting; a colour per method."""
     gains = gains_over_baseline(results)
-    settings = list(dict.fromkeys(found.setting for found in results))
+    settings = list(dict.fromkeys(result.setting for result in results))
     methods = list(dict.fromkeys(method for _, method in gains))
     figure = Figure((8, 3.2), facecolor='none')
     axes = figure.add_axes((0.09, 0.2, 0.89, 0.76), facecolor='none')
@@ -112,26 +112,28 @@ def draw_gains(results: Sequence[Result]) -> Figure:
     return figure
 
 
-def save_comparison(volumes: Sequence[np.ndarray], grid: Grid, axis: int, path: Path) -> Path:
-    """Draw the same slices of volumes of the same units below each other, whole or not at all."""
-    figure = rows_of_slices(volumes, grid, axis, has_same_units=True)
-    with written_atomically(path) as temporary:
-        figure.savefig(temporary, format='jpg', pil_kwargs={'quality': 85})
-    return path
+def write_simulated_page(results: Sequence[Result], failures: Sequence[str], path: Path) -> Path:
+    """Write the page of an evaluation on simulated scans: one file that needs no other.
 
-
-def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: Path) -> Path:
-    """Write the page of an evaluation: one file that needs no other."""
+    Parameters
+    ----------
+    results
+        Results of all comparisons.
+    failures
+        Sentences, one for each step that failed.
+    path
+        HTML file to be written.
+    """
     shown = [
         Picture(
-            jpeg_of_file(found.picture),
-            f'Slices of the truth and, below, of {found.method}',
-            f'{found.method}, {found.spacing:g} mm',
-            f'{found.subject}, {found.contrasts}, {found.orientation} slices of '
-            f'{found.thickness:g} mm. Above the truth, below {found.method}: '
-            f'{found.measures["psnr"]:.2f} dB.',
+            jpeg_of_file(result.picture),
+            f'Slices of the truth and, below, of {result.method}',
+            f'{result.method}, {result.spacing:g} mm',
+            f'{result.subject}, {result.contrasts}, {result.orientation} slices of '
+            f'{result.thickness:g} mm. Above the truth, below {result.method}: '
+            f'{result.measures["psnr"]:.2f} dB.',
         )
-        for found in pictured(results)
+        for result in pictured(results)
     ]
     chart = Picture(
         svg(draw_gains(results), 'gains'), 'Gain in PSNR over cubic interpolation by setting',
@@ -140,11 +142,11 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
     return write_page(
         'evaluation.html',
         path,
-        summaries=summarise(results),
+        summaries=summarise_settings(results),
         table=volume_errors.tabulate(results),
         charts=volume_errors.draw_charts(results),
         shown_structures=volume_errors.SHOWN,
-        heads=len({(found.subject, found.session) for found in results}),
+        heads=len({(result.subject, result.session) for result in results}),
         chart=chart,
         pictures=shown,
         failures=failures,
@@ -153,7 +155,9 @@ def write_evaluation(results: Sequence[Result], failures: Sequence[str], path: P
 
 def pictured(results: Sequence[Result]) -> list[Result]:
     """Choose one scan of the first head for each setting and method, the widest slices first."""
-    first = [found for found in results if found.subject == results[0].subject]
+    first = [result for result in results if result.subject == results[0].subject]
     plane = first[0].orientation
-    chosen = [found for found in first if found.orientation == plane and found.picture.is_file()]
-    return sorted(chosen, key=lambda found: -found.spacing)[:PICTURES]
+    chosen = [
+        result for result in first if result.orientation == plane and result.picture.is_file()
+    ]
+    return sorted(chosen, key=lambda result: -result.spacing)[:PICTURES]

@@ -20,16 +20,16 @@ ML = 1000.0  # mm3
 
 @dataclass(frozen=True)
 class Cell:
-    """How well one method tells the volume of one structure in one setting.
+    """How well one method measures the volume of one structure in one setting.
 
     Parameters
     ----------
     error
-        Mean of ``|v - r| / r``, 0 to 1.
+        Mean over scans of ``|v - r| / r``, for volume ``v`` and true volume ``r``.
     bias
-        Mean of ``(v - r) / r``.
+        Mean over scans of ``(v - r) / r``.
     correlation
-        Over scans; None of fewer than three heads.
+        Correlation of both over scans; None for fewer than three heads.
     effect, reference_effect
         Cohen's d between the two groups, of the method and of the truth; None without groups.
     """
@@ -48,13 +48,13 @@ class Line:
     Parameters
     ----------
     setting
-        Contrasts, slice spacing and thickness.
+        Contrasts of the scans, slice spacing and thickness, mm.
     method
-        Its name.
+        Name of the method.
     dice
-        Mean over all main structures and scans.
+        Mean Dice over all main structures and scans.
     dices, cells
-        By structure, in the order of `SHOWN`; None where the truth does not show it.
+        Dice and volumes by structure, in the order of `SHOWN`; None where the truth shows none.
     """
 
     setting: Setting
@@ -65,10 +65,10 @@ class Line:
 
 
 def tabulate(results: Sequence[Result]) -> list[Line]:
-    """Sum volumes and overlaps up by setting and method; empty where none were compared."""
+    """Average volumes and overlaps by setting and method; empty where none were compared."""
     lines = []
     for (setting, method), group in by_setting([x for x in results if x.structures]).items():
-        every = [m['dice'] for found in group for m in found.structures.values()]
+        every = [m['dice'] for result in group for m in result.structures.values()]
         lines.append(
             Line(
                 setting,
@@ -82,42 +82,49 @@ def tabulate(results: Sequence[Result]) -> list[Line]:
 
 
 def _dice(group: Sequence[Result], name: str) -> float | None:
-    found = [x.structures[name]['dice'] for x in group if name in x.structures]
-    return float(np.mean(found)) if found else None
+    dices = [x.structures[name]['dice'] for x in group if name in x.structures]
+    return float(np.mean(dices)) if dices else None
 
 
 def _cell(group: Sequence[Result], name: str) -> Cell | None:
     """Compare the volumes of a structure with the truth."""
-    shown = [found for found in group if name in found.structures]
+    shown = [result for result in group if name in result.structures]
     if not shown:
         return None
-    made, true = volumes_in(shown, name)
-    is_varied = len({found.subject for found in shown}) >= LEAST_HEADS
-    labels = [found.group for found in shown]
+    volumes, true = volumes_in(shown, name)
+    is_varied = len({result.subject for result in shown}) >= LEAST_HEADS
+    labels = [result.group for result in shown]
     return Cell(
-        float(np.abs(made / true - 1).mean()),
-        float((made / true - 1).mean()),
-        float(np.corrcoef(made, true)[0, 1]) if is_varied and np.ptp(made) > 0 else None,
-        cohens_d(made, labels),
+        float(np.abs(volumes / true - 1).mean()),
+        float((volumes / true - 1).mean()),
+        float(np.corrcoef(volumes, true)[0, 1]) if is_varied and np.ptp(volumes) > 0 else None,
+        cohens_d(volumes, labels),
         cohens_d(true, labels),
     )
 
 
 def volumes_in(results: Sequence[Result], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Volumes of a structure that were made, and true ones, mm3."""
+    """Volumes of a structure in the results, and true ones, mm3."""
     pairs = [
-        (found.structures[name]['volume_mm3'], found.structures[name]['reference_mm3'])
-        for found in results
-        if name in found.structures
+        (result.structures[name]['volume_mm3'], result.structures[name]['reference_mm3'])
+        for result in results
+        if name in result.structures
     ]
-    made, true = np.array(pairs, float).reshape(-1, 2).T
-    return made, true
+    volumes, true = np.array(pairs, float).reshape(-1, 2).T
+    return volumes, true
 
 
 def cohens_d(values: np.ndarray, groups: Sequence[str]) -> float | None:
     """Divide the difference of the means of two groups by their pooled sd; None without two.
 
     The first group in alphabetical order less the second (Cohen 1988).
+
+    Parameters
+    ----------
+    values
+        ``(N,)`` values of people.
+    groups
+        Group of each person, N of them; empty for people of no group.
     """
     names = sorted(set(groups) - {''})
     if len(names) != 2:
@@ -132,14 +139,14 @@ def cohens_d(values: np.ndarray, groups: Sequence[str]) -> float | None:
 
 
 def draw_charts(results: Sequence[Result]) -> list[Picture]:
-    """Draw made against true volumes, and Bland-Altman, a panel for each structure."""
-    compared = [found for found in results if found.structures]
+    """Draw volumes against the true ones, and Bland-Altman, a panel for each structure."""
+    compared = [result for result in results if result.structures]
     if not compared:
         return []
     return [
         Picture(
             svg(_panels(compared, is_difference=False), 'scatter'),
-            'Volumes made against true volumes, by structure.',
+            'Volumes against true volumes, by structure.',
             'Volumes against the truth',
             'A dot per scan, ml. On the line both are equal.',
         ),
@@ -156,13 +163,13 @@ def draw_charts(results: Sequence[Result]) -> list[Picture]:
 def _panels(results: Sequence[Result], *, is_difference: bool) -> Figure:
     """Draw a panel for each structure, a colour for each method."""
     figure = Figure((8, 2.6), facecolor='none')
-    methods = list(dict.fromkeys(found.method for found in results))
-    for place, name in enumerate(SHOWN):
-        axes = figure.add_axes((0.07 + 0.24 * place, 0.2, 0.17, 0.58), facecolor='none')
+    methods = list(dict.fromkeys(result.method for result in results))
+    for column, name in enumerate(SHOWN):
+        axes = figure.add_axes((0.07 + 0.24 * column, 0.2, 0.17, 0.58), facecolor='none')
         for number, method in enumerate(methods):
-            own = [found for found in results if found.method == method]
-            made, true = (volumes / ML for volumes in volumes_in(own, name))
-            x, y = ((made + true) / 2, made - true) if is_difference else (true, made)
+            of_method = [result for result in results if result.method == method]
+            volumes, true = (values / ML for values in volumes_in(of_method, name))
+            x, y = ((volumes + true) / 2, volumes - true) if is_difference else (true, volumes)
             color = LINE_COLORS[number % len(LINE_COLORS)]
             axes.plot(x, y, 'o', markersize=3, alpha=0.6, color=color, label=method)
             if is_difference and len(y):

@@ -18,7 +18,8 @@ from bids_synthsr.imaging.resampling import ALIGNED, FWHM_PER_SIGMA
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 
-REACH_FWHM = 1.5  # half-widths: there the Gaussian has fallen to 0.2 % of its height
+# FWHM to either side of the centre: there the Gaussian has fallen to 0.2 % of its height
+REACH_FWHM = 1.5
 SEEN = 0.5  # a voxel with less of its profile inside the source is not simulated
 
 
@@ -90,7 +91,7 @@ class AcquisitionOperator:
     source, target
         Grids of the head and of the scan.
     acquisition
-        Its slices: axis and thickness.
+        Axis and thickness of the slices of the scan.
     source2target
         Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
     """
@@ -113,9 +114,9 @@ class AcquisitionOperator:
         self._sampler: csr_array | None = None
         self._axes = tuple(int(axis) for axis in np.abs(target2source[:3, :3]).argmax(axis=0))
         if _is_aligned(target2source):
-            for axis, own in enumerate(self._axes):
-                index = target2source[own, axis] * points[axis] + target2source[own, 3]
-                self._weights[axis] = self._weights[axis] @ _linear(source.shape[own], index)
+            for axis, along in enumerate(self._axes):
+                index = target2source[along, axis] * points[axis] + target2source[along, 3]
+                self._weights[axis] = self._weights[axis] @ _linear(source.shape[along], index)
         else:
             self._sampler = _trilinear(source.shape, points, target2source)
         # the axis that shrinks most comes first
@@ -223,11 +224,11 @@ def _trilinear_slab(
     """`_trilinear` for the points of one slab, so that no temporary array is large."""
     i, j, k = np.ix_(*points)
     index = [row[0] * i + row[1] * j + row[2] * k + row[3] for row in points2source[:3]]
-    found = [_neighbours(index[axis].ravel(), shape[axis]) for axis in range(3)]
-    inside = found[0][0] & found[1][0] & found[2][0]
+    neighbours = [_neighbours(index[axis].ravel(), shape[axis]) for axis in range(3)]
+    inside = neighbours[0][0] & neighbours[1][0] & neighbours[2][0]
     columns, weights = np.zeros((1, 1), np.int32), np.ones((1, 1), np.float32)
     for corners, ((_, below, above), size) in zip(
-        (2, 4, 8), zip(found, shape, strict=True), strict=True
+        (2, 4, 8), zip(neighbours, shape, strict=True), strict=True
     ):
         below, above = below[inside], above[inside]
         pair = np.stack([below, np.minimum(below + 1, size - 1)], 1)

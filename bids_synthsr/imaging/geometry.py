@@ -9,9 +9,8 @@ import numpy as np
 
 from bids_synthsr.values.grid import Grid
 
-WHOLE_VOXEL = (
-    1e-3  # voxels: a field of view that overshoots by less adds no voxel (float32 headers)
-)
+# voxels: a field of view that overshoots by less adds no voxel (float32 headers)
+WHOLE_VOXEL = 1e-3
 
 
 def axis_order(vox2ras: np.ndarray) -> tuple[tuple[int, int, int], np.ndarray]:
@@ -105,6 +104,40 @@ def union_grid(grid: Grid, others: Iterable[tuple[Grid, np.ndarray]]) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
 
 
+def bounding_box(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Bound what a mask marks: a slice of indices along each axis; all of them if it is empty.
+
+    Parameters
+    ----------
+    mask
+        ``(I, J, K)`` bool, or numbers of which 0 marks nothing.
+    margin
+        Voxels to add at each side, as far as the mask reaches.
+    """
+    box = []
+    for axis, size in enumerate(mask.shape):
+        marked = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        first, last = (marked[0], marked[-1]) if len(marked) else (0, size - 1)
+        box.append(slice(max(int(first) - margin, 0), min(int(last) + margin + 1, size)))
+    return box[0], box[1], box[2]
+
+
+def crop_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    """Give the grid of the voxels ``voxels[box]``.
+
+    Parameters
+    ----------
+    grid
+        Where the whole volume lies.
+    box
+        Indices along each axis, such as `bounding_box` finds them.
+    """
+    (first, i), (second, j), (third, k) = ((part.start, part.stop - part.start) for part in box)
+    vox2ras = grid.vox2ras.copy()
+    vox2ras[:3, 3] = apply_affine(grid.vox2ras, np.array([first, second, third]))
+    return Grid((i, j, k), vox2ras)
+
+
 def corners_vox(grid: Grid) -> np.ndarray:
     """Outer corners of the field of view in voxel indices, ``(8, 3)``."""
     return np.array(list(product(*((-0.5, size - 0.5) for size in grid.shape))))
@@ -134,7 +167,7 @@ def rigid(
     angles_rad
         Rotations about the R, A and S axes, ``(3,)``.
     translation
-        ``(3,)`` mm.
+        Shift after the rotation, ``(3,)`` RAS+ mm.
     center
         Fixed point of the rotation, ``(3,)`` RAS+ mm; None is the origin.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from bids_synthsr.imaging.geometry import axis_order
+from bids_synthsr.imaging.geometry import axis_order, bounding_box
 from bids_synthsr.values.grid import Grid
 
 SAMPLING_MM = 2.0  # enough to find a head, and quick
@@ -19,8 +19,8 @@ def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
 
     Parameters
     ----------
-    voxels
-        ``(I, J, K)`` on ``grid``, not constant.
+    voxels, grid
+        Intensities ``(I, J, K)``, not all equal, and where they lie.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
     if not count:
         return np.zeros(3)
     largest = np.bincount(labels.ravel())[1:].argmax()
-    box = ndimage.find_objects(labels)[largest]
+    box = bounding_box(labels == largest + 1)
     extent = np.array([part.stop - part.start for part in box]) * step * grid.spacing
     axes, _ = axis_order(grid.vox2ras)
     return extent[list(axes)]
@@ -42,14 +42,26 @@ def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
 def head_mask(voxels: np.ndarray, slice_axis: int) -> np.ndarray:
     """Mark the head, with what is dark inside it, ``(I, J, K)`` bool.
 
-    The largest object above half the threshold of Otsu, filled in every slice.
+    That is `brightest_object`, filled in every slice.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` intensities of a scan.
+    slice_axis
+        Voxel axis that runs across the slices.
     """
+    head = brightest_object(voxels)
+    slices = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(head, slice_axis, 0)]
+    return np.moveaxis(np.stack(slices), 0, slice_axis)
+
+
+def brightest_object(voxels: np.ndarray) -> np.ndarray:
+    """Mark the largest object above half the threshold of Otsu, ``(I, J, K)`` bool."""
     labels, count = ndimage.label(voxels > otsu_threshold(voxels) / 2)
     if not count:
         return np.zeros(voxels.shape, bool)
-    largest = labels == np.bincount(labels.ravel())[1:].argmax() + 1
-    slices = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(largest, slice_axis, 0)]
-    return np.moveaxis(np.stack(slices), 0, slice_axis)
+    return labels == np.bincount(labels.ravel())[1:].argmax() + 1
 
 
 def otsu_threshold(voxels: np.ndarray) -> float:

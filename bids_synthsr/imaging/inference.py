@@ -27,7 +27,7 @@ class Tiling:
     Parameters
     ----------
     max_voxels
-        What the network may get at once.
+        Number of voxels that the network may get at once.
     margin
         Voxels around each tile that are computed and thrown away; rounded up to the multiple that
         the network's input must have. Where the output depends on voxels no farther away, the
@@ -49,7 +49,7 @@ class Tile:
     core
         What is kept of that, in the indices of ``source``.
     target
-        The same, in the indices of the volume.
+        The same region, in the indices of the volume.
     """
 
     source: Region
@@ -59,16 +59,16 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class Inference:
-    """What a network made of a volume, and how.
+    """The output of a network for a volume, and how it was computed.
 
     Parameters
     ----------
     output
         ``(B, D, I, J, K)`` float32 on the CPU.
     precision, device, tiles
-        In which, where, and in how many parts it ran in the end.
+        Precision and device on which the network ran in the end, and in how many parts.
     doubts
-        What went otherwise than was asked for, a sentence each.
+        Sentences, each about something that went otherwise than was asked for.
     """
 
     output: torch.Tensor
@@ -79,7 +79,7 @@ class Inference:
 
     @property
     def facts(self) -> dict[str, str | int]:
-        """What provenance should tell."""
+        """Facts for the provenance."""
         return {'precision': self.precision, 'device': self.device, 'tiles': self.tiles}
 
 
@@ -118,20 +118,21 @@ def predict(
         Where even the smallest tiles take too much.
     """
     padded, inside = pad(volume, multiple)
-    own, doubts = next(network.parameters()).device, []
+    home, doubts = next(network.parameters()).device, []
     try:
-        for device, tiles in _attempts(padded.shape[2:], tiling, multiple, own):
+        for device, tiles in _attempts(padded.shape[2:], tiling, multiple, home):
             try:
-                made = _attempt(network.to(device), padded, tiles, flip, precision)
+                result = _attempt(network.to(device), padded, tiles, flip, precision)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                doubts.append(_told(device, tiles))
+                doubts.append(_describe_shortage(device, tiles))
                 LOGGER.warning('%s (%s)', doubts[-1], str(error).splitlines()[0])
             else:
-                return replace(made, output=made.output[inside], doubts=(*doubts, *made.doubts))
+                doubts += result.doubts
+                return replace(result, output=result.output[inside], doubts=tuple(doubts))
     finally:
-        network.to(own)
+        network.to(home)
     raise MemoryError(
         f'A volume of {prod(volume.shape[2:]) / 1e6:.1f} million voxels does not fit into memory, '
         'not even in tiles: allow more memory'
@@ -143,9 +144,9 @@ def _attempts(
 ) -> Iterator[tuple[torch.device, list[Tile]]]:
     """List devices and tiles in the order in which they are tried."""
     devices = [device] if device.type == 'cpu' else [device, torch.device('cpu')]
-    for place in devices:
+    for candidate in devices:
         whole = plan_tiles(shape, tiling, multiple)
-        yield place, whole
+        yield candidate, whole
         if tiling is None:
             continue
         for share in SHARES:
@@ -153,11 +154,11 @@ def _attempts(
             with suppress(ValueError):  # too small for the margin
                 tiles = plan_tiles(shape, smaller, multiple)
                 if len(tiles) > len(whole):
-                    yield place, tiles
+                    yield candidate, tiles
 
 
-def _told(device: torch.device, tiles: Sequence[Tile]) -> str:
-    """Tell that memory was too small."""
+def _describe_shortage(device: torch.device, tiles: Sequence[Tile]) -> str:
+    """Say in a sentence for what memory was too small."""
     parts = 'the whole volume' if len(tiles) == 1 else f'{len(tiles)} tiles'
     return f'Memory of the {device.type} was too small for the network on {parts}.'
 

@@ -66,7 +66,7 @@ def _steps(slices: np.ndarray, is_tissue: np.ndarray) -> np.ndarray:
     steps = np.full(len(slices), np.nan)
     for index in range(1, len(slices) - 1):
         around = slice(index - 1, index + 2)
-        below, own, above = slices[around, is_tissue[around].all(0)]
-        if own.size >= MIN_VOXELS:
-            steps[index] = np.median((own - (below + above) / 2) / own)
+        below, here, above = slices[around, is_tissue[around].all(0)]
+        if here.size >= MIN_VOXELS:
+            steps[index] = np.median((here - (below + above) / 2) / here)
     return steps

@@ -1,4 +1,4 @@
-"""How the C library keeps memory: glibc alone can be told, elsewhere nothing happens."""
+"""How the C library keeps memory: glibc has switches for it, elsewhere nothing happens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def keep_volumes_apart() -> None:
     By default volumes of up to 32 MB end up on the heap, between small things that outlive them:
     total variation then took up to half as much again.
     """
-    _tell(M_MMAP_THRESHOLD, VOLUME_BYTES)
+    _set(M_MMAP_THRESHOLD, VOLUME_BYTES)
 
 
 @contextmanager
@@ -30,13 +30,13 @@ def reusing_memory() -> Iterator[None]:
     A network frees and takes gigabytes again and again; what the system gives anew it has to
     clear, page by page, which took as long as the network itself (benchmarks/speed/networks.py).
     """
-    _tell(M_MMAP_MAX, 0)
-    _tell(M_TRIM_THRESHOLD, NEVER)
+    _set(M_MMAP_MAX, 0)
+    _set(M_TRIM_THRESHOLD, NEVER)
     try:
         yield
     finally:
-        _tell(M_MMAP_MAX, DEFAULT_MAPS)
-        _tell(M_TRIM_THRESHOLD, DEFAULT_TRIM_BYTES)
+        _set(M_MMAP_MAX, DEFAULT_MAPS)
+        _set(M_TRIM_THRESHOLD, DEFAULT_TRIM_BYTES)
         give_back_memory()
 
 
@@ -47,6 +47,6 @@ def give_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _tell(what: int, value: int) -> None:
+def _set(what: int, value: int) -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(what, value)

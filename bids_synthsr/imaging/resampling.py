@@ -142,7 +142,7 @@ def sample_linear(
     out2in
         ``(B, 4, 4)`` from output voxel indices to indices of ``images``.
     shape
-        Of the output.
+        Voxels of the output along each axis.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def sample_reliability(
     spacing_ratio
         ``(B, 3)``: source spacing over output spacing along each source axis.
     source_shape, shape
-        Of source and output.
+        Voxels of the source and of the output along each axis.
 
     Returns
     -------

@@ -30,7 +30,7 @@ def encode_slices(slices: Tensor, index: np.ndarray, spacing: float, thickness: 
     index
         ``(K,)`` position of the output voxels in slices; beyond the ends the stack is mirrored.
     spacing, thickness
-        Of the slices, mm.
+        Distance between the centres of the slices, and their thickness, mm.
 
     Returns
     -------

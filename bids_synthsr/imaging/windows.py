@@ -1,4 +1,4 @@
-"""Windows of one size over a volume, and the blend of what a network finds in them.
+"""Windows of one size over a volume, and the blend of what a network predicts in them.
 
 A network that is normalised over its input finds most in windows of the size that it was trained
 on: on more, what it sees of air and neck shifts its features (docs/training-log.md).
@@ -21,8 +21,8 @@ REACHES = (-16, 17)  # voxels; up to 20 in the training
 def cut(volume: Tensor, start: Start, shape: Sequence[int]) -> Tensor:
     """Cut a window out of the last three axes; it may reach beyond the volume, where 0 lies."""
     window = volume.new_zeros((*volume.shape[:-3], *shape))
-    inside, own = _common(volume.shape[-3:], start, shape)
-    window[own] = volume[inside]
+    of_volume, of_window = _common(volume.shape[-3:], start, shape)
+    window[of_window] = volume[of_volume]
     return window
 
 
@@ -31,9 +31,9 @@ def _common(volume: Sequence[int], start: Start, shape: Sequence[int]) -> tuple[
     low = [max(at, 0) for at in start]
     high = [min(at + n, size) for at, n, size in zip(start, shape, volume, strict=True)]
     spans = [*zip(low, [max(a, b) for a, b in zip(low, high, strict=True)], strict=True)]
-    inside = tuple(slice(a, b) for a, b in spans)
-    own = tuple(slice(a - at, b - at) for (a, b), at in zip(spans, start, strict=True))
-    return (..., *inside), (..., *own)
+    of_volume = tuple(slice(a, b) for a, b in spans)
+    of_window = tuple(slice(a - at, b - at) for (a, b), at in zip(spans, start, strict=True))
+    return (..., *of_volume), (..., *of_window)
 
 
 def around(center: Sequence[float], shape: Sequence[int]) -> Start:
@@ -70,15 +70,16 @@ def blend(
     """Average windows ``(i, j, k, C)`` by their weights, ``(*shape, C)``; 0 where none lies."""
     total, weights = None, torch.zeros(*shape)
     for start, part in parts:
-        own_shape = part.shape[:3]
-        weight = bell(own_shape)
-        (_, *inside), (_, *own) = _common(shape, start, own_shape)
+        part_shape = part.shape[:3]
+        weight = bell(part_shape)
+        (_, *of_volume), (_, *of_part) = _common(shape, start, part_shape)
         if total is None:
             total = torch.zeros(*shape, part.shape[3], dtype=dtype)
-        weights[*inside] += weight[*own]
-        planes = zip(total[*inside], part[*own], weight[*own], strict=True)
-        for plane, seen, counts in planes:  # one plane and its product stay in a fast memory
-            plane += (seen * counts[..., None]).to(dtype)
+        weights[*of_volume] += weight[*of_part]
+        planes = zip(total[*of_volume], part[*of_part], weight[*of_part], strict=True)
+        # plane by plane: one plane and its product stay in a fast memory
+        for plane, values, counts in planes:
+            plane += (values * counts[..., None]).to(dtype)
     if total is None:
         raise ValueError('There is no window to blend')
     return total.div_(weights.clamp(min=1e-6).to(dtype)[..., None])

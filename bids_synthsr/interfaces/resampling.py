@@ -3,81 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    InputMultiObject,
-    SimpleInterface,
-    TraitedSpec,
-    traits,
-)
+from nipype.interfaces.base import File, InputMultiObject, traits
 
+from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 from bids_synthsr.settings import FIELDS_OF_VIEW
 
 
-class _DefineGridInputSpec(BaseInterfaceInputSpec):
-    scans = InputMultiObject(File(exists=True), mandatory=True, desc='scans, reference first')
-    scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
-    spacing = traits.Float(1.0, usedefault=True, desc='voxel size of the output, mm')
-    fov = traits.Enum(*FIELDS_OF_VIEW, usedefault=True, desc='field of view of the output')
-
-
-class _DefineGridOutputSpec(TraitedSpec):
-    grid = File(desc='empty volume on the output grid')
-
-
-class DefineGrid(SimpleInterface):
+class DefineGrid(Step):
     """Cover the field of view of the reference, or of all scans, with isotropic voxels."""
 
-    input_spec = _DefineGridInputSpec
-    output_spec = _DefineGridOutputSpec
+    class Inputs(InputFields):
+        """Aligned scans, and what the grid is to cover."""
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        scans = InputMultiObject(File(exists=True), mandatory=True, desc='scans, reference first')
+        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+        spacing = traits.Float(1.0, usedefault=True, desc='voxel size of the output, mm')
+        fov = traits.Enum(*FIELDS_OF_VIEW, usedefault=True, desc='field of view of the output')
+
+    class Outputs(OutputFields):
+        """The output grid."""
+
+        grid = File(desc='empty volume on the output grid')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Define the grid."""
         import numpy as np
 
         from bids_synthsr.dataset.images import load_grid, load_rigid, save_volume
         from bids_synthsr.imaging.geometry import output_grid, union_grid
 
-        scans = [load_grid(Path(scan)) for scan in self.inputs.scans]
-        grid = output_grid(scans[0], self.inputs.spacing)
-        if self.inputs.fov == 'union':
-            transforms = [load_rigid(Path(file)) for file in self.inputs.scan2ref]
+        scans = [load_grid(Path(scan)) for scan in inputs.scans]
+        grid = output_grid(scans[0], inputs.spacing)
+        if inputs.fov == 'union':
+            transforms = [load_rigid(Path(file)) for file in inputs.scan2ref]
             grid = union_grid(grid, zip(scans, transforms, strict=True))
-        empty = np.zeros(grid.shape, np.uint8)
-        self._results['grid'] = str(save_volume(Path(runtime.cwd) / 'grid.nii.gz', empty, grid))
-        return runtime
+        return {'grid': save_volume(folder / 'grid.nii.gz', np.zeros(grid.shape, np.uint8), grid)}
 
 
-class _ResampleScanInputSpec(BaseInterfaceInputSpec):
-    scan = File(exists=True, mandatory=True, desc='scan on its own grid')
-    scan2ref = File(exists=True, mandatory=True, desc='its transform to the reference')
-    grid = File(exists=True, mandatory=True, desc='volume on the output grid')
-
-
-class _ResampleScanOutputSpec(TraitedSpec):
-    resampled = File(desc='scan on the output grid')
-    reliability = File(desc='where the scan measured what the output grid shows')
-
-
-class ResampleScan(SimpleInterface):
+class ResampleScan(Step):
     """Bring a scan to the output grid by one linear interpolation, with its reliability map."""
 
-    input_spec = _ResampleScanInputSpec
-    output_spec = _ResampleScanOutputSpec
+    class Inputs(InputFields):
+        """A scan and where it goes."""
 
-    def _run_interface(self, runtime):  # type: ignore[no-untyped-def]
+        scan = File(exists=True, mandatory=True, desc='scan on the grid of its acquisition')
+        scan2ref = File(exists=True, mandatory=True, desc='its transform to the reference')
+        grid = File(exists=True, mandatory=True, desc='volume on the output grid')
+
+    class Outputs(OutputFields):
+        """Both volumes on the output grid."""
+
+        resampled = File(desc='scan on the output grid')
+        reliability = File(desc='where the scan measured what the output grid shows')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Resample the scan."""
         from bids_synthsr.dataset.images import load_grid, load_rigid, load_volume, save_volume
         from bids_synthsr.imaging.resampling import reliability, resample
 
-        voxels, source = load_volume(Path(self.inputs.scan))
-        target = load_grid(Path(self.inputs.grid))
-        scan2ref = load_rigid(Path(self.inputs.scan2ref))
-        made = {
+        voxels, source = load_volume(Path(inputs.scan))
+        target, scan2ref = load_grid(Path(inputs.grid)), load_rigid(Path(inputs.scan2ref))
+        volumes = {
             'resampled': resample(voxels, source, target, scan2ref),
             'reliability': reliability(source, target, scan2ref),
         }
-        for name, volume in made.items():
-            path = save_volume(Path(runtime.cwd) / f'{name}.nii', volume, target)
-            self._results[name] = str(path)
-        return runtime
+        return {
+            name: save_volume(folder / f'{name}.nii', volume, target)
+            for name, volume in volumes.items()
+        }

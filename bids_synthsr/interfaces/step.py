@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec
+from nipype.interfaces.base import BaseInterfaceInputSpec as InputFields
+from nipype.interfaces.base import SimpleInterface
+from nipype.interfaces.base import TraitedSpec as OutputFields
 
 Results: TypeAlias = Mapping[str, object]
-InputFields: TypeAlias = BaseInterfaceInputSpec
-OutputFields: TypeAlias = TraitedSpec
 
 
 class Step(SimpleInterface):

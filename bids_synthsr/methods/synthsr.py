@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from bids_synthsr.imaging.geometry import axis_order, in_ras_order, vox2vox
+from bids_synthsr.imaging.geometry import in_ras_order, vox2vox, voxels_in_ras_order
 from bids_synthsr.imaging.inference import Inference, Tiling, predict
 from bids_synthsr.imaging.intensity import intensity_range, rescale
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
@@ -193,7 +193,8 @@ def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
     vox2ras[:3, :3] /= zoom
     vox2ras[:3, 3] -= vox2ras[:3, :3] @ (0.5 * (zoom - 1))
     i, j, k = image.shape
-    return _in_ras_order(image, Grid((i, j, k), vox2ras))
+    own = Grid((i, j, k), vox2ras)
+    return np.ascontiguousarray(voxels_in_ras_order(image, own)), in_ras_order(own)
 
 
 def interpolate_axis(voxels: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
@@ -202,13 +203,6 @@ def interpolate_axis(voxels: np.ndarray, positions: np.ndarray, axis: int) -> np
     above = np.minimum(below + 1, voxels.shape[axis] - 1)
     weight = np.expand_dims(positions - below, tuple({0, 1, 2} - {axis})).astype(voxels.dtype)
     return voxels.take(below, axis) * (1 - weight) + voxels.take(above, axis) * weight
-
-
-def _in_ras_order(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
-    """Permute and flip axes so that they run R, A, S."""
-    axes, signs = axis_order(grid.vox2ras)
-    flips = tuple(slice(None, None, int(sign)) for sign in signs)
-    return np.ascontiguousarray(voxels.transpose(axes)[flips]), in_ras_order(grid)
 
 
 def moved(grid: Grid, scan2ref: np.ndarray) -> Grid:

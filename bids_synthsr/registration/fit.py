@@ -15,7 +15,7 @@ from bids_synthsr.imaging.geometry import (
     rotation_angle_deg,
     with_spacing,
 )
-from bids_synthsr.imaging.head import otsu_threshold
+from bids_synthsr.imaging.head import brightest_object
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import joint_histogram, normalized_mutual_information
 from bids_synthsr.values.grid import Grid
@@ -41,9 +41,9 @@ class Fit:
     Parameters
     ----------
     status
-        Whether the alignment can be used.
+        Whether the alignment can be used, ``good`` or ``failed``.
     reason
-        Why, a sentence.
+        Sentence that says why.
     similarity_before, similarity_after
         Normalised mutual information in the head, 0 for none, where the headers put the scan and
         after the alignment.
@@ -52,9 +52,9 @@ class Fit:
     overlap
         Share of the reference's head that lies in the field of view of the scan.
     displacement
-        By how much the alignment moves the head on average, mm.
+        Distance by which the alignment moves the head on average, mm.
     rotation_deg
-        By how much it turns it.
+        Angle by which the alignment turns the head, degrees.
     """
 
     status: Status
@@ -73,9 +73,9 @@ class Comparison:
     Parameters
     ----------
     reference, reference_grid
-        ``(I, J, K)`` and where it lies.
+        Voxels ``(I, J, K)`` of the scan that stays, and where they lie.
     scan, scan_grid
-        The scan that is to be aligned.
+        Voxels ``(I, J, K)`` of the scan that is to be aligned, and where they lie.
     """
 
     def __init__(
@@ -135,12 +135,11 @@ def clipped(voxels: np.ndarray) -> np.ndarray:
 
 
 def _head(voxels: np.ndarray) -> np.ndarray:
-    """Mark the largest bright object, its holes and its rim."""
-    labels, count = ndimage.label(voxels > 0.5 * otsu_threshold(voxels))
-    if not count:
+    """Mark the head, its holes and a rim of 2 voxels, ``(I, J, K)`` bool; all if it is dark."""
+    head = brightest_object(voxels)
+    if not head.any():
         return np.ones(voxels.shape, bool)
-    largest = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    return ndimage.binary_fill_holes(ndimage.binary_dilation(largest, iterations=2))
+    return ndimage.binary_fill_holes(ndimage.binary_dilation(head, iterations=2))
 
 
 def _binned(voxels: np.ndarray) -> np.ndarray:

@@ -34,8 +34,8 @@ class Structure:
         return self.is_brain or self.index == CSF
 
 
-BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD = 0, 24, 118, 125, 165, 258
-AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD)  # the brain
+BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 0, 24, 118, 125, 165, 258
+AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE)  # the brain
 # FreeSurferColorLUT.txt; the colour of Head-ExtraCerebral is our own: there it is black
 _TABLE = """
 0   Unknown                      #000000

@@ -24,15 +24,16 @@ LAYERS = {
     'bids_synthsr/morphometry': NUMERICS | {P + 'morphometry'},
     'bids_synthsr/methods': NUMERICS | {P + 'methods', P + 'networks', P + 'morphometry'},
     'bids_synthsr/dataset': FILES,
-    'bids_synthsr/registration': FILES,
+    'bids_synthsr/registration': FILES | {'picsl_greedy'},
     'bids_synthsr/derivatives': FILES,
     'bids_synthsr/reports': FILES,
     'bids_synthsr/evaluation': FILES,
     'bids_synthsr/training': FILES | {P + 'training', 'tensorboard', 'psutil'},
-    'bids_synthsr/interfaces': FILES | {'nipype', 'picsl_greedy', P + 'interfaces'},
+    'bids_synthsr/interfaces': FILES | {'nipype', P + 'interfaces'},
     'workflows': {
         'nipype', 'niflow', P + 'interfaces', P + 'workflows', P + 'settings',
-        P + 'values.exam', P + 'values.forecast',
+        P + 'values.exam', P + 'values.forecast', P + 'evaluation.cases',
+        P + 'evaluation.head_files',
     },
 }  # fmt: skip
 STDLIB = __import__('sys').stdlib_module_names

@@ -5,11 +5,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from bids_synthsr.imaging.geometry import (
     apply_affine,
     axis_order,
+    bounding_box,
     corners_vox,
+    crop_grid,
     displacement,
     in_ras_order,
     output_grid,
@@ -135,3 +138,28 @@ def test_voxel_volume_and_center():
     grid = oblique()
     assert grid.voxel_volume == pytest.approx(0.9 * 0.9 * 4.2)
     np.testing.assert_allclose(grid.center, apply_affine(grid.vox2ras, corners_vox(grid)).mean(0))
+
+
+def test_bounding_box_is_the_least_that_holds_the_mask():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        mask = rng.random((7, 8, 9)) > 0.99
+        box = bounding_box(mask)
+        expected = ndimage.find_objects(mask.astype(int))
+        assert box == (expected[0] if expected else (slice(0, 7), slice(0, 8), slice(0, 9)))
+
+
+def test_margin_of_a_bounding_box_ends_at_the_border():
+    mask = np.zeros((9, 9, 9), bool)
+    mask[1, 4, 8] = True
+    assert bounding_box(mask, 2) == (slice(0, 4), slice(2, 7), slice(6, 9))
+
+
+def test_cropped_grid_leaves_every_voxel_where_it_is():
+    grid, box = oblique(), (slice(2, 9), slice(0, 10), slice(3, 4))
+    index = np.argwhere(np.ones(grid.shape, bool)).reshape(*grid.shape, 3)
+    cropped = crop_grid(grid, box)
+    inside = np.argwhere(np.ones(cropped.shape, bool)).reshape(*cropped.shape, 3)
+    np.testing.assert_allclose(
+        apply_affine(cropped.vox2ras, inside), apply_affine(grid.vox2ras, index[box]), atol=1e-9
+    )

@@ -9,9 +9,11 @@ from scipy.spatial.transform import Rotation
 
 from bids_synthsr.dataset.images import load_rigid, save_rigid, save_volume
 from bids_synthsr.imaging.geometry import apply_affine, displacement, rigid
-from bids_synthsr.interfaces import registration
-from bids_synthsr.interfaces.registration import OF_REFERENCE, AlignScan, KeepAligned, align
+from bids_synthsr.interfaces.registration import AlignScan, KeepAligned
+from bids_synthsr.registration import alignment, greedy
+from bids_synthsr.registration.alignment import OF_REFERENCE, align_scan
 from bids_synthsr.registration.fit import GOOD_PEAK, Comparison
+from bids_synthsr.registration.greedy import align
 from bids_synthsr.values.grid import Grid
 
 SHAPE = (44, 50, 44)
@@ -106,21 +108,21 @@ def test_little_overlap_is_found_out(comparison):
 
 
 def test_known_motion_is_found_again_and_again(files):
-    found = [AlignScan(reference=files[0], scan=files[1], name='T2w').run() for _ in range(2)]
-    first, second = (load_rigid(Path(done.outputs.scan2ref)) for done in found)
+    runs = [AlignScan(reference=files[0], scan=files[1], name='T2w').run() for _ in range(2)]
+    first, second = (load_rigid(Path(run.outputs.scan2ref)) for run in runs)
     points = np.random.default_rng(1).uniform(-70, 70, (100, 3))
     # a tenth of a slice
     assert displacement(first @ MOTION, np.eye(4), points).mean() < 0.5
     np.testing.assert_array_equal(first, second)
-    fit = found[0].outputs.fit
+    fit = runs[0].outputs.fit
     assert fit['name'] == 'T2w' and fit['status'] == 'good'
 
 
-@pytest.mark.parametrize('start', registration.STARTS)
+@pytest.mark.parametrize('start', greedy.STARTS)
 def test_every_start_leads_there(files, start):
-    found = registration.run_greedy(*files, start)
+    scan2ref = greedy.run_greedy(*files, start)
     points = np.random.default_rng(1).uniform(-70, 70, (100, 3))
-    assert displacement(found @ MOTION, np.eye(4), points).mean() < 0.5
+    assert displacement(scan2ref @ MOTION, np.eye(4), points).mean() < 0.5
 
 
 def test_greedy_keeps_what_it_prints_to_itself(files, capfd):
@@ -142,20 +144,33 @@ def test_second_start_is_tried_where_the_first_leads_astray(comparison, monkeypa
         starts.append(start)
         return truth if len(starts) == 2 else FAR
 
-    monkeypatch.setattr(registration, 'run_greedy', run_greedy)
-    found, fit = align(comparison, Path(), Path())
-    assert starts == list(registration.STARTS[:2])
+    monkeypatch.setattr(greedy, 'run_greedy', run_greedy)
+    scan2ref, fit = align(comparison, Path(), Path())
+    assert starts == list(greedy.STARTS[:2])
     assert fit.status == 'good'
-    np.testing.assert_array_equal(found, truth)
+    np.testing.assert_array_equal(scan2ref, truth)
 
 
 def test_best_of_the_failures_is_told(comparison, monkeypatch):
     near = rigid(np.zeros(3), np.array([8.0, 0, 0])) @ np.linalg.inv(MOTION)
     ways = iter([FAR, near, FAR])
-    monkeypatch.setattr(registration, 'run_greedy', lambda *_: next(ways))
-    found, fit = align(comparison, Path(), Path())
+    monkeypatch.setattr(greedy, 'run_greedy', lambda *_: next(ways))
+    scan2ref, fit = align(comparison, Path(), Path())
     assert fit.status == 'failed' and fit.peak > 0.1
-    np.testing.assert_array_equal(found, near)
+    np.testing.assert_array_equal(scan2ref, near)
+
+
+def test_known_transform_is_used_where_it_fits(files, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(alignment, 'align', lambda *_: (np.eye(4), None))
+    good = save_rigid(tmp_path / 'good.txt', np.linalg.inv(MOTION))
+    scan2ref, fit = align_scan(*files, 'T2w', good)
+    np.testing.assert_allclose(scan2ref @ MOTION, np.eye(4), atol=1e-6)
+    assert fit.reason == f'Its transform was given by {good}. It fits: the similarity has a ' + (
+        'sharp peak here.'
+    )
+    far = save_rigid(tmp_path / 'far.txt', FAR)
+    np.testing.assert_array_equal(align_scan(*files, 'T2w', far)[0], np.eye(4))
+    assert 'far.txt does not fit; T2w is aligned anew' in caplog.text
 
 
 # what follows
@@ -166,7 +181,7 @@ def test_what_does_not_fit_is_left_out(tmp_path):
     for name in 'abcdef':
         (tmp_path / name).touch()
         files.append(str(tmp_path / name))
-    kept = (
+    aligned = (
         KeepAligned(
             scans=files[:3],
             scan2ref=files[3:],
@@ -178,9 +193,9 @@ def test_what_does_not_fit_is_left_out(tmp_path):
         .run()
         .outputs
     )
-    assert kept.contrasts == kept.names == ['T1w', 'FLAIR']
-    assert [Path(path).name for path in kept.scans + kept.scan2ref] == ['a', 'c', 'd', 'f']
-    assert kept.acquisitions == [{'slice_axis': 0}, {'slice_axis': 2}]
+    assert aligned.contrasts == aligned.names == ['T1w', 'FLAIR']
+    assert [Path(path).name for path in aligned.scans + aligned.scan2ref] == ['a', 'c', 'd', 'f']
+    assert aligned.acquisitions == [{'slice_axis': 0}, {'slice_axis': 2}]
 
 
 def test_transform_opens_in_itk(tmp_path):

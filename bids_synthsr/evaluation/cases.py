@@ -1,0 +1,218 @@
+"""The cases of evaluations: which scans methods get, simulated ones or all but one of an exam."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.selection import (
+    SelectionError,
+    describe_exam,
+    describe_orientation,
+    select_scans,
+)
+from bids_synthsr.derivatives.records import fingerprint_digest, take_fingerprint
+from bids_synthsr.values.exam import Exam, Scan
+
+Slices = tuple[str, float, float]  # plane, spacing and thickness, mm
+
+
+@dataclass(frozen=True)
+class SimulatedCase:
+    """Scans that are simulated of every head.
+
+    Parameters
+    ----------
+    name
+        Name in results: letters, digits and underscores.
+    contrasts
+        What each scan shows; the first one is the reference.
+    orientation
+        Plane of the slices of the first scan.
+    spacing, thickness
+        Distance between the centres of the slices, and their thickness, mm.
+    methods
+        Names of the methods that can take these scans.
+    """
+
+    name: str
+    contrasts: tuple[str, ...]
+    orientation: str
+    spacing: float
+    thickness: float
+    methods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A scan of an exam, and the scans from which it is to be explained.
+
+    Parameters
+    ----------
+    name
+        Name in results: letters, digits and underscores.
+    given, left_out
+        Exams in plain values, as `describe_exam` writes them: the others, and the scan alone.
+    facts
+        What the table shows of the case, as `describe_case` writes it.
+    methods
+        Names of the methods that can take the others.
+    """
+
+    name: str
+    given: Mapping[str, Any]
+    left_out: Mapping[str, Any]
+    facts: Mapping[str, str | float]
+    methods: tuple[str, ...]
+
+
+def can_take(method: str, references: Sequence[str]) -> bool:
+    """Whether a method makes a T1w of an exam.
+
+    Parameters
+    ----------
+    method
+        One of `bids_synthsr.settings.METHODS`.
+    references
+        BIDS suffixes of the scans that may become the reference, a T1w before all others.
+    """
+    return method != 'sr-t1' or 'T1w' in references
+
+
+def result_name(parent: str, case: str, method: str) -> str:
+    """Name the results of a comparison, without an ending.
+
+    Parameters
+    ----------
+    parent
+        Name of the head or of the exam.
+    case
+        Name of the case among those of the head or exam.
+    method
+        Name of the method.
+    """
+    return f'{parent}_{case}_{method.replace("-", "_")}'
+
+
+def list_simulated_cases(
+    exams: Sequence[Sequence[str]], slices: Sequence[Slices], methods: Sequence[str]
+) -> tuple[SimulatedCase, ...]:
+    """List what is simulated of every head.
+
+    Parameters
+    ----------
+    exams
+        Contrasts of the scans of each exam, the reference first.
+    slices
+        Slices of the first scan, as `list_slices` lists them.
+    methods
+        Names of all methods; one that cannot take the scans of a case is left out of it.
+    """
+    return tuple(
+        SimulatedCase(
+            _name_of(f'{"_".join(exam)}_{_name_of_slices(*setting)}'),
+            tuple(exam),
+            *setting,
+            tuple(method for method in methods if can_take(method, exam[:1])),
+        )
+        for exam in exams
+        for setting in slices
+    )
+
+
+def list_slices(
+    spacings: Sequence[float], thicknesses: Sequence[float | None], planes: Sequence[str]
+) -> Iterator[Slices]:
+    """List plane, spacing and thickness of the slices to simulate.
+
+    Parameters
+    ----------
+    spacings
+        Distances between the centres of slices, mm.
+    thicknesses
+        Thicknesses of slices, mm; None is that of the spacing. Thicker ones are left out.
+    planes
+        Planes in which slices may lie.
+    """
+    for spacing in spacings:
+        thick = dict.fromkeys(spacing if mm is None else mm for mm in thicknesses)
+        for thickness in thick:
+            if 0 < thickness <= spacing:
+                yield from ((plane, spacing, thickness) for plane in planes)
+
+
+def _name_of_slices(plane: str, spacing: float, thickness: float) -> str:
+    """Name slices, with ``p`` for the decimal point."""
+    return re.sub(r'\W', 'p', f'{plane}_{spacing:g}_{thickness:g}')
+
+
+def _name_of(text: str) -> str:
+    """Make a name of text: nipype takes letters, digits and underscores only."""
+    return re.sub(r'\W', '_', text)
+
+
+def list_left_out_cases(
+    exam: Exam, bids_dir: Path, methods: Sequence[str], takes_subsets: bool
+) -> Iterator[LeftOut]:
+    """List what can be left out of an exam, and what it is to be explained from.
+
+    Parameters
+    ----------
+    exam
+        The exam, its scans judged by their headers.
+    bids_dir
+        Root of the data set of the exam.
+    methods
+        Names of all methods; one that cannot take the scans of a case is left out of it.
+    takes_subsets
+        Whether to explain a scan from every subset of the others, too.
+    """
+    try:
+        scans = select_scans(exam).scans
+    except SelectionError:
+        return
+    content = fingerprint_digest(take_fingerprint(exam, bids_dir, {}, __version__))
+    for scan in scans:
+        others = [other for other in scans if other is not scan]
+        sizes = range(1 if takes_subsets else max(len(others), 1), len(others) + 1)
+        for given in (given for size in sizes for given in combinations(others, size)):
+            suffixes = [other.suffix for other in given]
+            able = tuple(method for method in methods if can_take(method, suffixes))
+            names = '_'.join(other.name for other in given)
+            if able:
+                yield LeftOut(
+                    f'{scan.name}_from_{names}'.replace('-', '_'),
+                    describe_exam(replace(exam, scans=tuple(given)), content),
+                    describe_exam(replace(exam, scans=(scan,)), content),
+                    describe_case(exam, scan, given),
+                    able,
+                )
+
+
+def describe_case(exam: Exam, scan: Scan, given: Sequence[Scan]) -> dict[str, str | float]:
+    """Describe what was left out of what, for the table.
+
+    Parameters
+    ----------
+    exam
+        The exam of which all scans are.
+    scan
+        The scan that is left out.
+    given
+        The scans from which it is to be explained.
+    """
+    grid, acquisition = scan.geometry
+    return {
+        'subject': exam.subject,
+        'session': exam.session or '',
+        'left_out': scan.name,
+        'contrasts': '+'.join(sorted(other.name for other in given)),
+        'orientation': describe_orientation(grid, acquisition.slice_axis),
+        'spacing': acquisition.slice_spacing,
+        'thickness': acquisition.slice_thickness,
+    }

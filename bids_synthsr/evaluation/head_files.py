@@ -1,0 +1,161 @@
+"""Files of the heads of an evaluation: T1w images, label maps, and the groups of people."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zlib import crc32
+
+T1W = re.compile(
+    r'(?:sub-(?P<subject>[A-Za-z0-9]+)_)?(?:ses-(?P<session>[A-Za-z0-9]+)_)?.*T1w\.nii(\.gz)?$'
+)
+MAP_SUFFIXES = ('dseg', 'seg', 'aseg', 'labels')  # of the names of label maps
+
+
+@dataclass(frozen=True)
+class HeadFiles:
+    """The files of one head, and whose it is.
+
+    Parameters
+    ----------
+    name
+        Name in results: letters, digits and underscores.
+    subject, session
+        Labels without their prefixes; ``session`` may be empty.
+    image
+        File of the T1w of 1 mm; None paints one from the labels.
+    labels
+        File of the label map; None where there is none.
+    group
+        Group of the person, such as ``patient``; empty where there are no groups.
+    """
+
+    name: str
+    subject: str
+    session: str = ''
+    image: Path | None = None
+    labels: Path | None = None
+    group: str = ''
+
+    @property
+    def seed(self) -> int:
+        """Seed of what is drawn for this head, by its name."""
+        return crc32(self.name.encode())
+
+
+def list_heads(
+    images: Path, maps: Path | None, participant_labels: Sequence[str]
+) -> tuple[HeadFiles, ...]:
+    """List the heads of an evaluation: T1w images, or label maps with the T1w of the same name.
+
+    Parameters
+    ----------
+    images
+        Folder, or BIDS data set, of T1w images.
+    maps
+        Folder of label maps; None takes the T1w images alone.
+    participant_labels
+        Labels of the people to take, with or without ``sub-``; none takes all.
+    """
+    if maps is None:
+        heads = find_heads(images, participant_labels)
+    else:
+        heads = find_maps(maps, images, participant_labels)
+    groups = read_groups(images / 'participants.tsv')
+    return tuple(replace(head, group=groups.get(head.subject, '')) for head in heads.values())
+
+
+def read_groups(path: Path) -> Mapping[str, str]:
+    """Read the column ``group`` of a participants.tsv; empty where there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(encoding='utf-8-sig', newline='') as file:
+        rows = [*csv.DictReader(file, delimiter='\t')]
+    return {row['participant_id'].removeprefix('sub-'): row.get('group') or '' for row in rows}
+
+
+def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
+    """Find label maps, and for each the T1w whose name begins like its own up to the last ``_``.
+
+    Parameters
+    ----------
+    folder, images
+        Where the label maps and the T1w images lie.
+    labels
+        Labels of the people to take, with or without ``sub-``; none takes all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    t1w = {_stem(path): path for path in images.rglob('*T1w.nii*')}
+    wanted = {label.removeprefix('sub-') for label in labels}
+    heads: dict[str, HeadFiles] = {}
+    for path in sorted(folder.rglob('*.nii*')):
+        stem = _stem(path)
+        first, _, last = stem.rpartition('_')
+        subject = first if last in MAP_SUFFIXES or f'{first}_T1w' in t1w else stem
+        label = subject.removeprefix('sub-')
+        if path.name.endswith('T1w.nii.gz') or (wanted and not wanted & {stem, label}):
+            continue
+        image = t1w.get(f'{subject}_T1w')
+        name = _name_of(stem)
+        heads[name] = HeadFiles(
+            name, label, image=image.resolve() if image else None, labels=path.resolve()
+        )
+    if not heads:
+        raise FileNotFoundError(f'{folder} holds no label maps{_among(labels)} (*.nii.gz)')
+    return heads
+
+
+def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
+    """Find T1w images below a folder, by name; derivatives of a data set are no scans.
+
+    Parameters
+    ----------
+    folder
+        Where the T1w images lie, at any depth.
+    labels
+        Labels of the people to take, with or without ``sub-``; none takes all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    ValueError
+        If two have the same name.
+    """
+    wanted = {label.removeprefix('sub-') for label in labels}
+    heads: dict[str, HeadFiles] = {}
+    for path in sorted(folder.rglob('*T1w.nii*')):
+        match = T1W.match(path.name)
+        if match is None or 'derivatives' in path.relative_to(folder).parts:
+            continue
+        subject = match['subject'] or _stem(path).removesuffix('_T1w')
+        if wanted and subject not in wanted:
+            continue
+        name = _name_of(_stem(path))
+        if name in heads:
+            raise ValueError(f'{path} has the name of {heads[name].image}: rename one of them')
+        heads[name] = HeadFiles(name, subject, match['session'] or '', path.resolve())
+    if not heads:
+        raise FileNotFoundError(f'{folder} holds no T1w images{_among(labels)} (*T1w.nii.gz)')
+    return heads
+
+
+def _stem(path: Path) -> str:
+    """Name of an image without its ending."""
+    return path.name.split('.nii')[0]
+
+
+def _name_of(stem: str) -> str:
+    """Name a head: nipype takes letters, digits and underscores only."""
+    return re.sub(r'\W', '_', stem)
+
+
+def _among(labels: Sequence[str]) -> str:
+    return f' of {", ".join(labels)}' if labels else ''
