@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from bids_synthsr.dataset.images import written_atomically
 from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
+from bids_synthsr.networks.registry import EXAM_UNET, SLICE_UNET, UNET
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.values.structures import STRUCTURES
@@ -126,7 +127,7 @@ def load_published(path: Path) -> tuple[UNet, dict[str, str]]:
     """
     weights = load_weights(path)
     name, arguments = weights.description['network'], weights.description['arguments']
-    if name != 'unet' or arguments['in_channels'] not in PUBLISHED_NAMES:
+    if name != UNET or arguments['in_channels'] not in PUBLISHED_NAMES:
         raise ValueError(f'{path} is no published network but {name} with arguments {arguments}')
     network = UNet(**arguments)
     try:
@@ -144,19 +145,21 @@ def load_slice_unet(path: Path) -> tuple[SliceUNet, dict[str, str]]:
     network, file
         The network in evaluation mode, and its file's name and SHA-256.
     """
-    weights = _exported(path, 'slice_unet', 'sr-t1', 'sr-t1')
+    weights = _exported(path, SLICE_UNET, 'sr-t1', 'sr-t1')
     return _filled(SliceUNet(**weights.description['arguments']), weights, path)
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:
     """Make a network for exams with the weights of an export."""
-    weights = _exported(path, 'exam_unet', 'synthsr', 'any-exam')
+    weights = _exported(path, EXAM_UNET, 'synthsr', 'any-exam')
     labels = weights.description.get('labels', [])
     unknown = [index for index in labels if index not in STRUCTURES]
     if not labels or unknown:
         told = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
         raise ValueError(f'{path} names {told}; export it with this version of bids_synthsr-train')
-    network, file = _filled(ExamUNet(**weights.description['arguments']), weights, path)
+    network, file = _filled(
+        ExamUNet.from_arguments(weights.description['arguments']), weights, path
+    )
     first, second, third = weights.description['recipe']['samples']['shape']
     caution = str(weights.description.get('caution', ''))
     odds = weights.description.get('odds', ())

@@ -29,14 +29,13 @@ from bids_synthsr.morphometry.volumes import (
     measure_overlap,
     volumes_of,
 )
+from bids_synthsr.networks.blocks import Offset, thin
 from bids_synthsr.networks.exam_unet import (
+    EncodedScans,
     ExamUNet,
-    Heard,
-    Place,
-    Told,
+    Posterior,
     TrainedExamUNet,
-    mean_of_classes,
-    thin,
+    expected_value,
 )
 from bids_synthsr.settings import LEAST_QUALITY
 from bids_synthsr.values.grid import Grid
@@ -128,37 +127,37 @@ class Stacked(nn.Module):
         Channels lie side by side in memory.
         """
         scans, trust = (volume if self.other_sides is None else volume.flip(2)).chunk(2, 1)
-        heard = self.network.hear(scans, trust)
-        whole = volume.new_empty(*volume.shape[2:], 2 + self.network.classes).movedim(-1, 0)
+        encoded = self.network.encode(scans, trust)
+        whole = volume.new_empty(*volume.shape[2:], 2 + self.network.classes.count).movedim(-1, 0)
         shares = []
-        for piece, told in self._pieces(heard, whole):
+        for piece, told in self._pieces(encoded, whole):
             piece[0], piece[1] = told.t1w[0], told.scale[0]
-            piece[2:] = told.likely[0].movedim(-1, 0)
+            piece[2:] = told.probabilities[0].movedim(-1, 0)
             if self.outside is not None:
-                shares.append(mean_of_classes(told.likely[0], self.outside.within))
+                shares.append(expected_value(told.probabilities[0], self.outside.within))
         if self.outside is not None:
-            pieces = self._pieces(heard.only(self.outside.scans), whole)
+            pieces = self._pieces(encoded.select(self.outside.scans), whole)
             for (piece, told), share in zip(pieces, shares, strict=True):
                 piece[0] = torch.lerp(told.t1w[0], piece[0], share)
                 piece[1] = torch.lerp(told.scale[0], piece[1], share)
         return whole[None]
 
-    def _pieces(self, heard: Heard, whole: Tensor) -> Iterator[tuple[Tensor, Told]]:
+    def _pieces(self, encoded: EncodedScans, whole: Tensor) -> Iterator[tuple[Tensor, Posterior]]:
         """Tell of a part of ``(C, I, J, K)`` after the other: the part, and what is said of it."""
         stride = self.network.stride
-        for place, rows, told in self.network.pieces(heard, at_once(whole)):
+        for place, rows, told in self.network.predict_blocks(encoded, at_once(whole)):
             if self.other_sides is not None:
                 place, rows, told = self._turned(place, rows, told, whole.shape[1] // stride)
             yield thin(whole, place, stride)[:, rows], told
 
     def _turned(
-        self, place: Place, rows: slice, told: Told, blocks: int
-    ) -> tuple[Place, slice, Told]:
+        self, place: Offset, rows: slice, told: Posterior, blocks: int
+    ) -> tuple[Offset, slice, Posterior]:
         """Say what the other side of the head is called, and where it lies among the blocks."""
         turned = slice(blocks - rows.stop, blocks - rows.start)
         there = (self.network.stride - 1 - place[0], place[1], place[2])
-        likely = told.likely.flip(1)[..., self.other_sides]
-        return there, turned, Told(told.t1w.flip(1), told.scale.flip(1), likely)
+        likely = told.probabilities.flip(1)[..., self.other_sides]
+        return there, turned, Posterior(told.t1w.flip(1), told.scale.flip(1), likely)
 
 
 class Subsets(nn.Module):
@@ -180,13 +179,15 @@ class Subsets(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         """``(1, 2 N, I, J, K)`` to likeliest class and Laplace scale, ``(1, S, 2, i, j, k)``."""
-        heard = self.network.hear(*volume.chunk(2, 1))
+        encoded = self.network.encode(*volume.chunk(2, 1))
         blocks = (side // self.network.stride for side in volume.shape[2:])
         whole = volume.new_empty(len(self.subsets), 2, *blocks)
         for found, kept in zip(whole, self.subsets, strict=True):
-            pieces = self.network.pieces(heard.only(kept), at_once(whole), places=[(0, 0, 0)])
+            pieces = self.network.predict_blocks(
+                encoded.select(kept), at_once(whole), offsets=[(0, 0, 0)]
+            )
             for _, rows, told in pieces:
-                found[0, rows], found[1, rows] = told.likely[0].argmax(-1), told.scale[0]
+                found[0, rows], found[1, rows] = told.probabilities[0].argmax(-1), told.scale[0]
         return whole[None]
 
 
