@@ -366,7 +366,7 @@ class CompareVolume(SimpleInterface):
         import numpy as np
 
         from bids_synthsr.dataset.images import load_volume
-        from bids_synthsr.morphometry.volumes import Volume, compare_structures
+        from bids_synthsr.morphometry.volumes import StructureVolume, compare_structures
 
         if not self.inputs.segmentation:
             return {}
@@ -374,7 +374,7 @@ class CompareVolume(SimpleInterface):
         found = found if own == grid else take_nearest(found, own, grid)
         truth = load_volume(Path(self.inputs.reference))[0]
         sizes, true_sizes = (
-            {row['index']: Volume(**row) for row in rows}
+            {row['index']: StructureVolume(**row) for row in rows}
             for rows in (self.inputs.sizes, self.inputs.reference_sizes)
         )
         return compare_structures(found, truth, float(np.prod(grid.spacing)), sizes, true_sizes)

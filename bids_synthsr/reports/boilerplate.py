@@ -98,6 +98,8 @@ METHODS = {
         'and with the intensity scaling of its reference implementation.'
     ),
 }
+# until every name of a method is that of the catalogue
+SUMMARIES['any-exam'], METHODS['any-exam'] = SUMMARIES['synthsr'], METHODS['synthsr']
 CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
     'abnormal tissue may be missing or altered in it.'

@@ -103,7 +103,7 @@ def test_what_the_network_knows_comes_out():
     made = made_of([observe(labels)])
     t1w, scale, segmentation, mask = made.products
     assert [(x.suffix, x.desc) for x in made.products] == [
-        ('T1w', 'synthsr'), ('T1w', 'uncertainty'), ('dseg', 'synthsr'), ('mask', 'brain'),
+        ('T1w', 'anyexam'), ('T1w', 'uncertainty'), ('dseg', 'anyexam'), ('mask', 'brain'),
     ]  # fmt: skip
     np.testing.assert_array_equal(segmentation.voxels, labels)
     np.testing.assert_array_equal(mask.voxels > 0, np.isin(labels, (2, 41, 24)))
@@ -310,22 +310,22 @@ def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, c
                '--min-quality', '1', '--skip-bids-validation']  # fmt: skip
     assert main([*map(str, command)]) == 0
     anat = next(out.glob('sub-01/**/anat'))
-    stem = next(anat.glob('*_desc-synthsr_dseg.nii.gz')).name.removesuffix(
-        '_desc-synthsr_dseg.nii.gz'
+    stem = next(anat.glob('*_desc-anyexam_dseg.nii.gz')).name.removesuffix(
+        '_desc-anyexam_dseg.nii.gz'
     )
-    segmentation = nb.load(anat / f'{stem}_desc-synthsr_dseg.nii.gz')
+    segmentation = nb.load(anat / f'{stem}_desc-anyexam_dseg.nii.gz')
     assert segmentation.get_data_dtype() == np.int16
     found = set(np.unique(segmentation.dataobj))  # of a network that calls all 2: mirrored, 41
     assert {2, 41} <= found <= {0, 2, 41}
     assert nb.load(anat / f'{stem}_desc-brain_mask.nii.gz').get_data_dtype() == np.uint8
     mask = json.loads((anat / f'{stem}_desc-brain_mask.json').read_text())
     assert mask['Type'] == 'Brain' and mask['Description'].startswith('Brain mask')
-    rows = list(csv.DictReader((anat / f'{stem}_desc-synthsr_volumes.tsv').open(), delimiter='\t'))
+    rows = list(csv.DictReader((anat / f'{stem}_desc-anyexam_volumes.tsv').open(), delimiter='\t'))
     assert [*rows[0]] == ['index', 'name', 'volume_mm3', 'uncertainty_mm3']
     assert rows[-1]['name'] == 'Intracranial' and rows[-1]['index'] == 'n/a'
-    names = list(csv.DictReader((out / 'desc-synthsr_dseg.tsv').open(), delimiter='\t'))
+    names = list(csv.DictReader((out / 'desc-anyexam_dseg.tsv').open(), delimiter='\t'))
     assert {'index': '17', 'name': 'Left-Hippocampus', 'color': '#dcd814'} in names
-    main_json = json.loads((anat / f'{stem}_desc-synthsr_T1w.json').read_text())
+    main_json = json.loads((anat / f'{stem}_desc-anyexam_T1w.json').read_text())
     assert 0 < main_json['MethodDetails']['quality']['score'] < 1
     page = (out / f'{stem}.html').read_text()
     volumes = {row['index']: float(row['volume_mm3']) / 1000 for row in rows}
