@@ -21,9 +21,9 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/python -m bids_synthsr.cli.demo make $(DEMO)
+	$(BIN)/synthsr demo make $(DEMO)
 	$(BIN)/bids_synthsr $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work
-	$(BIN)/python -m bids_synthsr.cli.demo compare $(DEMO) $(DEMO)/out
+	$(BIN)/synthsr demo compare $(DEMO) $(DEMO)/out
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

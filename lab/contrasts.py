@@ -1,6 +1,6 @@
 """Compare the volumes that one method finds in the same heads from different contrasts.
 
-Run it on what ``bids_synthsr-evaluate simulate ... --exams T1w T2w FLAIR --structures`` wrote::
+Run it on what ``synthsr evaluate simulate ... --exams T1w T2w FLAIR --structures`` wrote::
 
     python lab/contrasts.py OUT/simulate.tsv
 

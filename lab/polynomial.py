@@ -1,7 +1,7 @@
 """Ask how well a polynomial of a scan's intensities tells the T1w: what a network must beat.
 
 Run it as ``python lab/polynomial.py WORK OUT/simulate.tsv`` on the work folder and the
-table that ``bids_synthsr-evaluate simulate MAPS OUT --labels MAPS ... -w WORK`` left: a line per
+table that ``synthsr evaluate simulate MAPS OUT --labels MAPS ... -w WORK`` left: a line per
 contrast and setting, with the mean absolute error in the brain over the range of the truth, of
 the polynomial (fitted to the truth of the very head, cubic interpolation between slices) and of
 the method.

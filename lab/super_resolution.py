@@ -140,18 +140,18 @@ def super_resolve(
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux
     cost = f'{synthesis.facts["iterations"]} | {wall:.0f} | {busy:.0f} | {memory:.1f}'
-    return {made.suffix: made.voxels for made in synthesis.products}, cost
+    return {made.suffix: made.voxels for made in synthesis.images}, cost
 
 
 def sharpen(
     scans: list[Observation], grid: Grid, weights: Path
 ) -> tuple[dict[str, np.ndarray], str]:
     """Run the network on the T1w: its volume, seconds and CPU-seconds."""
-    network, _ = load_slice_unet(weights)
+    trained = load_slice_unet(weights)
     wall, busy = time.perf_counter(), time.process_time()
-    synthesis = sr_t1.synthesize(scans, grid, network=network)
+    synthesis = sr_t1.synthesize(scans, grid, trained=trained)
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
-    return {'T1w': synthesis.products[0].voxels}, f' | {wall:.0f} | {busy:.0f} | '
+    return {'T1w': synthesis.images[0].voxels}, f' | {wall:.0f} | {busy:.0f} | '
 
 
 def run(case: Case) -> list[str]:

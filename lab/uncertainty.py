@@ -1,6 +1,6 @@
 """Compare the errors that a method expects with those that it makes.
 
-Run it on what ``bids_synthsr-evaluate simulate ... --labels MAPS --structures`` wrote::
+Run it on what ``synthsr evaluate simulate ... --labels MAPS --structures`` wrote::
 
     python lab/uncertainty.py OUT/simulate.tsv
 

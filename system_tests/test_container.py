@@ -110,7 +110,7 @@ def test_stopped_it_ends_at_once_and_goes_on_where_it_was(bids, out):
 
 def test_other_commands_are_inside(bids, out):
     run(*STRICT, *mounts(bids, out), IMAGE, '/data', '/out', 'participant', *QUICK, check=True)
-    status = run(*STRICT, *mounts(bids, out), '--entrypoint', 'bids_synthsr-status', IMAGE, '/out')
+    status = run(*STRICT, *mounts(bids, out), '--entrypoint', 'synthsr', IMAGE, 'status', '/out')
     assert status.returncode == 0 and '3 exams: 3 finished' in status.stdout
 
 

@@ -114,7 +114,7 @@ def check(folder, environ):
         record = json.loads((out / f'logs/exams/sub-{number:02d}.json').read_text())
         assert record['state'] == 'finished'
         assert all((out / name).is_file() for name in record['outputs'])
-    told = call('bids_synthsr-status', out, env=environ)
+    told = call('synthsr', 'status', out, env=environ)
     assert told.returncode == 1
     assert '4 exams: 3 finished, 1 failed, 0 missing' in told.stdout
     assert 'sub-04  failed    No usable anatomical scan' in told.stdout

@@ -6,20 +6,21 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 from nipype.interfaces import utility as niu
-from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.evaluation.cases import LeftOut, result_name
 from bids_synthsr.interfaces.evaluation import CompareLeftOut
+from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.interfaces.selection import SelectScans
 from bids_synthsr.workflows.align import init_align_wf
-from bids_synthsr.workflows.method import INPUTS, init_method_wf
+from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.simulated import SCAN_INPUTS
 
 SCAN_MEM_GB = 1.0  # a scan of 15 million voxels
-FINDS_BRAIN = 'synthsr'  # the method whose brain mask serves all
-Methods = Mapping[str, tuple[BaseInterface, float]]
+FINDS_BRAIN = 'any-exam'  # the method whose brain mask serves all
+Methods = Mapping[str, tuple[Synthesize, float]]
 
 
 def init_leave_one_out_wf(
@@ -70,7 +71,7 @@ def init_left_out_wf(
     """Let methods make a volume of some scans of an exam, and compare it with another scan.
 
     The others are judged and aligned as the app does it; the scan that was left out is aligned to
-    their reference. Where `synthsr` is among the methods, all are compared in its brain mask, too.
+    their reference. Where `any-exam` is among the methods, all are compared in its brain mask, too.
 
     Parameters
     ----------
@@ -100,18 +101,16 @@ def init_left_out_wf(
         compare = _comparing(exam, case, method, results_dir)
         workflow.connect([
             (align_wf, method_wf, [
-                (f'outputnode.{field}', f'inputnode.{field}') for field in INPUTS[:-1]
+                (f'outputnode.{field}', f'inputnode.{field}') for field in SCAN_INPUTS
             ]),
             (grid, method_wf, [('grid', 'inputnode.grid')]),
-            (method_wf, compare, [('outputnode.volumes', 'volumes')]),
+            (method_wf, compare, [('outputnode.products', 'products')]),
             (load, compare, [('scans', 'scans'), ('acquisitions', 'acquisitions')]),
             (locate, compare, [('scan2ref', 'scan2ref'), ('fit', 'fit')]),
         ])  # fmt: skip
         if FINDS_BRAIN in method_wfs:
             workflow.connect([
-                (method_wfs[FINDS_BRAIN], compare, [
-                    ('outputnode.volumes', 'segmented'), ('outputnode.entities', 'entities')
-                ])
+                (method_wfs[FINDS_BRAIN], compare, [('outputnode.products', 'segmented')])
             ])  # fmt: skip
     return workflow
 

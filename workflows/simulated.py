@@ -7,7 +7,6 @@ from copy import deepcopy
 from typing import Any
 
 from nipype.interfaces import utility as niu
-from nipype.interfaces.base import BaseInterface
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.evaluation.cases import SimulatedCase, result_name
@@ -20,14 +19,15 @@ from bids_synthsr.interfaces.evaluation import (
     SegmentVolume,
     SimulateExam,
 )
-from bids_synthsr.workflows.method import INPUTS, OUTPUTS, init_method_wf
+from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.workflows.method import init_method_wf
 
-SCAN_INPUTS = INPUTS[:-1]  # all but the grid
+SCAN_INPUTS = ('scans', 'contrasts', 'acquisitions', 'scan2ref')
 HEAD_MEM_GB = 1.0  # 256^3 in float32, a few times
 SEGMENT_MEM_GB = 4.0
 PAINTED = ('head', 'mask', 'labels', 'reference')
 TRUTH = (*PAINTED, 'sizes')
-Methods = Mapping[str, tuple[BaseInterface, float]]
+Methods = Mapping[str, tuple[Synthesize, float]]
 
 
 def init_simulate_wf(
@@ -50,7 +50,7 @@ def init_simulate_wf(
     cases
         Scans to simulate of every head, and the methods that take them.
     methods
-        Interfaces of `bids_synthsr.interfaces.methods` and the memory they take (GB), by name.
+        Steps made by `make_step` and the memory they take (GB), by the name of the method.
     segmenter
         Inputs of `SegmentVolume`: ``weights``, ``device``; None compares no structures.
     results_dir
@@ -158,7 +158,7 @@ def init_truth_wf(
     if segmenter:
         segment = _segmenting(segmenter, num_threads, 'segment')
         workflow.connect([
-            (conform, segment, [('head', 'volumes')]),
+            (conform, segment, [('head', 'head')]),
             (segment, outputnode, [('segmentation', 'reference'), ('sizes', 'sizes')]),
         ])  # fmt: skip
     return workflow
@@ -207,13 +207,13 @@ def init_case_wf(
         workflow.connect([
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
-            (method_wf, compare, [(f'outputnode.{x}', x) for x in ('volumes', 'entities')]),
+            (method_wf, compare, [('outputnode.products', 'products')]),
             (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),
         ])  # fmt: skip
         if segmenter:
             segment = _segmenting(segmenter, num_threads, f'segment_{label}')
             workflow.connect([
-                (method_wf, segment, [(f'outputnode.{x}', x) for x in OUTPUTS]),
+                (method_wf, segment, [('outputnode.products', 'products')]),
                 (segment, compare, [('segmentation', 'segmentation'), ('sizes', 'sizes')]),
                 (inputnode, compare, [('reference', 'reference'), ('sizes', 'reference_sizes')]),
             ])  # fmt: skip

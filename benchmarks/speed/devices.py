@@ -1,4 +1,4 @@
-"""Compare synthsr on a GPU, or in 16 bits, with the CPU in 32: seconds, memory, differences.
+"""Compare any-exam on a GPU, or in 16 bits, with the CPU in 32: seconds, memory, differences.
 
 Run it as
 ``python benchmarks/speed/devices.py SCAN ... --device cuda`` or ``... --precision bfloat16``,
@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_synthsr.cli.resolve import environ, find_weights
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.dataset.weights import load_exam_unet
+from bids_synthsr.dataset.weights import find_shipped, load_exam_unet
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.imaging.inference import PRECISIONS
 from bids_synthsr.methods.any_exam import synthesize
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.observation import Observation
 from bids_synthsr.values.synthesis import Synthesis
@@ -29,7 +29,7 @@ from bids_synthsr.values.synthesis import Synthesis
 
 def observe(paths: Sequence[Path]) -> list[Observation]:
     """Read scans that lie where they lie."""
-    slices = Acquisition(2, 3.0, 3.0)  # which synthsr does not ask for
+    slices = Acquisition(2, 3.0, 3.0)  # which any-exam does not ask for
     volumes = [load_volume(path) for path in paths]
     return [
         Observation(path.name, voxels, grid, slices, np.eye(4))
@@ -39,9 +39,7 @@ def observe(paths: Sequence[Path]) -> list[Observation]:
 
 def run(observations: list[Observation], device: str, precision: str) -> tuple[Synthesis, float]:
     """Make the T1w; return it with the seconds that it took, without reading weights."""
-    weights = find_weights('synthsr', None, environ())
-    assert weights is not None
-    trained = load_exam_unet(weights)
+    trained = load_exam_unet(find_shipped(METHODS['any-exam'], None))
     trained.network.to(device)
     began = time.perf_counter()
     grid = output_grid(observations[0].grid)
@@ -51,7 +49,7 @@ def run(observations: list[Observation], device: str, precision: str) -> tuple[S
 
 def compare(made: Synthesis, expected: Synthesis) -> str:
     """Tell how far the T1w of two devices are apart, and where their segmentations are."""
-    t1w, seg = ([next(x.voxels for x in one.products if x.suffix == suffix)
+    t1w, seg = ([next(x.voxels for x in one.images if x.suffix == suffix)
                  for one in (made, expected)] for suffix in ('T1w', 'dseg'))  # fmt: skip
     difference = np.abs(t1w[0] - t1w[1])[seg[1] > 0]
     return (

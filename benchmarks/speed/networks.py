@@ -20,7 +20,7 @@ from torch import nn
 from bids_synthsr.imaging.inference import PRECISIONS, fastest_precision, predict
 from bids_synthsr.imaging.memory import reusing_memory
 from bids_synthsr.imaging.slice_encoding import CHANNELS
-from bids_synthsr.methods.any_exam import Stacked
+from bids_synthsr.methods.exam_view import WindowNetwork
 from bids_synthsr.networks.exam_unet import ExamUNet
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
@@ -40,8 +40,8 @@ def make(name: str) -> tuple[nn.Module, int, int]:
     """Make a network; say how many channels it takes and of what its sides are multiples."""
     if name == 'any-exam':
         task = Task(load_recipe('any-exam'))
-        exam = ExamUNet(**task.arguments)
-        return Stacked(exam), 2, exam.multiple
+        exam = ExamUNet.from_arguments(task.arguments)
+        return WindowNetwork(exam), 2, exam.multiple
     network = SliceUNet(CHANNELS) if name == 'sr-t1' else UNet()
     return network, CHANNELS if name == 'sr-t1' else 1, network.multiple
 

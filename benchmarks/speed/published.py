@@ -45,10 +45,8 @@ folder, precision, threads = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(threads)
 voxels, grid = load_volume(folder / 'scan.nii.gz')
 scan = Observation('T1w', voxels, grid, Acquisition(2, 3.0, 3.0), np.eye(4))
-network, weights = load_published(folder / 'weights.h5')
-made = synthesize(
-    [scan], output_grid(grid), network=network, weights=weights, precision=precision
-)
+trained = load_published(folder / 'weights.h5')
+made = synthesize([scan], output_grid(grid), trained=trained, precision=precision)
 product = made.products[0]
 save_volume(folder / 'out.nii.gz', product.voxels, product.grid)
 print(made.facts)

@@ -1,27 +1,39 @@
-"""Make the demo data set, and compare what the program made of it with the truth."""
+"""The command ``synthsr demo``: a data set whose truth is known, and comparison with it."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from bids_synthsr.cli.door import SUCCESS
 
 if TYPE_CHECKING:
     from bids_synthsr.evaluation.demo import DemoComparison
 
 
-def build_parser() -> argparse.ArgumentParser:
+Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
+
+
+def add_parser(commands: Commands) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog='python -m bids_synthsr.cli.demo', description=__doc__)
-    actions = parser.add_subparsers(dest='action', required=True)
+    parser = commands.add_parser(
+        'demo',
+        help='write a demo data set, or compare what was made of it with the truth',
+        description='Write a demo data set whose truth is known, and compare what the program '
+        'made of it with that truth.',
+    )
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
     make = actions.add_parser('make', help='write FOLDER/bids and FOLDER/truth')
-    make.add_argument('folder', type=Path, metavar='FOLDER')
+    make.add_argument('folder', type=Path, metavar='FOLDER', help='folder to write')
+    make.set_defaults(run=run_make)
     check = actions.add_parser('compare', help='print the errors of OUT against FOLDER/truth')
-    check.add_argument('folder', type=Path, metavar='FOLDER')
-    check.add_argument('out', type=Path, metavar='OUT')
-    return parser
+    check.add_argument('folder', type=Path, metavar='FOLDER', help='folder of "make"')
+    check.add_argument('out', type=Path, metavar='OUT', help='output folder of bids_synthsr')
+    check.set_defaults(run=partial(run_compare, check))
 
 
 def describe_comparison(comparison: DemoComparison) -> Iterator[str]:
@@ -35,16 +47,19 @@ def describe_comparison(comparison: DemoComparison) -> Iterator[str]:
     yield f'{comparison.label}: report {comparison.report}'
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``make FOLDER`` or ``compare FOLDER OUT``."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
-    if options.action == 'make':
-        from bids_synthsr.evaluation.phantoms import make_demo
+def run_make(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
+    """Write the demo data set."""
+    from bids_synthsr.evaluation.phantoms import make_demo
 
-        make_demo(options.folder)
-        sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
-        return 0
+    make_demo(options.folder)
+    sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
+    return SUCCESS
+
+
+def run_compare(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, _environ: Mapping[str, str]
+) -> int:
+    """Print how close the program came to the truth."""
     from bids_synthsr.evaluation.demo import compare_demo, find_demo_fault
 
     fault = find_demo_fault(options.folder, options.out)
@@ -52,8 +67,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(fault)
     for comparison in compare_demo(options.folder, options.out):
         sys.stdout.writelines(f'{line}\n' for line in describe_comparison(comparison))
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+    return SUCCESS

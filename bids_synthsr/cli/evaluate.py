@@ -1,41 +1,52 @@
-"""The command ``bids_synthsr-evaluate``: how good methods are."""
+"""The command ``synthsr evaluate``: how good methods are."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bids_synthsr import __version__
-from bids_synthsr.settings import METHODS, MethodSettings
+from bids_synthsr.cli.door import (
+    FAILED,
+    SUCCESS,
+    add_device,
+    end_with_message,
+    positive_float,
+    positive_int,
+)
+from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.settings import MethodSettings
 
 if TYPE_CHECKING:
     from bids_synthsr.evaluation.cases import Slices
     from bids_synthsr.run.comparing import EvaluationOutcome, EvaluationSettings
 
-SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2
 # as in evaluation/painting.py and dataset/selection.py, which would make --help slow
 PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')
 PLANES = ('sagittal', 'coronal', 'axial')
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
-SEGMENTER = 'synthsr'  # the method whose network segments volumes
+SEGMENTER = 'any-exam'  # the method whose network segments volumes
 
+Evaluation: TypeAlias = 'Callable[[argparse.Namespace, Mapping[str, str]], EvaluationOutcome]'
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog='bids_synthsr-evaluate', description='Measure how good methods are.'
+    parser = commands.add_parser(
+        'evaluate',
+        help='measure how good methods are',
+        description='Measure how good methods are, on scans whose truth is known, or on real '
+        'exams.',
     )
-    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
-    commands = parser.add_subparsers(dest='command', required=True)
-    _add_simulate(commands)
-    _add_leave_one_out(commands)
-    return parser
+    evaluations = parser.add_subparsers(dest='evaluation', required=True, metavar='EVALUATION')
+    _add_simulate(evaluations)
+    _add_leave_one_out(evaluations)
 
 
 def _add_simulate(commands: Commands) -> None:
@@ -80,9 +91,10 @@ def _add_simulate(commands: Commands) -> None:
     parser.add_argument(
         '--structures',
         action='store_true',
-        help='compare structures, too: Dice and volumes of what the network of synthsr finds in '
+        help='compare structures, too: Dice and volumes of what the network of any-exam finds in '
         'the T1w of each method, with the labels, or with what it finds in the truth',
     )
+    parser.set_defaults(run=partial(run, _simulate))
 
 
 def _add_leave_one_out(commands: Commands) -> None:
@@ -100,6 +112,7 @@ def _add_leave_one_out(commands: Commands) -> None:
     parser.add_argument(
         '--subsets', action='store_true', help='explain a scan from fewer of the others, too'
     )
+    parser.set_defaults(run=partial(run, _leave_one_out))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -125,10 +138,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         '--participant-label', nargs='+', default=[], metavar='LABEL', help='only these'
     )
     parser.add_argument('-w', '--work-dir', type=Path, help='work folder [OUT/work]')
-    parser.add_argument('--nprocs', type=int, default=os.cpu_count(), help='processes')
-    parser.add_argument('--omp-nthreads', type=int, default=1, help='threads of a process')
-    parser.add_argument('--mem', type=float, metavar='GB', help='memory of all processes')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument(
+        '--nprocs', type=positive_int, default=os.cpu_count(), help='processes at the same time'
+    )
+    parser.add_argument(
+        '--omp-nthreads', type=positive_int, default=1, help='threads of one process'
+    )
+    parser.add_argument('--mem', type=positive_float, metavar='GB', help='memory for all')
+    add_device(parser)
 
 
 def _methods(text: str) -> tuple[str, ...]:
@@ -251,11 +268,14 @@ def _find_weights(
     FileNotFoundError, ValueError
         For weights that are missing or cannot be used, and for those of no method that is run.
     """
-    from bids_synthsr.cli.resolve import find_weights
+    from bids_synthsr.dataset.weights import find_weights
 
     names = [*options.methods, *([SEGMENTER] if structures else [])]
     given = _given_weights(options.weights, names)
-    return {name: find_weights(name, given.get(name), environ) for name in dict.fromkeys(names)}
+    return {
+        name: find_weights(METHODS[name], given.get(name), environ)
+        for name in dict.fromkeys(names)
+    }
 
 
 def _given_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, Path]:
@@ -269,26 +289,16 @@ def _given_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, P
     return given
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
-    options = build_parser().parse_args(arguments)
-    os.environ['NO_ET'] = '1'  # nipype looks for a newer version of itself otherwise
-    commands = {'simulate': _simulate, 'leave-one-out': _leave_one_out}
-    try:
-        outcome = commands[options.command](options, os.environ)
-    except KeyboardInterrupt as stop:
-        from bids_synthsr.run.plugin import STOPPED, exit_code_of
+def run(evaluation: Evaluation, options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Run an evaluation; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
+    return end_with_message(
+        f'synthsr evaluate {options.evaluation}',
+        lambda: _print_outcome(evaluation(options, environ)),
+    )
 
-        name, code = exit_code_of(stop)
-        sys.stderr.write(STOPPED % name + '\n')
-        return code
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f'bids_synthsr-evaluate: {error}\n')
-        return WRONG_USE
+
+def _print_outcome(outcome: EvaluationOutcome) -> int:
+    """Print what failed and what was written."""
     sys.stderr.writelines(f'failed: {failure}\n' for failure in outcome.failures)
     sys.stderr.writelines(f'{path}\n' for path in outcome.files)
-    return SUCCESS if outcome.is_complete else SOME_FAILED
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+    return SUCCESS if outcome.is_complete else FAILED

@@ -1,50 +1,53 @@
-"""The command ``bids_synthsr-train``."""
+"""The command ``synthsr train``: networks from label maps or real images."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import math
-import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from bids_synthsr import __version__
+from bids_synthsr.cli.door import FAILED, SUCCESS, WRONG_USE, add_device, positive_int
 
 if TYPE_CHECKING:
     from bids_synthsr.dataset.weights import Weights
     from bids_synthsr.training.cohort import Cohort
     from bids_synthsr.training.recipe import Recipe
 
-FAILED, WRONG_USE = 1, 2
 CALIBRATION_EXAMS = 100
 SECONDS_BETWEEN_LINES = 60.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
+Action: TypeAlias = Callable[[argparse.Namespace, Mapping[str, str]], None]
+
 logger = logging.getLogger('bids_synthsr.train')
 
 
-def build_parser() -> argparse.ArgumentParser:
+def add_parser(commands: Commands) -> None:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog='bids_synthsr-train', description='Train networks on scans generated from label maps.'
+    parser = commands.add_parser(
+        'train',
+        help='train networks, or make weights of a training',
+        description='Train networks on scans generated from label maps, or on real images.',
     )
-    parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
-    commands = parser.add_subparsers(dest='command', required=True)
-    _add_run(commands.add_parser('run', help='train, or go on with a training that stopped'))
-    _add_gallery(commands.add_parser('gallery', help='draw what a recipe generates'))
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    _add_run(actions.add_parser('run', help='train, or go on with a training that stopped'))
+    _add_gallery(actions.add_parser('gallery', help='draw what a recipe generates'))
     _add_estimate(
-        commands.add_parser('estimate-priors', help='estimate a contrast prior from real scans')
+        actions.add_parser('estimate-priors', help='estimate a contrast prior from real scans')
     )
-    _add_export(commands.add_parser('export', help='write weights and model card of a checkpoint'))
-    return parser
+    _add_export(actions.add_parser('export', help='write weights and model card of a checkpoint'))
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is trained on."""
     parser.add_argument('recipe', help='name of a shipped recipe, or a TOML file')
     parser.add_argument(
         '--set',
@@ -81,6 +84,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a training."""
     _add_recipe(parser)
     parser.add_argument(
         '--out', type=Path, required=True, help='folder of the training; it goes on where it was'
@@ -90,28 +94,34 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--time-limit', type=float, default=float('inf'), metavar='MIN', help='stop after that'
     )
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--num-threads', type=int, help='CPU threads; default: all cores')
+    add_device(parser)
+    parser.add_argument('--num-threads', type=positive_int, help='CPU threads; default: all cores')
+    parser.set_defaults(run=partial(run, train_network))
 
 
 def _add_gallery(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a gallery."""
     _add_recipe(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='PNG', help='picture to write')
     parser.add_argument('--rows', type=int, default=8, help='exams to draw')
     parser.add_argument(
         '--scans', type=Path, nargs='+', default=[], help='real scans to show below'
     )
+    parser.set_defaults(run=partial(run, gallery))
 
 
 def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an estimation."""
     parser.add_argument('--scans', type=Path, nargs='+', required=True, help='of one contrast')
     parser.add_argument(
         '--label-maps', type=Path, nargs='+', required=True, help='of these scans, in their order'
     )
     parser.add_argument('--out', type=Path, required=True, metavar='TOML', help='prior to write')
+    parser.set_defaults(run=partial(run, write_estimated_prior))
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of an export."""
     parser.add_argument('checkpoint', type=Path, help='checkpoint, or the folder of a training')
     parser.add_argument('--out', type=Path, required=True, help='file.safetensors to write')
     parser.add_argument('--licence', default='Apache-2.0', help='SPDX identifier')
@@ -134,37 +144,31 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--exams', type=int, metavar='N', help=f'to calibrate on; default: {CALIBRATION_EXAMS}'
     )
-    parser.add_argument('--device', default='auto', help='to calibrate on; as in run')
-    parser.add_argument('--num-threads', type=int, help='CPU threads; default: all cores')
+    add_device(parser)
+    parser.add_argument('--num-threads', type=positive_int, help='CPU threads; default: all cores')
+    parser.set_defaults(run=partial(run, export))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sub-command; return 0, 1 where a training broke off, or 2 for wrong use."""
-    options = build_parser().parse_args(arguments)
+def run(action: Action, options: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Do an action; return 0, 1 where a training broke off, or 2 for wrong use."""
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter('%(message)s'))
     package = logging.getLogger('bids_synthsr')
     package.handlers, package.propagate = [console], False
     package.setLevel(logging.INFO)
-    command = {
-        'run': run,
-        'gallery': gallery,
-        'estimate-priors': estimate_priors,
-        'export': export,
-    }[options.command]
     try:
-        command(options)
+        action(options, environ)
     except (ValueError, OSError) as error:
         logger.error('%s', error)
         return WRONG_USE
     except RuntimeError as error:
         logger.error('%s', error)
         return FAILED
-    return 0
+    return SUCCESS
 
 
-def run(options: argparse.Namespace) -> None:
-    """Train."""
+def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Train a network."""
     import torch
 
     from bids_synthsr.imaging.memory import reusing_memory
@@ -175,7 +179,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
-    processes = Processes(int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
+    processes = Processes(int(environ.get('RANK', 0)), int(environ.get('WORLD_SIZE', 1)))
     recipe = load_recipe(options.recipe, options.changes)
     Task(recipe).build()  # raises before any data are read
     with reusing_memory():
@@ -184,7 +188,7 @@ def run(options: argparse.Namespace) -> None:
             cohort_of(options, recipe),
             TrainingRun(
                 folder=options.out,
-                device=torch.device(training_device(options.device)),
+                device=torch.device(training_device(options.device, environ)),
                 last_step=recipe.steps if options.max_steps is None else options.max_steps,
                 minutes=options.time_limit,
                 weights=options.weights,
@@ -196,12 +200,12 @@ def run(options: argparse.Namespace) -> None:
     logger.info('%s', options.out)
 
 
-def training_device(wanted: str) -> str:
+def training_device(wanted: str, environ: Mapping[str, str]) -> str:
     """Choose a device; torchrun gives every process a GPU of its own."""
     from bids_synthsr.run.machine import choose_device
 
     device = choose_device(wanted)
-    return f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device
+    return f'cuda:{environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device
 
 
 def catch_signals() -> Callable[[], bool]:
@@ -237,7 +241,7 @@ def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort[Any]:
     return source_of(recipe).read(data)
 
 
-def gallery(options: argparse.Namespace) -> None:
+def gallery(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     """Draw what a recipe generates."""
     from bids_synthsr.training.gallery import draw_gallery
     from bids_synthsr.training.recipe import load_recipe
@@ -249,7 +253,7 @@ def gallery(options: argparse.Namespace) -> None:
     logger.info('%s', options.out)
 
 
-def estimate_priors(options: argparse.Namespace) -> None:
+def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     """Estimate a contrast prior."""
     from bids_synthsr.training.prior_files import estimate_from_files
 
@@ -259,7 +263,7 @@ def estimate_priors(options: argparse.Namespace) -> None:
     logger.info('%s', options.out)
 
 
-def export(options: argparse.Namespace) -> None:
+def export(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Write weights and model card."""
     from bids_synthsr.training.checkpoints import NAME
     from bids_synthsr.training.export import export_weights, load_trained
@@ -273,7 +277,7 @@ def export(options: argparse.Namespace) -> None:
     if options.exams is not None and options.exams < 1:
         raise ValueError(f'--exams {options.exams}: a calibration needs 1 at least')
     weights = load_trained(checkpoint)
-    odds = calibration_of(options, weights) if options.label_maps else None
+    odds = calibration_of(options, weights, environ) if options.label_maps else None
     card = export_weights(
         weights,
         options.out,
@@ -286,7 +290,9 @@ def export(options: argparse.Namespace) -> None:
     logger.info('%s and %s', options.out, card)
 
 
-def calibration_of(options: argparse.Namespace, weights: Weights) -> dict[int, float]:
+def calibration_of(
+    options: argparse.Namespace, weights: Weights, environ: Mapping[str, str]
+) -> dict[int, float]:
     """Fit the odds of the classes of weights."""
     import torch
 
@@ -296,12 +302,9 @@ def calibration_of(options: argparse.Namespace, weights: Weights) -> dict[int, f
 
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
-    device, show = torch.device(training_device(options.device)), progress_line(sys.stderr)
+    device = torch.device(training_device(options.device, environ))
+    show = progress_line(sys.stderr)
     cohort = read_heads(options.label_maps, [])
     exams = options.exams or CALIBRATION_EXAMS
     with reusing_memory():
         return calibrate(weights, cohort, exams, device, show)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -22,6 +22,7 @@ from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
 from bids_synthsr.networks.loaded import LoadedNetwork
+from bids_synthsr.networks.registry import EXAM_UNET, SLICE_UNET, UNET
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.values.structures import STRUCTURES
@@ -125,8 +126,8 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
         If there is no such file, or if it holds no such network.
     """
     load = {
-        'slice_unet': load_slice_unet,
-        'exam_unet': load_exam_unet,
+        SLICE_UNET: load_slice_unet,
+        EXAM_UNET: load_exam_unet,
         'published': load_published,
     }
     if not path.is_file():
@@ -147,27 +148,27 @@ def load_published(path: Path) -> LoadedNetwork[UNet]:
     """Make a published network with its weights."""
     weights = load_weights(path)
     name, arguments = weights.description['network'], weights.description['arguments']
-    if name != 'unet' or arguments['in_channels'] not in PUBLISHED_NAMES:
+    if name != UNET or arguments['in_channels'] not in PUBLISHED_NAMES:
         raise ValueError(f'{path} is no published network but {name} with arguments {arguments}')
     return LoadedNetwork(*_with_weights(UNet(**arguments), weights, path))
 
 
 def load_slice_unet(path: Path) -> LoadedNetwork[SliceUNet]:
     """Make a super-resolution network with the weights of an export."""
-    weights = _exported(path, 'slice_unet', 'sr-t1', 'sr-t1')
+    weights = _exported(path, SLICE_UNET, 'sr-t1', 'sr-t1')
     network = SliceUNet(**weights.description['arguments'])
     return LoadedNetwork(*_with_weights(network, weights, path))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:
     """Make a network for exams with the weights of an export."""
-    weights = _exported(path, 'exam_unet', 'any-exam', 'any-exam')
+    weights = _exported(path, EXAM_UNET, 'any-exam', 'any-exam')
     labels = weights.description.get('labels', [])
     unknown = [index for index in labels if index not in STRUCTURES]
     if not labels or unknown:
         fault = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
         raise ValueError(f'{path} names {fault}; export it with this version of "synthsr train"')
-    network = ExamUNet(**weights.description['arguments'])
+    network = ExamUNet.from_arguments(weights.description['arguments'])
     network, file = _with_weights(network, weights, path)
     first, second, third = weights.description['recipe']['samples']['shape']
     caution = str(weights.description.get('caution', ''))

@@ -11,15 +11,19 @@ from typing import Any
 
 from bids_synthsr import __version__
 from bids_synthsr.dataset.selection import (
+    PLANES,
     SelectionError,
     describe_exam,
     describe_orientation,
     select_scans,
 )
 from bids_synthsr.derivatives.records import fingerprint_digest, take_fingerprint
+from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.exam import Exam, Scan
 
 Slices = tuple[str, float, float]  # plane, spacing and thickness, mm
+OUTPUT_MM = 1.0  # voxels of the volumes that are compared
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,17 @@ class LeftOut:
     methods: tuple[str, ...]
 
 
-def can_take(method: str, references: Sequence[str]) -> bool:
-    """Whether a method makes a T1w of an exam.
+def can_take(method: str, contrasts: Sequence[str], acquisitions: Sequence[Acquisition]) -> bool:
+    """Whether a method can process an exam.
 
     Parameters
     ----------
     method
-        One of `bids_synthsr.settings.METHODS`.
-    references
-        BIDS suffixes of the scans that may become the reference, a T1w before all others.
+        Name of the method in the catalogue.
+    contrasts, acquisitions
+        BIDS suffixes and slices of the scans, the reference's first.
     """
-    return method != 'sr-t1' or 'T1w' in references
+    return not METHODS[method].load().find_obstacle(contrasts, acquisitions, OUTPUT_MM)
 
 
 def result_name(parent: str, case: str, method: str) -> str:
@@ -118,11 +122,20 @@ def list_simulated_cases(
             _name_of(f'{"_".join(exam)}_{_name_of_slices(*setting)}'),
             tuple(exam),
             *setting,
-            tuple(method for method in methods if can_take(method, exam[:1])),
+            tuple(
+                method for method in methods if can_take(method, exam, _slices_of(exam, setting))
+            ),
         )
         for exam in exams
         for setting in slices
     )
+
+
+def _slices_of(exam: Sequence[str], setting: Slices) -> list[Acquisition]:
+    """Give the slices of every scan of a simulated exam, each in the next plane."""
+    plane, spacing, thickness = setting
+    first = PLANES.index(plane)
+    return [Acquisition((first - n) % 3, spacing, thickness) for n in range(len(exam))]
 
 
 def list_slices(
@@ -181,8 +194,10 @@ def list_left_out_cases(
         others = [other for other in scans if other is not scan]
         sizes = range(1 if takes_subsets else max(len(others), 1), len(others) + 1)
         for given in (given for size in sizes for given in combinations(others, size)):
-            suffixes = [other.suffix for other in given]
-            able = tuple(method for method in methods if can_take(method, suffixes))
+            chosen = select_scans(replace(exam, scans=tuple(given))).scans
+            contrasts = [other.suffix for other in chosen]
+            acquisitions = [other.geometry[1] for other in chosen]
+            able = tuple(x for x in methods if can_take(x, contrasts, acquisitions))
             names = '_'.join(other.name for other in given)
             if able:
                 yield LeftOut(

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.evaluation.truth import take_nearest
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import agreement, closeness, fit_line, fit_monotone
-from bids_synthsr.morphometry.volumes import Volume, compare_structures
+from bids_synthsr.morphometry.volumes import StructureVolume, compare_structures
 from bids_synthsr.reports.figures import rows_of_slices
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
@@ -67,8 +67,8 @@ def on_grid(volume: np.ndarray, source: Grid, grid: Grid) -> np.ndarray:
 def compare_segmentations(
     labels: tuple[np.ndarray, Grid],
     truth: tuple[np.ndarray, Grid],
-    volumes: Sequence[Volume],
-    true_volumes: Sequence[Volume],
+    volumes: Sequence[StructureVolume],
+    true_volumes: Sequence[StructureVolume],
 ) -> dict[str, Measures]:
     """Compare the structures of two segmentations, which may lie on different grids.
 

@@ -107,7 +107,7 @@ def find_demo_fault(folder: Path, out: Path) -> str:
 
 def find_products(place: ExamDerivatives) -> dict[str, Path]:
     """Find the T1w of an exam, by the names of what made them."""
-    files = {name: place.product('T1w', name) for name in PRODUCTS}
+    files = {name: place.synthesized('T1w', name) for name in PRODUCTS}
     return {name: file for name, file in files.items() if file.is_file()}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_synthsr.derivatives.places import write_text
+from bids_synthsr.dataset.files import write_text
 
 COLUMNS = (
     'subject', 'session', 'method', 'contrasts', 'orientation', 'spacing', 'thickness',

@@ -148,14 +148,13 @@ class SimulateExam(Step):
 
 
 class SegmentVolume(Step):
-    """Segment the main volume, a T1w of 1 mm, where the method has not segmented the exam."""
+    """Segment a T1w of 1 mm, where the method that made it has not segmented the exam."""
 
     class Inputs(InputFields):
-        """What a method made, and the network."""
+        """A T1w or what a method made, and the network."""
 
-        volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
-        entities = traits.List(traits.Dict, desc='their suffixes; none for a T1w alone')
-        facts = traits.Str('', usedefault=True, desc='JSON of the facts that a method returns')
+        head = File(exists=True, desc='T1w; without it the main volume of the products')
+        products = traits.List(traits.Dict, [], usedefault=True, desc='what a method made')
         weights = File(exists=True, mandatory=True, desc='weights of the exam network')
         device = traits.Str('cpu', usedefault=True, nohash=True, desc='where the network runs')
         num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')
@@ -163,37 +162,47 @@ class SegmentVolume(Step):
     class Outputs(OutputFields):
         """The segmentation."""
 
-        segmentation = File(desc='label values on the grid of the main volume')
-        sizes = traits.List(traits.Dict, desc='volumes of the structures, sums of probabilities')
+        segmentation = File(desc='label values on the grid of the T1w')
+        sizes = traits.List(traits.Dict, desc='volumes of the structures, rows of their table')
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Segment the volume, or take the segmentation of the method."""
-        import json
-
-        import numpy as np
-        import torch
-
+        from bids_synthsr.dataset.files import read_json
         from bids_synthsr.dataset.images import load_volume, save_volume
-        from bids_synthsr.dataset.weights import load_exam_unet
-        from bids_synthsr.imaging.memory import reusing_memory
-        from bids_synthsr.methods.any_exam import synthesize
-        from bids_synthsr.values.acquisition import Acquisition
-        from bids_synthsr.values.observation import Observation
 
-        suffixes = [entities['suffix'] for entities in inputs.entities or []]
-        if 'dseg' in suffixes:
-            sizes = json.loads(Path(inputs.facts).read_text())['volumes']
-            return {'segmentation': inputs.volumes[suffixes.index('dseg')], 'sizes': sizes}
-        torch.set_num_threads(inputs.num_threads)
-        trained = load_exam_unet(Path(inputs.weights))
-        trained.network.to(inputs.device)
-        voxels, grid = load_volume(Path(inputs.volumes[0]))
-        scan = Observation('T1w', voxels, grid, Acquisition(2, 1.0, 1.0), np.eye(4))
-        with reusing_memory():
-            synthesis = synthesize([scan], grid, trained=trained, low_mem=True)
-        labels = next(product for product in synthesis.products if product.suffix == 'dseg')
+        file_of = _files_by_suffix(inputs.products)
+        if 'dseg' in file_of:
+            return {'segmentation': file_of['dseg'], 'sizes': read_json(Path(file_of['volumes']))}
+        voxels, grid = load_volume(Path(inputs.head or inputs.products[0]['file']))
+        synthesis = _segment(voxels, grid, inputs)
+        labels = next(image for image in synthesis.images if image.suffix == 'dseg')
+        table = next(item for item in synthesis.products if item.suffix == 'volumes')
         path = save_volume(folder / 'dseg.nii', labels.voxels, grid)
-        return {'segmentation': path, 'sizes': synthesis.facts['volumes']}
+        return {'segmentation': path, 'sizes': list(table.rows)}
+
+
+def _files_by_suffix(products: list[dict[str, Any]]) -> dict[str, str]:
+    """Give the files of products by their BIDS suffix, the first of each."""
+    return {product['suffix']: product['file'] for product in reversed(products)}
+
+
+def _segment(voxels: Any, grid: Any, inputs: Any) -> Any:
+    """Run any-exam on a T1w alone."""
+    import numpy as np
+    import torch
+
+    from bids_synthsr.dataset.weights import load_exam_unet
+    from bids_synthsr.imaging.memory import reusing_memory
+    from bids_synthsr.methods.any_exam import synthesize
+    from bids_synthsr.values.acquisition import Acquisition
+    from bids_synthsr.values.observation import Observation
+
+    torch.set_num_threads(inputs.num_threads)
+    trained = load_exam_unet(Path(inputs.weights))
+    trained.network.to(inputs.device)
+    scan = Observation('T1w', voxels, grid, Acquisition(2, 1.0, 1.0), np.eye(4))
+    with reusing_memory():
+        return synthesize([scan], grid, trained=trained, low_mem=True)
 
 
 class CompareVolume(Step):
@@ -202,8 +211,7 @@ class CompareVolume(Step):
     class Inputs(InputFields):
         """What a method made, and the truth."""
 
-        volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
-        entities = traits.List(traits.Dict, [], usedefault=True, desc='their descriptions')
+        products = traits.List(traits.Dict, mandatory=True, desc='main volume first')
         head = File(exists=True, mandatory=True, desc='T1w that is the truth')
         mask = File(exists=True, mandatory=True, desc='where they are compared')
         segmentation = traits.Str('', usedefault=True, desc='segmentation of the volume')
@@ -222,9 +230,9 @@ class CompareVolume(Step):
 
     def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
         """Compare the volume with the truth."""
+        from bids_synthsr.dataset.files import write_json
         from bids_synthsr.dataset.images import load_volume
         from bids_synthsr.dataset.selection import PLANES
-        from bids_synthsr.derivatives.places import write_json
         from bids_synthsr.evaluation.comparisons import (
             compare_with_truth,
             on_grid,
@@ -233,12 +241,10 @@ class CompareVolume(Step):
 
         truth, grid = load_volume(Path(inputs.head))
         brain = load_volume(Path(inputs.mask))[0] > 0
-        descriptions = [entities['desc'] for entities in inputs.entities]
-        scale = None
-        if 'uncertainty' in descriptions:
-            path = inputs.volumes[descriptions.index('uncertainty')]
-            scale = on_grid(*load_volume(Path(path)), grid)
-        volume = on_grid(*load_volume(Path(inputs.volumes[0])), grid)
+        volume, scale = (
+            file and on_grid(*load_volume(Path(file)), grid)
+            for file in (inputs.products[0]['file'], _file_of_scale(inputs.products))
+        )
         fitted, measures = compare_with_truth(volume, truth, brain, scale)
         in_plane = (PLANES.index(inputs.facts['orientation']) + 1) % 3
         save_comparison([truth, fitted], grid, in_plane, Path(f'{inputs.stem}.jpg'))
@@ -246,19 +252,25 @@ class CompareVolume(Step):
         return {'measures': write_json(Path(f'{inputs.stem}.json'), results)}
 
 
+def _file_of_scale(products: list[dict[str, Any]]) -> str | None:
+    """Find the expected error of the main volume among the products."""
+    found = [x['file'] for x in products if x['entities'].get('desc') == 'uncertainty']
+    return found[0] if found else None
+
+
 def _structures(inputs: Any, grid: Any) -> dict[str, dict[str, float]]:
     """Compare the segmentations, where they are given."""
     from bids_synthsr.dataset.images import load_volume
     from bids_synthsr.evaluation.comparisons import compare_segmentations
-    from bids_synthsr.morphometry.volumes import Volume
+    from bids_synthsr.morphometry.volumes import volumes_in
 
     if not inputs.segmentation:
         return {}
     return compare_segmentations(
         load_volume(Path(inputs.segmentation)),
         (load_volume(Path(inputs.reference))[0], grid),
-        [Volume(**row) for row in inputs.sizes],
-        [Volume(**row) for row in inputs.reference_sizes],
+        volumes_in(inputs.sizes),
+        volumes_in(inputs.reference_sizes),
     )
 
 
@@ -268,7 +280,7 @@ class CompareLeftOut(Step):
     class Inputs(InputFields):
         """What a method made of the other scans, and the scan that was left out."""
 
-        volumes = InputMultiObject(File(exists=True), mandatory=True, desc='main one first')
+        products = traits.List(traits.Dict, mandatory=True, desc='main volume first')
         scans = InputMultiObject(
             File(exists=True), mandatory=True, desc='the scan that was left out'
         )
@@ -278,9 +290,8 @@ class CompareLeftOut(Step):
         facts = traits.Dict(mandatory=True, desc='exam, method and scans')
         stem = traits.Str(mandatory=True, desc='file to write, without its ending')
         segmented = traits.List(
-            File(exists=True), desc='volumes with a brain mask; none if not given'
+            traits.Dict, [], usedefault=True, desc='products with a brain mask, if any'
         )
-        entities = traits.List(traits.Dict, desc='suffixes of these')
 
     class Outputs(OutputFields):
         """The comparison."""
@@ -289,8 +300,8 @@ class CompareLeftOut(Step):
 
     def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
         """Compare the volume with the scan."""
+        from bids_synthsr.dataset.files import write_json
         from bids_synthsr.dataset.images import load_rigid, load_volume
-        from bids_synthsr.derivatives.places import write_json
         from bids_synthsr.evaluation.comparisons import axis_across, explain_scan, save_comparison
         from bids_synthsr.values.acquisition import Acquisition
         from bids_synthsr.values.observation import Observation
@@ -300,8 +311,7 @@ class CompareLeftOut(Step):
             raise ValueError(f'{name} cannot be aligned to the others: {inputs.fit["reason"]}')
         brain = None
         if inputs.segmented:
-            suffixes = [entities['suffix'] for entities in inputs.entities]
-            brain = load_volume(Path(inputs.segmented[suffixes.index('mask')]))[0]
+            brain = load_volume(Path(_files_by_suffix(inputs.segmented)['mask']))[0]
         suffix = name.rpartition('_')[2]
         scan = Observation(
             suffix,
@@ -309,7 +319,7 @@ class CompareLeftOut(Step):
             acquisition,
             load_rigid(Path(inputs.scan2ref)),
         )
-        explanation = explain_scan(*load_volume(Path(inputs.volumes[0])), scan, brain)
+        explanation = explain_scan(*load_volume(Path(inputs.products[0]['file'])), scan, brain)
         results = {**inputs.facts, 'measures': explanation.measures}
         if inputs.segmented:
             results['structures'] = explanation.structures

@@ -1,1 +1,1 @@
-"""What is measured on segmentations."""
+"""Measures of segmentations: volumes of structures, and how far they can be trusted."""

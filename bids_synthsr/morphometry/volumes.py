@@ -1,9 +1,10 @@
-"""Volumes of structures from the probabilities of a segmentation, and how sure they are."""
+"""Volumes of structures from the probabilities of a segmentation, with their uncertainty."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from bids_synthsr.values.structures import STRUCTURES
 
-# structures that evaluations tell of, both sides together; the first four are those of Table 2 of
+# structures that evaluations report, both sides together; the first four are those of Table 2 of
 # Iglesias et al. 2021
 MAIN = {
     'hippocampus': (17, 53),
@@ -33,18 +34,19 @@ MAIN = {
 
 
 @dataclass(frozen=True)
-class Volume:
+class StructureVolume:
     """The size of one structure.
 
     Parameters
     ----------
     index, name
-        Of the structure; 0 and ``Intracranial`` for all within the skull together.
+        Label value and name of the structure; 0 and ``Intracranial`` for all within the skull
+        together.
     volume_mm3
-        Sum of its probabilities.
+        Sum of its probabilities over the voxels, mm3.
     uncertainty_mm3
-        How much of it lies in voxels that may as well be something else: the sum of ``p (1 - p)``.
-        0 where every voxel is sure.
+        How much of it lies in voxels that may as well be something else, mm3: the sum of
+        ``p (1 - p)``. 0 where every voxel is certain.
     """
 
     index: int
@@ -53,156 +55,148 @@ class Volume:
     uncertainty_mm3: float
 
 
+def rows_of(volumes: Iterable[StructureVolume]) -> list[dict[str, Any]]:
+    """Write volumes as rows of a table; what is no single structure has no index."""
+    return [{**asdict(volume), 'index': volume.index or None} for volume in volumes]
+
+
+def volumes_in(rows: Iterable[Mapping[str, Any]]) -> list[StructureVolume]:
+    """Read volumes from rows that `rows_of` wrote."""
+    return [StructureVolume(**{**row, 'index': row['index'] or 0}) for row in rows]
+
+
 @dataclass(frozen=True)
-class Overlap:
+class ProbabilitySums:
     """Sums over voxels, by class, from which volumes and expected overlaps follow.
 
     Parameters
     ----------
-    likely
-        Sum of the probabilities, ``(L,)``.
-    doubtful
+    probability
+        Sum of the probabilities ``p``, ``(L,)``.
+    variance
         Sum of ``p (1 - p)``, ``(L,)``.
-    chosen
+    voxels
         Number of voxels in which the class is the likeliest, ``(L,)``.
-    agreed
-        Sum of the probabilities in these, ``(L,)``.
-    within
-        Sums of ``p`` and of ``p (1 - p)`` of being within the skull.
+    overlap
+        Sum of the probabilities in these voxels, ``(L,)``.
+    intracranial
+        Sums of ``p`` and of ``p (1 - p)`` for the probability of being within the skull.
     """
 
-    likely: np.ndarray
-    doubtful: np.ndarray
-    chosen: np.ndarray
-    agreed: np.ndarray
-    within: tuple[float, float]
+    probability: np.ndarray
+    variance: np.ndarray
+    voxels: np.ndarray
+    overlap: np.ndarray
+    intracranial: tuple[float, float]
 
     @property
     def dice(self) -> np.ndarray:
         """Dice that the labels can expect if the probabilities are right, ``(L,)``."""
-        return 2 * self.agreed / np.maximum(self.chosen + self.likely, 1e-6)
+        return 2 * self.overlap / np.maximum(self.voxels + self.probability, 1e-6)
 
 
-def measure_overlap(probabilities: Tensor, labels: Tensor, indices: Sequence[int]) -> Overlap:
-    """Sum up probabilities ``(I, J, K, L)`` and the classes ``(I, J, K)`` made of them.
+def sum_probabilities(
+    probabilities: Tensor, classes: Tensor, labels: Sequence[int]
+) -> ProbabilitySums:
+    """Sum up the probabilities of a segmentation over all voxels.
 
     Parameters
     ----------
-    indices
+    probabilities
+        Probabilities of the classes, ``(I, J, K, L)``.
+    classes
+        Class of every voxel, ``(I, J, K)``.
+    labels
         Label value of each class, ``(L,)``.
     """
-    classes = len(indices)
-    is_within = torch.tensor([STRUCTURES[index].is_intracranial for index in indices])
-    sums, within = (
-        torch.zeros(4, classes, dtype=torch.float64),
-        torch.zeros(2, dtype=torch.float64),
-    )
+    count = len(labels)
+    is_within = torch.tensor([STRUCTURES[label].is_intracranial for label in labels])
+    sums = torch.zeros(4, count, dtype=torch.float64)
+    intracranial = torch.zeros(2, dtype=torch.float64)
     # plane by plane: a copy of all would double the memory
-    for own, chosen in zip(probabilities, labels, strict=True):
-        likely, choice = own.flatten(0, 1).float(), chosen.flatten()  # (V, L), (V,)
-        inside = likely @ is_within.float()
-        within += torch.stack([inside.sum(), (inside * (1 - inside)).sum()])
-        sums[0] += likely.sum(0)
-        sums[1] += (likely * (1 - likely)).sum(0)
-        sums[2] += torch.bincount(choice, minlength=classes)
-        sums[3].index_add_(0, choice, likely.gather(1, choice[:, None])[:, 0].double())
-    likely, doubtful, chosen, agreed = sums.numpy()
-    return Overlap(likely, doubtful, chosen, agreed, (float(within[0]), float(within[1])))
+    for plane, chosen in zip(probabilities, classes, strict=True):
+        p, choice = plane.flatten(0, 1).float(), chosen.flatten()  # (V, L), (V,)
+        within = p @ is_within.float()
+        intracranial += torch.stack([within.sum(), (within * (1 - within)).sum()])
+        sums[0] += p.sum(0)
+        sums[1] += (p * (1 - p)).sum(0)
+        sums[2] += torch.bincount(choice, minlength=count)
+        sums[3].index_add_(0, choice, p.gather(1, choice[:, None])[:, 0].double())
+    probability, variance, voxels, overlap = sums.numpy()
+    within_skull = (float(intracranial[0]), float(intracranial[1]))
+    return ProbabilitySums(probability, variance, voxels, overlap, within_skull)
 
 
-def volumes_of(overlap: Overlap, indices: Sequence[int], voxel_mm3: float) -> list[Volume]:
-    """Tell the volume of every structure, and last that of all within the skull.
+def volumes_of(
+    sums: ProbabilitySums, labels: Sequence[int], voxel_mm3: float
+) -> list[StructureVolume]:
+    """Compute the volume of every structure, and last that of all within the skull.
 
     Parameters
     ----------
-    indices
+    sums
+        Sums of the probabilities, by class.
+    labels
         Label value of each class, ``(L,)``.
     voxel_mm3
-        Of a voxel.
+        Volume of a voxel, mm3.
     """
-    found = [
-        Volume(index, STRUCTURES[index].name, float(likely), float(doubtful))
-        for index, likely, doubtful in zip(
-            indices, overlap.likely * voxel_mm3, overlap.doubtful * voxel_mm3, strict=True
+    volumes = [
+        StructureVolume(label, STRUCTURES[label].name, float(volume), float(uncertainty))
+        for label, volume, uncertainty in zip(
+            labels, sums.probability * voxel_mm3, sums.variance * voxel_mm3, strict=True
         )
-        if STRUCTURES[index].is_intracranial
+        if STRUCTURES[label].is_intracranial
     ]
-    total, doubtful = (voxel_mm3 * value for value in overlap.within)
-    return [*found, Volume(0, 'Intracranial', total, max(doubtful, 0.0))]
-
-
-def expected_dice(overlap: Overlap, indices: Sequence[int]) -> float:
-    """Average the expected Dice of the structures of the brain that were found; 0 for none."""
-    counts = [
-        STRUCTURES[index].is_brain and chosen > 0
-        for index, chosen in zip(indices, overlap.chosen, strict=True)
-    ]
-    return float(overlap.dice[counts].mean()) if any(counts) else 0.0
-
-
-def dice_between(first: np.ndarray, second: np.ndarray, indices: Sequence[int]) -> float:
-    """Average the Dice of the structures of the brain that either segmentation shows.
-
-    Parameters
-    ----------
-    first, second
-        Label values, of one shape.
-    indices
-        Label values that may occur.
-    """
-    scores = []
-    for index in indices:
-        one, other = first == index, second == index
-        size = int(one.sum()) + int(other.sum())
-        if STRUCTURES[index].is_brain and size:
-            scores.append(2 * int((one & other).sum()) / size)
-    return float(np.mean(scores)) if scores else 0.0
+    total, uncertainty = (voxel_mm3 * value for value in sums.intracranial)
+    return [*volumes, StructureVolume(0, 'Intracranial', total, max(uncertainty, 0.0))]
 
 
 def compare_structures(
-    found: np.ndarray,
+    segmentation: np.ndarray,
     truth: np.ndarray,
     voxel_mm3: float,
-    found_volumes: Mapping[int, Volume] | None = None,
-    true_volumes: Mapping[int, Volume] | None = None,
+    volumes: Mapping[int, StructureVolume] | None = None,
+    true_volumes: Mapping[int, StructureVolume] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Compare the main structures of two segmentations.
 
     Parameters
     ----------
-    found, truth
-        Label values, of one shape.
+    segmentation, truth
+        Label values of the two segmentations, of one shape.
     voxel_mm3
-        Of a voxel.
-    found_volumes, true_volumes
-        By label value, where volumes are known better than by counting voxels: as sums of
-        probabilities. None and empty count.
+        Volume of a voxel, mm3.
+    volumes, true_volumes
+        Volumes of the structures by label value, where they are known better than by counting
+        voxels: as sums of probabilities. None and empty count voxels.
 
     Returns
     -------
     measures
         By structure: ``dice`` (mean of left and right), ``volume_mm3`` and ``reference_mm3`` (of
-        both together), and ``uncertainty_mm3`` where ``found_volumes`` tell it. Structures that
+        both sides together), and ``uncertainty_mm3`` where ``volumes`` hold it. Structures that
         the truth does not show are left out.
     """
     measures = {}
-    for name, indices in MAIN.items():
-        counts = [(int((found == i).sum()), int((truth == i).sum())) for i in indices]
+    for name, labels in MAIN.items():
+        counts = [(int((segmentation == i).sum()), int((truth == i).sum())) for i in labels]
         if not all(true for _, true in counts):
             continue
-        both = [int(((found == i) & (truth == i)).sum()) for i in indices]
+        both = [int(((segmentation == i) & (truth == i)).sum()) for i in labels]
         dices = [2 * shared / sum(count) for shared, count in zip(both, counts, strict=True)]
-        made, true = (voxel_mm3 * sum(column) for column in zip(*counts, strict=True))
+        size, true_size = (voxel_mm3 * sum(column) for column in zip(*counts, strict=True))
         measures[name] = {
             'dice': float(np.mean(dices)),
-            'volume_mm3': _together(found_volumes, indices) if found_volumes else made,
-            'reference_mm3': _together(true_volumes, indices) if true_volumes else true,
+            'volume_mm3': _both_sides(volumes, labels) if volumes else size,
+            'reference_mm3': _both_sides(true_volumes, labels) if true_volumes else true_size,
         }
-        if found_volumes:
-            doubts = (found_volumes[index].uncertainty_mm3 for index in indices)
-            measures[name]['uncertainty_mm3'] = sum(doubts)
+        if volumes:
+            uncertainties = (volumes[label].uncertainty_mm3 for label in labels)
+            measures[name]['uncertainty_mm3'] = sum(uncertainties)
     return measures
 
 
-def _together(volumes: Mapping[int, Volume], indices: Sequence[int]) -> float:
-    return sum(volumes[index].volume_mm3 for index in indices)
+def _both_sides(volumes: Mapping[int, StructureVolume], labels: Sequence[int]) -> float:
+    """Add the volumes of the left and the right structure, mm3."""
+    return sum(volumes[label].volume_mm3 for label in labels)

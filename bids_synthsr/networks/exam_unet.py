@@ -1,7 +1,7 @@
 """One network for exams of any scans: a shared encoder, a fusion per level, one decoder.
 
     scan 1 -> encoder --.
-    scan 2 -> encoder ----> fusion at every level -> decoder -> T1w, its spread, segmentation
+    scan 2 -> encoder ----> fusion at every level -> decoder -> T1w, its scale, segmentation
     scan N -> encoder --'
 
 Its laws: the order of the scans changes nothing, and a scan that measured nothing (reliability 0
@@ -13,41 +13,79 @@ otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import reduce
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bids_synthsr.networks.mixture import Gaussians, Mixture
+from bids_synthsr.networks.blocks import (
+    Decoder,
+    Encoder,
+    NormedBlock,
+    Offset,
+    channels_last,
+    fold,
+    thin,
+)
+from bids_synthsr.networks.fusion import Fusion, Guide, local_contrast
+from bids_synthsr.networks.mixture import Mixture, MixtureFit
 
-Norm = Callable[[int], nn.Module]  # makes the normalisation of so many channels
-Place = tuple[int, int, int]  # of a voxel in a block of voxels
 ALL_ROWS = slice(None)
 
 SCAN_CHANNELS = 2  # image, reliability
 LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
-FUSED_AT_ONCE = 250_000  # numbers of one scan, 1 MB
-SURROUNDINGS = 8  # voxels along each axis, over which the contrast of a voxel is judged
-NOISE, LARGEST_CONTRAST = 0.02, 3.0  # of intensities in [0, 1]: less is flat; standard deviations
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
+# arguments in recipes and weight files, and the fields of `SegmentationClasses` that they fill
+CLASS_ARGUMENTS = {'classes': 'count', 'class_t1w': 't1w', 'tissue_of': 'tissues'}
+
+
+@dataclass(frozen=True)
+class SegmentationClasses:
+    """The classes of a segmentation, as far as a network has to know them.
+
+    Parameters
+    ----------
+    count
+        Number of classes; 0 for a network without segmentation.
+    t1w
+        T1w intensity of each class. The T1w is then predicted as a difference from what the
+        segmentation leads to expect. Empty predicts the T1w itself.
+    tissues
+        Number of the tissue of each class, from 0, for the mixture. Classes of one tissue look
+        alike.
+
+    Raises
+    ------
+    ValueError
+        If there are intensities, but not one for each class.
+    """
+
+    count: int = 0
+    t1w: Sequence[float] = ()
+    tissues: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if self.t1w and len(self.t1w) != self.count:
+            raise ValueError(
+                f'{len(self.t1w)} T1w intensities were given for {self.count} classes'
+            )
 
 
 class Prediction(NamedTuple):
-    """What a network says of every voxel.
+    """The output of a network, channels first.
 
     Parameters
     ----------
     t1w
-        ``(B, 1, I, J, K)`` float32.
+        T1w intensities, ``(B, 1, I, J, K)`` float32.
     log_scale
-        ``(B, 1, I, J, K)`` float32: logarithm of the Laplace scale of the T1w; None without it.
+        Logarithm of the Laplace scale of the T1w, ``(B, 1, I, J, K)`` float32; None without it.
     logits
-        ``(B, L, I, J, K)`` of the segmentation, under autocast in 16 bits; None without it.
+        Logits of the segmentation, ``(B, L, I, J, K)``, under autocast in 16 bits; None without
+        it.
     """
 
     t1w: Tensor
@@ -55,67 +93,106 @@ class Prediction(NamedTuple):
     logits: Tensor | None = None
 
 
-class Told(NamedTuple):
-    """What a network with Laplace scale and segmentation says of some voxels, float32.
+class Posterior(NamedTuple):
+    """The distribution of T1w and class at some voxels, channels last, float32.
 
     Parameters
     ----------
     t1w
-        ``(B, i, j, k)``.
+        T1w intensities, the median of the Laplace distribution, ``(B, i, j, k)``.
     scale
-        ``(B, i, j, k)``: Laplace scale of the T1w.
-    likely
-        ``(B, i, j, k, L)``: probabilities of the classes.
+        Laplace scale of the T1w, ``(B, i, j, k)``.
+    probabilities
+        Probabilities of the classes, ``(B, i, j, k, L)``.
     """
 
     t1w: Tensor
     scale: Tensor
-    likely: Tensor
+    probabilities: Tensor
 
 
-class Heard(NamedTuple):
-    """What the encoder makes of the scans of an exam, each for itself.
+class EncodedScans(NamedTuple):
+    """The scans of an exam and the features of each, before they are fused.
 
     Parameters
     ----------
     scans
-        ``(B, N, I, J, K)``.
-    encoded
-        Of each of the N scans: a tensor per level, ``(B, F 2^l, i / 2^l, ...)``.
-    trusts
+        Intensities in [0, 1], ``(B, N, I, J, K)``.
+    features
+        Features of each of the N scans: a tensor per level, ``(B, F 2^l, i / 2^l, ...)``.
+    reliability
         Reliability at each level, ``(B, N, i / 2^l, ...)``.
     present
-        ``(B, N)`` bool: scans that count.
+        Which scans count, ``(B, N)`` bool.
     """
 
     scans: Tensor
-    encoded: Sequence[Sequence[Tensor]]
-    trusts: Sequence[Tensor]
+    features: Sequence[Sequence[Tensor]]
+    reliability: Sequence[Tensor]
     present: Tensor
 
-    def only(self, kept: Sequence[int]) -> Heard:
-        """The same of some of the scans, as if there were no others."""
-        return Heard(
-            self.scans[:, kept],
-            [self.encoded[scan] for scan in kept],
-            [trust[:, kept] for trust in self.trusts],
-            self.present[:, kept],
+    def select(self, subset: Sequence[int]) -> EncodedScans:
+        """Return some of the scans, as if there were no others."""
+        return EncodedScans(
+            self.scans[:, subset],
+            [self.features[scan] for scan in subset],
+            [level[:, subset] for level in self.reliability],
+            self.present[:, subset],
         )
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """``(B, L, I, J, K)`` of any precision to ``(B, I, J, K, L)`` float32."""
+@dataclass(frozen=True, eq=False)
+class _DecodedExam:
+    """What the heads of the network need to predict any voxel of an exam.
+
+    Parameters
+    ----------
+    features
+        Features of the blocks of the exam, ``(B, F, i, j, k)``.
+    scans
+        Intensities of the scans, ``(B, N, I, J, K)``.
+    trust
+        Reliability of the blocks, not below `LEAST_TRUST`, ``(B, N, i, j, k)``; 0 everywhere for
+        an absent scan.
+    gains
+        Gains of the guide for each scan, ``(B, C, i, j, k)``; empty without a guide.
+    contrasts
+        Local contrast of each scan, ``(B, s^3, i, j, k)``; empty without a guide.
+    gates
+        Gates of the mixture for each scan, ``(B, i, j, k, T)``; empty without a mixture.
+    """
+
+    features: Tensor
+    scans: Tensor
+    trust: Tensor
+    gains: Sequence[Tensor]
+    contrasts: Sequence[Tensor]
+    gates: Sequence[Tensor]
+
+
+def class_probabilities(logits: Tensor) -> Tensor:
+    """Compute probabilities ``(B, I, J, K, L)`` float32 of logits ``(B, L, I, J, K)``."""
     return logits.movedim(1, -1).softmax(-1, dtype=torch.float32)  # no copy of channels_last
 
 
-def mean_of_classes(likely: Tensor, values: Tensor) -> Tensor:
+def expected_value(probabilities: Tensor, values: Tensor) -> Tensor:
     """Average values ``(L,)`` by probabilities ``(..., L)``, in their precision: ``(...)``."""
-    with torch.autocast(likely.device.type, enabled=False):  # 16 bits would show in the T1w
-        return likely @ values.to(likely)
+    with torch.autocast(probabilities.device.type, enabled=False):  # 16 bits would show in the T1w
+        return probabilities @ values.to(probabilities)
 
 
 def split_output(output: Tensor, has_scale: bool, classes: int) -> Prediction:
-    """Tell the channels of an output ``(B, 1 + has_scale + classes, I, J, K)`` apart."""
+    """Split the channels of an output.
+
+    Parameters
+    ----------
+    output
+        Output of a network, ``(B, 1 + has_scale + classes, I, J, K)``.
+    has_scale
+        Whether the second channel is the Laplace scale.
+    classes
+        Number of classes of the segmentation; 0 for none.
+    """
     t1w, scale, logits = output.split([1, int(has_scale), classes], 1)
     log_scale = torch.logaddexp(scale.float(), scale.new_tensor(LOWEST_LOG_SCALE))
     return Prediction(t1w.float(), log_scale if has_scale else None, logits if classes else None)
@@ -127,26 +204,26 @@ class ExamUNet(nn.Module):
     Parameters
     ----------
     features
-        At the finest level; they double with every level.
+        Number of features at the finest level; they double with every level.
     levels
-        Resolutions; each but the first halves the voxels of the one before.
+        Number of resolutions; each but the first halves the voxels of the one before.
     stride
         1 works at the resolution of the input. 2 folds 2x2x2 voxels into channels first and
         unfolds them last: an eighth of the voxels, the same input and output.
     classes
-        Of the segmentation; 0 for none.
+        Classes of the segmentation; None predicts no segmentation.
     has_scale
         Whether to predict the Laplace scale.
-    class_t1w
-        T1w intensity of each class: the T1w is predicted as a difference from what the
-        segmentation leads to expect. Empty for none.
     is_guided
         Whether the voxels of the scans steer the output directly; see `Guide`.
     mixture_steps
         Steps by which the segmentation is fitted to the intensities of the exam itself; see
-        `Mixture`. 0 for none.
-    tissue_of
-        Number of the tissue of each class, for the mixture.
+        `Mixture`. 0 for no mixture.
+
+    Raises
+    ------
+    ValueError
+        For another stride, and for a mixture without a tissue of each class.
     """
 
     later_parts = ('guide.', 'mixture.')  # trainings may start from weights without them
@@ -156,148 +233,238 @@ class ExamUNet(nn.Module):
         features: int = 32,
         levels: int = 4,
         stride: int = 2,
-        classes: int = 0,
+        classes: SegmentationClasses | None = None,
         has_scale: bool = True,
-        class_t1w: Sequence[float] = (),
         is_guided: bool = False,
         mixture_steps: int = 0,
-        tissue_of: Sequence[int] = (),
     ) -> None:
         super().__init__()
+        classes = classes or SegmentationClasses()
         if stride not in (1, 2):
             raise ValueError(f'ExamUNet works at a stride of 1 or 2, not {stride}')
-        if class_t1w and len(class_t1w) != classes:
-            raise ValueError(f'{len(class_t1w)} T1w intensities were given for {classes} classes')
-        if mixture_steps and len(tissue_of) != classes:
-            raise ValueError(f'{len(tissue_of)} tissues were given for {classes} classes')
+        if mixture_steps and len(classes.tissues) != classes.count:
+            raise ValueError(
+                f'{len(classes.tissues)} tissues were given for {classes.count} classes'
+            )
         widths = [features * 2**level for level in range(levels)]
         self.stride, self.has_scale, self.classes = stride, has_scale, classes
         self.class_t1w: Tensor
-        self.register_buffer('class_t1w', torch.tensor(class_t1w), persistent=False)
+        self.register_buffer('class_t1w', torch.tensor(classes.t1w), persistent=False)
         self.encoder = Encoder(SCAN_CHANNELS * stride**3, widths, nn.Identity, NormedBlock)
         self.fusions = nn.ModuleList(Fusion(width) for width in widths)
         self.decoder = Decoder(widths, nn.Identity, NormedBlock)
-        outputs = 1 + has_scale + classes
+        outputs = 1 + has_scale + classes.count
         self.head = nn.Conv3d(features, outputs * stride**3, 1)
         self.guide = Guide(features, outputs) if is_guided else None
-        self.mixture = Mixture(features, tissue_of, mixture_steps) if mixture_steps else None
+        self.mixture = Mixture(features, classes.tissues, mixture_steps) if mixture_steps else None
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> ExamUNet:
+        """Build the network from the flat arguments that recipes and weight files hold.
+
+        Parameters
+        ----------
+        arguments
+            Arguments of the constructor by name, but those of `CLASS_ARGUMENTS` (number, T1w
+            intensities and tissues of the classes) in place of ``classes``.
+        """
+        classes = SegmentationClasses(
+            **{CLASS_ARGUMENTS[key]: value for key, value in arguments.items()
+               if key in CLASS_ARGUMENTS}
+        )  # fmt: skip
+        others = {key: value for key, value in arguments.items() if key not in CLASS_ARGUMENTS}
+        return cls(classes=classes, **others)
 
     @property
     def multiple(self) -> int:
         """What the input's sides must be multiples of."""
         return self.stride * 2 ** (len(self.fusions) - 1)
 
+    @property
+    def offsets(self) -> list[Offset]:
+        """All voxels of a block."""
+        sides = range(self.stride)
+        return [(i, j, k) for i in sides for j in sides for k in sides]
+
     def forward(
         self,
         scans: Tensor,
         reliability: Tensor,
         present: Tensor | None = None,
-        place: Place | None = None,
+        offset: Offset | None = None,
     ) -> Prediction:
         """Predict from all scans at once.
 
         Parameters
         ----------
         scans
-            ``(B, N, I, J, K)`` intensities in [0, 1].
+            Intensities in [0, 1], ``(B, N, I, J, K)``.
         reliability
-            ``(B, N, I, J, K)`` in [0, 1].
+            Reliability of every voxel in [0, 1], ``(B, N, I, J, K)``.
         present
-            ``(B, N)`` bool: scans that count. None takes those whose reliability is not 0
+            Which scans count, ``(B, N)`` bool. None takes those whose reliability is not 0
             everywhere.
-        place
-            One of the ``stride`` voxels along each axis, from 0: predict those alone, ``(B, C,
-            I / stride, ...)``. Training saves most of the time that many classes take.
+        offset
+            Voxel of every block that alone is predicted, ``(B, C, I / stride, ...)``; None
+            predicts all. One of them saves a training most of the time that many classes take.
         """
-        speaker = self._join(self.hear(scans, reliability, present))
-        if place is not None:
-            return speaker.at(place)
-        outputs = zip(*map(speaker.at, self.places), strict=True)
-        return Prediction(*(self._whole(parts) for parts in outputs))  # type: ignore[arg-type]
+        exam = self._decode(self.encode(scans, reliability, present))
+        offsets = self.offsets if offset is None else [offset]
+        fit = self._fit_mixture(exam, offsets[0])
+        parts = [self._predict(exam, fit, one) for one in offsets]
+        if offset is not None:
+            return parts[0]
+        outputs = zip(*parts, strict=True)
+        return Prediction(*map(self._interleave, outputs))  # type: ignore[arg-type]
 
-    def _whole(self, parts: Sequence[Tensor | None]) -> Tensor | None:
-        """Put one of the outputs together; None where the network does not have it."""
-        there = [part for part in parts if part is not None]
-        if not there:
-            return None
-        sides = (side * self.stride for side in there[0].shape[2:])
-        whole = there[0].new_empty(*there[0].shape[:2], *sides)
-        for part, place in zip(there, self.places, strict=True):
-            thin(whole, place, self.stride).copy_(part)
-        return whole
-
-    @property
-    def places(self) -> list[Place]:
-        """All voxels of a block."""
-        sides = range(self.stride)
-        return [(i, j, k) for i in sides for j in sides for k in sides]
-
-    def hear(self, scans: Tensor, reliability: Tensor, present: Tensor | None = None) -> Heard:
-        """Encode each scan for itself. See `forward`."""
+    def encode(
+        self, scans: Tensor, reliability: Tensor, present: Tensor | None = None
+    ) -> EncodedScans:
+        """Compute the features of each scan alone. See `forward` for the parameters."""
         self._check(scans, reliability)
         if present is None:
             present = reliability.amax((2, 3, 4)) > 0
-        encoded = [
-            self.encoder(channels_last(fold(torch.stack([image, trust], 1), self.stride)))
-            for image, trust in zip(scans.unbind(1), reliability.unbind(1), strict=True)
+        features = [
+            self.encoder(channels_last(fold(torch.stack([image, reliable], 1), self.stride)))
+            for image, reliable in zip(scans.unbind(1), reliability.unbind(1), strict=True)
         ]
-        return Heard(scans, encoded, self._pyramid(reliability), present)
+        return EncodedScans(scans, features, self._pyramid(reliability), present)
 
-    def pieces(
+    def predict_blocks(
         self,
-        heard: Heard,
+        encoded: EncodedScans,
         max_voxels: int | None = None,
-        places: Sequence[Place] | None = None,
-    ) -> Iterator[tuple[Place, slice, Told]]:
-        """Tell of a few rows of blocks at a time, one place of them after the other.
+        offsets: Sequence[Offset] | None = None,
+    ) -> Iterator[tuple[Offset, slice, Posterior]]:
+        """Predict a few rows of blocks at a time, one voxel of each block after the other.
 
-        So what is made of many classes need never be there at once.
+        So the probabilities of many classes need never be there at once. The network must have
+        Laplace scale and segmentation.
 
         Parameters
         ----------
-        heard
-            The scans, or some `only`.
+        encoded
+            The encoded scans of an exam, all or some of them.
         max_voxels
-            Of a piece, in whole rows, one at least. None takes all rows at once.
-        places
-            Of every block, of which to tell; None for all. The mixture is fitted to the first.
+            Most voxels that are predicted at once, in whole rows, one row at least. None
+            predicts all rows at once.
+        offsets
+            Voxels of every block that are predicted; None for all. The mixture is fitted to the
+            first of them.
 
         Yields
         ------
-        place, rows, told
-            What is said at one place of every block of these rows.
+        offset, rows, posterior
+            Which voxel of every block, which rows of blocks, and the prediction there.
         """
-        speaker = self._join(heard)
-        rows, *others = (side // self.stride for side in heard.scans.shape[2:])
-        at_once = rows if max_voxels is None else max(max_voxels // math.prod(others), 1)
-        for first in range(0, rows, at_once):
-            span = slice(first, min(first + at_once, rows))
-            for place in self.places if places is None else places:
-                yield place, span, speaker.tell(place, span)
+        exam = self._decode(encoded)
+        offsets = self.offsets if offsets is None else offsets
+        fit = self._fit_mixture(exam, offsets[0])
+        count, *others = (side // self.stride for side in encoded.scans.shape[2:])
+        at_once = count if max_voxels is None else max(max_voxels // math.prod(others), 1)
+        for first in range(0, count, at_once):
+            rows = slice(first, min(first + at_once, count))
+            for offset in offsets:
+                yield offset, rows, self._posterior(exam, fit, offset, rows)
 
-    def _join(self, heard: Heard) -> _Speaker:
-        """Make features of the exam, of which every voxel can be told."""
+    def _decode(self, encoded: EncodedScans) -> _DecodedExam:
+        """Fuse and decode the scans, as far as all voxels of a block have it in common."""
         fused = [
-            fuse(features, trust, heard.present)
-            for fuse, features, trust in zip(
-                self.fusions, zip(*heard.encoded, strict=True), heard.trusts, strict=True
+            fuse(features, reliability, encoded.present)
+            for fuse, features, reliability in zip(
+                self.fusions, zip(*encoded.features, strict=True), encoded.reliability, strict=True
             )
         ]
         features = self.decoder(fused)
-        finest = [levels[0] for levels in heard.encoded]
-        trust = (heard.trusts[0] + LEAST_TRUST) * heard.present[..., None, None, None]
-        return _Speaker(self, features, finest, heard.scans, trust)
+        finest = [levels[0] for levels in encoded.features]
+        trust = (encoded.reliability[0] + LEAST_TRUST) * encoded.present[..., None, None, None]
+        gains: Sequence[Tensor] = ()
+        contrasts: Sequence[Tensor] = ()
+        gates: Sequence[Tensor] = ()
+        if self.guide is not None:
+            gains = self.guide(features, finest, trust)
+            contrasts = [local_contrast(x, self.stride) for x in encoded.scans.split(1, 1)]
+        if self.mixture is not None:
+            gates = self.mixture.gates(features, finest, trust)
+        return _DecodedExam(features, encoded.scans, trust, gains, contrasts, gates)
 
-    def head_at(self, features: Tensor, place: Place) -> Tensor:
-        """Channels of one place of every block, of the features of all of it."""
+    @torch.no_grad()
+    def _fit_mixture(self, exam: _DecodedExam, offset: Offset) -> MixtureFit | None:
+        """Fit the mixture to one voxel of every block; None without a mixture."""
+        if self.mixture is None:
+            return None
+        logits = self._predict_prior(exam, offset, ALL_ROWS).logits
+        assert logits is not None  # there are tissues, so there are classes
+        images = thin(exam.scans, offset, self.stride)
+        return self.mixture.fit(logits, exam.gates, images, exam.trust)
+
+    def _predict(self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset) -> Prediction:
+        """Predict one voxel of every block, ``(B, C, i, j, k)``."""
+        prediction = self._predict_with_mixture(exam, fit, offset, ALL_ROWS)
+        if prediction.logits is None or not len(self.class_t1w):
+            return prediction
+        probabilities = class_probabilities(prediction.logits)
+        t1w = self._add_expected(prediction.t1w[:, 0], probabilities)
+        return prediction._replace(t1w=t1w[:, None])
+
+    def _posterior(
+        self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset, rows: slice
+    ) -> Posterior:
+        """Predict one voxel of every block in some rows of blocks."""
+        prediction = self._predict_with_mixture(exam, fit, offset, rows)
+        assert prediction.log_scale is not None and prediction.logits is not None
+        probabilities = class_probabilities(prediction.logits)
+        t1w = self._add_expected(prediction.t1w[:, 0], probabilities)
+        return Posterior(t1w, prediction.log_scale[:, 0].exp(), probabilities)
+
+    def _add_expected(self, t1w: Tensor, probabilities: Tensor) -> Tensor:
+        """Add the T1w that the classes ``(B, i, j, k, L)`` lead to expect to ``(B, i, j, k)``."""
+        values = self.class_t1w
+        return t1w + expected_value(probabilities, values) if len(values) else t1w
+
+    def _predict_with_mixture(
+        self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset, rows: slice
+    ) -> Prediction:
+        """Predict the posterior of the mixture, but the T1w as a difference."""
+        prior = self._predict_prior(exam, offset, rows)
+        if self.mixture is None or fit is None or prior.logits is None:
+            return prior
+        gates = [gate[:, rows] for gate in exam.gates]
+        images = thin(exam.scans, offset, self.stride)[:, :, rows]
+        logits = self.mixture.posterior(prior.logits, fit.select_rows(rows), gates, images)
+        return prior._replace(logits=logits)
+
+    def _predict_prior(self, exam: _DecodedExam, offset: Offset, rows: slice) -> Prediction:
+        """Predict from features and guide alone; this segmentation is the mixture's prior."""
+        output = self._apply_head(exam.features[:, :, rows], offset)
+        number = (offset[0] * self.stride + offset[1]) * self.stride + offset[2]
+        for gains, contrasts in zip(exam.gains, exam.contrasts, strict=True):
+            gain = gains[:, :, rows]
+            contrast = contrasts[:, number : number + 1, rows]
+            output = output.addcmul(gain, contrast.to(gain))
+        return split_output(output, self.has_scale, self.classes.count)
+
+    def _apply_head(self, features: Tensor, offset: Offset) -> Tensor:
+        """Compute the output channels of one voxel of every block from features of the block."""
         blocks = (-1, self.stride, self.stride, self.stride)
-        weight, bias = (x.unflatten(0, blocks)[:, *place] for x in self.head.parameters())
-        said = functional.linear(features.movedim(1, -1), weight.flatten(1), bias)
-        return said.movedim(-1, 1)  # faster than a convolution of one voxel
+        weight, bias = (x.unflatten(0, blocks)[:, *offset] for x in self.head.parameters())
+        output = functional.linear(features.movedim(1, -1), weight.flatten(1), bias)
+        return output.movedim(-1, 1)  # faster than a convolution of one voxel
+
+    def _interleave(self, parts: Sequence[Tensor | None]) -> Tensor | None:
+        """Join all voxels of the blocks of one output; None where the network has no such."""
+        present = [part for part in parts if part is not None]
+        if not present:
+            return None
+        sides = (side * self.stride for side in present[0].shape[2:])
+        whole = present[0].new_empty(*present[0].shape[:2], *sides)
+        for part, offset in zip(present, self.offsets, strict=True):
+            thin(whole, offset, self.stride).copy_(part)
+        return whole
 
     def _pyramid(self, reliability: Tensor) -> list[Tensor]:
-        """Mean reliability at the voxels of each level, ``(B, N, i, j, k)``."""
+        """Average reliability over the voxels of each level, ``(B, N, i, j, k)``."""
         steps = [self.stride, *(2 for _ in range(len(self.fusions) - 1))]
         levels = [reliability]
         for step in steps:
@@ -305,6 +472,7 @@ class ExamUNet(nn.Module):
         return levels[1:]
 
     def _check(self, scans: Tensor, reliability: Tensor) -> None:
+        """Refuse shapes that do not fit each other or the network."""
         if scans.shape != reliability.shape:
             raise ValueError(
                 f'Each scan needs its reliability map: {tuple(scans.shape)} scans, '
@@ -317,89 +485,6 @@ class ExamUNet(nn.Module):
             )
 
 
-class _Speaker:
-    """Tell what a network says of the voxels, one place of every block at a time.
-
-    Parameters
-    ----------
-    network
-        Whose heads speak.
-    features
-        ``(B, F, i, j, k)`` of the blocks of the exam.
-    of_scans
-        The same of each of the N scans.
-    scans
-        ``(B, N, I, J, K)``.
-    trust
-        ``(B, N, i, j, k)``: reliability of the blocks; 0 everywhere for a scan that is not there.
-    """
-
-    def __init__(
-        self,
-        network: ExamUNet,
-        features: Tensor,
-        of_scans: Sequence[Tensor],
-        scans: Tensor,
-        trust: Tensor,
-    ) -> None:
-        self.network, self.features, self.scans, self.trust = network, features, scans, trust
-        self.gains: Sequence[Tensor] = ()
-        self.contrasts: Sequence[Tensor] = ()
-        if network.guide is not None:
-            self.gains = network.guide(features, of_scans, trust)
-            self.contrasts = [local_contrast(x, network.stride) for x in scans.split(1, 1)]
-        self.gates: Sequence[Tensor] = ()
-        if network.mixture is not None:
-            self.gates = network.mixture.gates(features, of_scans, trust)
-        self.found: list[list[Gaussians]] = []
-
-    def at(self, place: Place) -> Prediction:
-        """Predict the voxels at one place of the blocks, ``(B, C, i, j, k)``."""
-        made = self._judged(place, ALL_ROWS)
-        if made.logits is None or not len(self.network.class_t1w):
-            return made
-        t1w = self._with_expected(made.t1w[:, 0], probabilities(made.logits))
-        return made._replace(t1w=t1w[:, None])
-
-    def tell(self, place: Place, rows: slice) -> Told:
-        """Tell of these voxels in some rows of blocks; Laplace scale and classes are needed."""
-        made = self._judged(place, rows)
-        assert made.log_scale is not None and made.logits is not None  # see `TrainedExamUNet`
-        likely = probabilities(made.logits)
-        t1w = self._with_expected(made.t1w[:, 0], likely)
-        return Told(t1w, made.log_scale[:, 0].exp(), likely)
-
-    def _with_expected(self, t1w: Tensor, likely: Tensor) -> Tensor:
-        """Add to ``(B, i, j, k)`` the T1w that its classes ``(B, i, j, k, L)`` lead to expect."""
-        values = self.network.class_t1w
-        return t1w + mean_of_classes(likely, values) if len(values) else t1w
-
-    def _judged(self, place: Place, rows: slice) -> Prediction:
-        """Predict with what the mixture finds, but without the T1w that classes lead to expect."""
-        network, images = self.network, thin(self.scans, place, self.network.stride)
-        made = self._of_features(place, rows)
-        if network.mixture is not None and made.logits is not None:
-            if not self.found:  # the mixture is fitted to all voxels of the first place asked for
-                every = made if rows == ALL_ROWS else self._of_features(place, ALL_ROWS)
-                assert every.logits is not None
-                self.found = network.mixture.fit(every.logits, self.gates, images, self.trust)
-            found = [[replace(own, gain=own.gain[rows]) for own in exam] for exam in self.found]
-            gates = [gate[:, rows] for gate in self.gates]
-            logits = network.mixture.judge(made.logits, found, gates, images[:, :, rows])
-            made = made._replace(logits=logits)
-        return made
-
-    def _of_features(self, place: Place, rows: slice) -> Prediction:
-        """Predict from features and guide alone."""
-        network = self.network
-        output = network.head_at(self.features[:, :, rows], place)
-        number = (place[0] * network.stride + place[1]) * network.stride + place[2]
-        for gain, contrast in zip(self.gains, self.contrasts, strict=True):
-            own = gain[:, :, rows]
-            output = output.addcmul(own, contrast[:, number : number + 1, rows].to(own))
-        return split_output(output, network.has_scale, network.classes)
-
-
 @dataclass(frozen=True, eq=False)
 class TrainedExamUNet:
     """A network with Laplace scale and segmentation, and what has to be known to use it.
@@ -407,23 +492,23 @@ class TrainedExamUNet:
     Parameters
     ----------
     network
-        In evaluation mode.
+        The network in evaluation mode.
     labels
-        Label value of each class of its segmentation.
+        Label value of each class of its segmentation, ``(L,)``.
     window
         Voxels along R, A and S of what it was trained on.
     file
-        What provenance should tell of the weights: name and SHA-256 of their file.
+        What provenance should state of the weights: name and SHA-256 of their file.
     caution
         What everyone who uses it must know, a sentence; empty for nothing.
     odds
-        By which the probabilities of the classes are multiplied to be true ones
-        (`training/calibration.py`); empty for a network that was not calibrated.
+        Factors of the probabilities of the classes by which these become true ones, ``(L,)``
+        (`bids_synthsr.training.calibration`); empty for a network that was not calibrated.
 
     Raises
     ------
     ValueError
-        If it has not these outputs.
+        If the network lacks one of these outputs, or labels or odds do not fit its classes.
     """
 
     network: ExamUNet
@@ -434,253 +519,12 @@ class TrainedExamUNet:
     odds: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        if not self.network.has_scale or self.network.classes != len(self.labels):
+        count, has_scale = self.network.classes.count, self.network.has_scale
+        if not has_scale or count != len(self.labels):
             raise ValueError(
-                f'The network tells {self.network.classes} classes '
-                f'{"and" if self.network.has_scale else "without"} a Laplace scale; synthsr needs '
+                f'The network predicts {count} classes '
+                f'{"and" if has_scale else "without"} a Laplace scale; any-exam needs '
                 f'both, and {len(self.labels)} labels are named'
             )
         if self.odds and len(self.odds) != len(self.labels):
             raise ValueError(f'{len(self.odds)} odds were given for {len(self.labels)} labels')
-
-
-class Encoder(nn.Module):
-    """Features of a volume at every level."""
-
-    def __init__(
-        self, channels: int, widths: list[int], norm: Norm, block: type[Block] | None = None
-    ) -> None:
-        super().__init__()
-        block = block or Block
-        self.first = block(channels, widths[0])
-        self.norms = nn.ModuleList(norm(width) for width in widths[:-1])
-        self.blocks = nn.ModuleList(block(fine, coarse) for fine, coarse in pairwise(widths))
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """From ``(B, C, i, j, k)`` to a tensor per level, ``(B, F 2^l, i / 2^l, ...)``."""
-        levels = [self.first(x)]
-        for norm, block in zip(self.norms, self.blocks, strict=True):
-            levels.append(block(norm(functional.max_pool3d(levels[-1], 2))))
-        return levels
-
-
-class Fusion(nn.Module):
-    """Join the scans voxel by voxel, channel by channel.
-
-    Each scan bids for each channel with a learned function of its features and its reliability
-    there; the softmax over the scans that are present weighs their features. One scan passes
-    unchanged, whatever it bids.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.bid = nn.Conv3d(width, width, 1)
-        self.trust = nn.Parameter(torch.zeros(width))
-
-    def forward(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
-        """Fuse the features ``(B, F, i, j, k)`` of each scan.
-
-        Parameters
-        ----------
-        features
-            Of N scans.
-        reliability
-            ``(B, N, i, j, k)``.
-        present
-            ``(B, N)``.
-        """
-        if len(features) == 1:
-            return features[0]
-        if torch.is_grad_enabled():
-            return self._fuse(features, reliability, present)
-        fused = torch.empty_like(features[0])
-        at_once = max(FUSED_AT_ONCE // features[0][0, :, 0].numel(), 1)
-        for first in range(0, fused.shape[2], at_once):
-            rows = slice(first, first + at_once)
-            few = [own[:, :, rows] for own in features]
-            fused[:, :, rows] = self._fuse(few, reliability[:, :, rows], present)
-        return fused
-
-    def _fuse(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
-        """Do so with all voxels at once, of which many leave the processor's fast memory."""
-        trust = self.trust.view(1, -1, 1, 1, 1)
-        bids = [
-            self.bid(own).float() + trust * reliable[:, None]
-            for own, reliable in zip(features, reliability.unbind(1), strict=True)
-        ]
-        lowest = torch.finfo(torch.float32).min  # exp() of it is exactly 0 beside any other bid
-        bids = [
-            bid.masked_fill(~is_present.view(-1, 1, 1, 1, 1), lowest)
-            for bid, is_present in zip(bids, present.unbind(1), strict=True)
-        ]
-        highest = reduce(torch.maximum, [bid.detach() for bid in bids])
-        weights = [torch.exp(bid - highest) for bid in bids]  # a stack would lose channels_last
-        total = reduce(torch.add, weights)
-        shares = [(weight / total).to(features[0]) for weight in weights]
-        return reduce(
-            torch.add, [share * own for share, own in zip(shares, features, strict=True)]
-        )
-
-
-class Guide(nn.Module):
-    """Gains by which the voxels of the scans steer the output.
-
-    A voxel of the output is what the features of its block say, and for every scan a gain times
-    how far the voxel stands out from its surroundings there (`local_contrast`). Gains change from
-    block to block; so an edge in a scan is an edge in T1w and segmentation where features say so.
-    Local affine maps of an image, predicted at a lower resolution, as in Gharbi et al. 2017.
-    """
-
-    def __init__(self, width: int, outputs: int) -> None:
-        super().__init__()
-        self.of_exam = silent(nn.Conv3d(width, outputs, 1))
-        self.of_scan = silent(nn.Conv3d(width, outputs, 1))
-
-    def forward(self, features: Tensor, of_scans: Sequence[Tensor], trust: Tensor) -> list[Tensor]:
-        """Predict the gains of each scan, ``(B, C, i, j, k)``.
-
-        Parameters
-        ----------
-        features
-            ``(B, F, i, j, k)`` of the exam.
-        of_scans
-            The same of each of the N scans.
-        trust
-            ``(B, N, i, j, k)``: gains go by a scan's share of it; 0 for one that is not there.
-        """
-        shares = (trust / trust.sum(1, keepdim=True).clamp(min=1e-6)).split(1, 1)
-        common = self.of_exam(features)
-        return [
-            (common + self.of_scan(own)) * share.to(common)
-            for own, share in zip(of_scans, shares, strict=True)
-        ]
-
-
-class Decoder(nn.Module):
-    """From the coarsest level back to the finest, which meet as their sum or side by side."""
-
-    def __init__(
-        self,
-        widths: list[int],
-        norm: Norm,
-        block: type[Block] | None = None,
-        *,
-        concatenates: bool = False,
-    ) -> None:
-        super().__init__()
-        block = block or Block
-        share = 2 if concatenates else 1
-        self._concatenates = concatenates
-        self.rises = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(norm(share * width) for width in widths[:-1])
-        self.blocks = nn.ModuleList(block(share * width, width) for width in widths[:-1])
-
-    def forward(self, levels: list[Tensor]) -> Tensor:
-        """From a tensor per level to ``(B, F, i, j, k)`` at the finest, not normalised."""
-        *finer, x = levels
-        for level in reversed(range(len(finer))):
-            risen = functional.interpolate(self.rises[level](x), scale_factor=2.0)
-            met = (
-                torch.cat([finer[level], risen], 1) if self._concatenates else finer[level] + risen
-            )
-            x = self.blocks[level](self.norms[level](met))
-        return x
-
-
-class Block(nn.Module):
-    """Two convolutions, each followed by a GELU."""
-
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv3d(width_in, width, 3, padding=1)
-        self.second = nn.Conv3d(width, width, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, width_in, i, j, k)`` to ``(B, width, i, j, k)``."""
-        return functional.gelu(self.second(functional.gelu(self.first(x))))
-
-
-class NormedBlock(Block):
-    """The same, each convolution normalised over the volume, channel by channel."""
-
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__(width_in, width)
-        self.norms = nn.ModuleList(VolumeNorm(width) for _ in range(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, width_in, i, j, k)`` to ``(B, width, i, j, k)``."""
-        for convolution, norm in zip((self.first, self.second), self.norms, strict=True):
-            x = functional.gelu(norm(convolution(x)))
-        return x
-
-
-class VolumeNorm(nn.Module):
-    """Normalise each channel of each volume, then scale and shift it."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, F, i, j, k)`` to the same."""
-        # on a CPU 4 times as fast as instance_norm, which leaves channels_last
-        volumes = [
-            functional.batch_norm(volume, None, None, self.weight, self.bias, training=True)
-            for volume in x.split(1)
-        ]
-        return volumes[0] if len(volumes) == 1 else torch.cat(volumes)
-
-
-def silent(layer: nn.Conv3d) -> nn.Conv3d:
-    """Let a convolution start as 0."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
-
-
-def channels_last(volume: Tensor) -> Tensor:
-    """Lay a volume out as convolutions like it best."""
-    return volume.contiguous(memory_format=torch.channels_last_3d)
-
-
-def fold(volume: Tensor, stride: int) -> Tensor:
-    """Fold blocks of voxels into channels: ``(B, C, I, J, K)`` to ``(B, C s^3, I / s, ...)``."""
-    split = volume.unflatten(4, (-1, stride)).unflatten(3, (-1, stride)).unflatten(2, (-1, stride))
-    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).flatten(1, 4)  # (B, C s s s, i, j, k)
-
-
-def unfold(channels: Tensor, stride: int) -> Tensor:
-    """Undo `fold`: ``(B, C s^3, i, j, k)`` to ``(B, C, i s, j s, k s)``."""
-    split = channels.unflatten(1, (-1, stride, stride, stride))  # (B, C, s, s, s, i, j, k)
-    return split.permute(0, 1, 5, 2, 6, 3, 7, 4).flatten(6, 7).flatten(4, 5).flatten(2, 3)
-
-
-def local_contrast(image: Tensor, stride: int) -> Tensor:
-    """Tell how far voxels stand out from their surroundings, in standard deviations.
-
-    Parameters
-    ----------
-    image
-        ``(B, 1, I, J, K)`` in [0, 1].
-    stride
-        Of the blocks.
-
-    Returns
-    -------
-    contrast
-        ``(B, s^3, I / s, J / s, K / s)``, folded; between -`LARGEST_CONTRAST` and that.
-    """
-    folded = fold(image, stride)
-    moments = functional.avg_pool3d(torch.cat([image, image.square()], 1), SURROUNDINGS,
-                                    ceil_mode=True)  # fmt: skip
-    near = functional.interpolate(moments, size=folded.shape[2:], mode='trilinear')
-    mean, square = near.split(1, 1)
-    sd = (square - mean.square()).clamp(min=0).sqrt()
-    return ((folded - mean) / (sd + NOISE)).clamp(-LARGEST_CONTRAST, LARGEST_CONTRAST)
-
-
-def thin(volume: Tensor, place: Place, stride: int) -> Tensor:
-    """Take one voxel of every block: ``(..., I, J, K)`` to ``(..., I / stride, ...)``."""
-    first, second, third = place
-    return volume[..., first::stride, second::stride, third::stride]

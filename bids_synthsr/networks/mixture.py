@@ -1,26 +1,25 @@
-"""What the intensities of an exam say of its own tissues: a Gaussian mixture within a network.
+"""A Gaussian mixture within a network, fitted to the intensities of the exam itself.
 
-A network that never saw a contrast knows where structures lie better than what they look like.
-Here its segmentation is the prior of a mixture, as an atlas is in Ashburner & Friston 2005 and
-Puonti et al. 2016: tissues are Gaussians, whose means and standard deviations in each scan follow
-from the probabilities, these from the Gaussians, and so on. How much each voxel's likelihood
-counts is learned.
+A network that was not trained on a contrast knows where structures lie better than what they look
+like. Here its segmentation is the prior of a mixture, as an atlas is in Ashburner & Friston 2005
+and Puonti et al. 2016: tissues are Gaussians, whose means and standard deviations in each scan
+follow from the probabilities, these from the Gaussians, and so on. Learned gates weight the
+likelihood of each voxel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FIRST_GATE = (
-    0.5  # what a likelihood counts before it was learned: 1 is all, as were voxels independent
-)
+# weight of a likelihood before training: 1 would be right if voxels were independent
+FIRST_GATE = 0.5
 LEAST_SD = 0.02  # of intensities in [0, 1]
 LEAST_VOXELS = 10.0  # fewer of a tissue are no statistics
 GAIN_SD_MM = 30.0  # smoothness of the bias field
@@ -31,14 +30,14 @@ GAIN_PRIOR = 0.01  # mean square of intensities below which the field stays 1
 
 @dataclass(frozen=True, eq=False)
 class Gaussians:
-    """The tissues in one scan.
+    """The intensities of the tissues in one scan.
 
     Parameters
     ----------
     means, sds
-        ``(T,)``.
+        Mean and standard deviation of each tissue, ``(T,)``.
     gain
-        ``(i, j, k)``: the bias field.
+        Bias field of the scan, ``(i, j, k)``.
     """
 
     means: Tensor
@@ -46,17 +45,36 @@ class Gaussians:
     gain: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class MixtureFit:
+    """The tissues that a mixture was fitted to.
+
+    Parameters
+    ----------
+    scans
+        Tissues in every scan of every exam of a batch, by exam and scan.
+    """
+
+    scans: Sequence[Sequence[Gaussians]]
+
+    def select_rows(self, rows: slice) -> MixtureFit:
+        """Return the fit for some rows of the volume."""
+        return MixtureFit(
+            [[replace(scan, gain=scan.gain[rows]) for scan in exam] for exam in self.scans]
+        )
+
+
 class Mixture(nn.Module):
-    """Add to a segmentation what the intensities of the scans say.
+    """Compute the posterior of a segmentation from the intensities of the scans.
 
     Parameters
     ----------
     width
-        Features of a block of voxels.
+        Number of features of a block of voxels.
     tissue_of
         Number of the tissue of each of the L classes, from 0.
     steps
-        Of expectation and maximisation.
+        Number of steps of expectation and maximisation.
     """
 
     def __init__(self, width: int, tissue_of: Sequence[int], steps: int) -> None:
@@ -74,97 +92,101 @@ class Mixture(nn.Module):
         nn.init.constant_(self.of_exam.bias, math.log(math.expm1(FIRST_GATE)))  # type: ignore[arg-type]
 
     def gates(self, features: Tensor, of_scans: Sequence[Tensor], trust: Tensor) -> list[Tensor]:
-        """Predict what the likelihoods of each scan count in every block, ``(B, i, j, k, T)``.
+        """Predict the weights of the likelihoods of each scan, ``(B, i, j, k, T)``.
 
         Parameters
         ----------
         features
-            ``(B, F, i, j, k)`` of the exam.
+            Features of the exam, ``(B, F, i, j, k)``.
         of_scans
-            The same of each of the N scans.
+            Features of each of the N scans, ``(B, F, i, j, k)``.
         trust
-            ``(B, N, i, j, k)`` reliability; 0 everywhere for a scan that is not there.
+            Reliability of the scans, ``(B, N, i, j, k)``; 0 everywhere for an absent scan.
         """
         common = self.of_exam(features)
         return [
             functional.softplus(
-                (common + self.of_scan(own)).movedim(1, -1).float()
+                (common + self.of_scan(scan)).movedim(1, -1).float()
                 + self.trust * reliable[..., None]
             )
             * (reliable > 0).any((1, 2, 3), keepdim=True)[..., None]
-            for own, reliable in zip(of_scans, trust.unbind(1), strict=True)
+            for scan, reliable in zip(of_scans, trust.unbind(1), strict=True)
         ]
 
     @torch.no_grad()
     def fit(
         self, logits: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
-    ) -> list[list[Gaussians]]:
-        """Find the tissues of every exam in every of its scans, by expectation and maximisation.
+    ) -> MixtureFit:
+        """Fit the tissues of every exam in each of its scans, by expectation and maximisation.
 
         Parameters
         ----------
         logits
-            ``(B, L, i, j, k)``, one voxel of a block.
+            Logits of the prior at one voxel of every block, ``(B, L, i, j, k)``.
         gates
-            Of N scans, ``(B, i, j, k, T)``.
+            Gates of each of the N scans, ``(B, i, j, k, T)``.
         images
-            ``(B, N, i, j, k)`` in [0, 1], the same voxels.
+            Intensities in [0, 1] at the same voxels, ``(B, N, i, j, k)``.
         trust
-            ``(B, N, i, j, k)``: how much they count.
+            Weight of every voxel of the images, ``(B, N, i, j, k)``.
         """
         with torch.autocast(logits.device.type, enabled=False):  # 16 bits ruin variances
             return self._fit(_by_voxel(logits), gates, images.float(), trust.float())
 
     def _fit(
         self, prior: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
-    ) -> list[list[Gaussians]]:
-        """Do so from logits ``(B, i, j, k, L)``.
+    ) -> MixtureFit:
+        """Fit the tissues to the prior's logits ``(B, i, j, k, L)``.
 
-        Classes of one tissue get the same evidence: their probabilities need be summed but once.
+        Classes of one tissue get the same evidence, so their probabilities are summed only once.
         """
         of_tissues = torch.stack(
-            [prior[..., own.nonzero()[:, 0]].logsumexp(-1) for own in self.members], -1
+            [prior[..., classes.nonzero()[:, 0]].logsumexp(-1) for classes in self.members], -1
         )  # (B, i, j, k, T)
-        judged = of_tissues
-        found: list[list[Gaussians]] = []
+        posterior, fit = of_tissues, MixtureFit(())
         for _ in range(self.steps):
-            likely = judged.softmax(-1)
-            found = [
+            probabilities = posterior.softmax(-1)
+            fit = MixtureFit(
                 [
-                    _fit_one(tissues, image, weight)
-                    for image, weight in zip(exam, weights, strict=True)
+                    [
+                        _fit_scan(tissues, image, weight)
+                        for image, weight in zip(exam, weights, strict=True)
+                    ]
+                    for tissues, exam, weights in zip(probabilities, images, trust, strict=True)
                 ]
-                for tissues, exam, weights in zip(likely, images, trust, strict=True)
-            ]
-            judged = of_tissues + self._of_tissues(found, gates, images)
-        return found
+            )
+            posterior = of_tissues + self._evidence(fit, gates, images)
+        return fit
 
-    def judge(
-        self,
-        logits: Tensor,
-        found: Sequence[Sequence[Gaussians]],
-        gates: Sequence[Tensor],
-        images: Tensor,
+    def posterior(
+        self, logits: Tensor, fit: MixtureFit, gates: Sequence[Tensor], images: Tensor
     ) -> Tensor:
-        """Add the log-likelihoods of all classes to logits ``(B, L, i, j, k)``, float32.
+        """Add the log-likelihoods of all classes to those of the prior, float32.
 
         Parameters
         ----------
-        logits, gates, images
-            See `fit`.
-        found
-            By exam and scan.
+        logits
+            Logits of the prior, ``(B, L, i, j, k)``.
+        fit
+            Tissues of the same exams, for the same rows of voxels.
+        gates
+            Gates of each of the N scans, ``(B, i, j, k, T)``.
+        images
+            Intensities in [0, 1], ``(B, N, i, j, k)``.
+
+        Returns
+        -------
+        logits
+            Logits of the posterior, ``(B, L, i, j, k)``.
         """
         with torch.autocast(images.device.type, enabled=False):
-            evidence = self._of_tissues(found, gates, images.float())
+            evidence = self._evidence(fit, gates, images.float())
             prior = _by_voxel(logits)
-            judged = torch.addmm(prior.flatten(0, 3), evidence.flatten(0, 3), self.members)
-            return judged.view(prior.shape).movedim(-1, 1)
+            posterior = torch.addmm(prior.flatten(0, 3), evidence.flatten(0, 3), self.members)
+            return posterior.view(prior.shape).movedim(-1, 1)
 
-    def _of_tissues(
-        self, found: Sequence[Sequence[Gaussians]], gates: Sequence[Tensor], images: Tensor
-    ) -> Tensor:
-        """Weigh the log-likelihoods of the tissues, ``(B, i, j, k, T)``."""
+    def _evidence(self, fit: MixtureFit, gates: Sequence[Tensor], images: Tensor) -> Tensor:
+        """Sum the log-likelihoods of the tissues over the scans, gated, ``(B, i, j, k, T)``."""
         exams = [
             reduce(
                 torch.add,
@@ -173,19 +195,19 @@ class Mixture(nn.Module):
                     for gate, gaussians, image in zip(gates, scans, exam, strict=True)
                 ],
             )
-            for number, (scans, exam) in enumerate(zip(found, images, strict=True))
+            for number, (scans, exam) in enumerate(zip(fit.scans, images, strict=True))
         ]
         return torch.stack(exams)
 
 
 def _by_voxel(logits: Tensor) -> Tensor:
-    """``(B, L, i, j, k)`` of any precision to ``(B, i, j, k, L)`` float32."""
+    """Put the classes of ``(B, L, i, j, k)`` last, ``(B, i, j, k, L)`` float32."""
     return logits.movedim(1, -1).float()
 
 
-def _fit_one(likely: Tensor, image: Tensor, weight: Tensor) -> Gaussians:
-    """Fit Gaussians to an image ``(i, j, k)`` by probabilities ``(i, j, k, T)``, and its gain."""
-    flat, gain = likely.flatten(0, 2), torch.ones_like(image)
+def _fit_scan(probabilities: Tensor, image: Tensor, weight: Tensor) -> Gaussians:
+    """Fit gain and Gaussians to an image ``(i, j, k)`` by probabilities ``(i, j, k, T)``."""
+    flat = probabilities.flatten(0, 2)
     means, sds = _moments(flat, image.flatten(), weight.flatten())
     expected = (flat @ means).view(image.shape)
     gain = _smooth_gain(image, expected, weight)
@@ -193,27 +215,30 @@ def _fit_one(likely: Tensor, image: Tensor, weight: Tensor) -> Gaussians:
     return Gaussians(means, sds, gain)
 
 
-def _moments(likely: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and sd of values ``(V,)`` by probabilities ``(V, T)``; those of all where few are."""
+def _moments(probabilities: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute mean and sd of values ``(V,)`` by probabilities ``(V, T)``, ``(T,)`` each.
+
+    Those of a tissue of few voxels are drawn towards those of all.
+    """
     powers = torch.stack([torch.ones_like(values), values, values.square()], 1)
-    sums = likely.T @ (powers * weight[:, None])  # (T, 3)
+    sums = probabilities.T @ (powers * weight[:, None])  # (T, 3)
     every = sums.sum(0) / sums[:, 0].sum().clamp(min=1e-6) * LEAST_VOXELS
     count, first, second = (sums + every).unbind(1)
-    count = count.clamp(min=1e-6)  # 0 of a scan that is not there
+    count = count.clamp(min=1e-6)  # 0 of an absent scan
     means = first / count
     variances = (second / count - means.square()).clamp(min=0)
     return means, (variances + LEAST_SD**2).sqrt()
 
 
 def _smooth_gain(image: Tensor, expected: Tensor, weight: Tensor) -> Tensor:
-    """Estimate the smooth gain that turns what is expected into an image, least squares.
+    """Estimate by least squares the smooth gain that turns an expected image into an image.
 
-    All ``(i, j, k)``.
+    All of them are ``(i, j, k)``, and so is the weight of every voxel.
     """
     products = torch.stack([image * expected, expected.square()]) * weight
     blocks = functional.avg_pool3d(products[None], GAIN_BLOCK, ceil_mode=True)[0]  # (2, a, b, c)
-    trusted = functional.avg_pool3d(weight[None, None], GAIN_BLOCK, ceil_mode=True)[0]
-    sums = torch.cat([blocks, trusted])
+    weights = functional.avg_pool3d(weight[None, None], GAIN_BLOCK, ceil_mode=True)[0]
+    sums = torch.cat([blocks, weights])
     for axis in (1, 2, 3):
         window = _gaussian(sums.shape[axis]).to(sums)
         sums = (sums.movedim(axis, -1) @ window).movedim(-1, axis)
@@ -223,13 +248,13 @@ def _smooth_gain(image: Tensor, expected: Tensor, weight: Tensor) -> Tensor:
 
 
 def _gaussian(size: int) -> Tensor:
-    """Weights of neighbours along an axis of blocks, ``(size, size)``."""
+    """Compute the weights of neighbours along an axis of blocks, ``(size, size)``."""
     at = torch.arange(size) * (GAIN_BLOCK_MM / GAIN_SD_MM)
     return torch.exp(-(at[:, None] - at).square() / 2)
 
 
 def _log_likelihood(gaussians: Gaussians, image: Tensor) -> Tensor:
-    """Log-likelihood of every voxel by tissue, the best one 0: ``(i, j, k)`` to ``(..., T)``."""
+    """Compute the log-likelihoods of the tissues, the highest 0: ``(i, j, k)`` to ``(..., T)``."""
     means, sds = gaussians.means, gaussians.sds
     value = image / gaussians.gain
     powers = torch.stack([value.square(), value, torch.ones_like(value)], -1)

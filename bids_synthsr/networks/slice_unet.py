@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bids_synthsr.networks.exam_unet import Decoder, Encoder, fold, silent, unfold
+from bids_synthsr.networks.blocks import Decoder, Encoder, fold, start_at_zero, unfold
 
 STRIDE = 2  # works on 2x2x2 voxels folded into channels
 GROUP = 16  # channels that are normalised together
@@ -18,11 +18,12 @@ class SliceUNet(nn.Module):
     Parameters
     ----------
     channels
-        Of the input, cubic interpolation first: see `bids_synthsr.imaging.slice_encoding`.
+        Number of channels of the input, cubic interpolation first; see
+        `bids_synthsr.imaging.slice_encoding`.
     features
-        At the finest level (2 mm); half as many more at each coarser one.
+        Number of features at the finest level (2 mm); half as many more at each coarser one.
     levels
-        Resolutions; each but the first halves the voxels of the one before.
+        Number of resolutions; each but the first halves the voxels of the one before.
     """
 
     def __init__(self, channels: int, features: int = 64, levels: int = 3) -> None:
@@ -31,7 +32,7 @@ class SliceUNet(nn.Module):
         self.multiple = STRIDE * 2 ** (levels - 1)  # what the input's sides must be multiples of
         self.encoder = Encoder(channels * STRIDE**3, widths, group_norm)
         self.decoder = Decoder(widths, group_norm, concatenates=True)
-        self.head = silent(nn.Conv3d(features + channels * STRIDE**3, STRIDE**3, 1))
+        self.head = start_at_zero(nn.Conv3d(features + channels * STRIDE**3, STRIDE**3, 1))
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, channels: Tensor) -> Tensor:
@@ -43,5 +44,5 @@ class SliceUNet(nn.Module):
 
 
 def group_norm(width: int) -> nn.GroupNorm:
-    """Normalise groups of channels; smaller groups take PyTorch longer on a CPU."""
+    """Build a normalisation of groups of channels; smaller groups take longer on a CPU."""
     return nn.GroupNorm(max(width // GROUP, 1), width)

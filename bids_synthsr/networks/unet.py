@@ -21,9 +21,9 @@ class UNet(nn.Module):
     Parameters
     ----------
     in_channels, out_channels
-        Of input and output.
+        Number of channels of input and output.
     features
-        Channels of the first level; 24 in the published networks.
+        Number of channels of the first level; 24 in the published networks.
     levels
         Number of resolutions; 5 in the published networks.
     """
@@ -37,7 +37,7 @@ class UNet(nn.Module):
         self.first = TwoConvolutions(in_channels, features)
         self.down = nn.ModuleList(map(Down, widths[:-1], widths[1:]))
         self.up = nn.ModuleList(map(Up, widths[:0:-1], widths[-2::-1]))
-        self.head = Head(features, out_channels)
+        self.head = LinearHead(features, out_channels)
         self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     @property
@@ -156,7 +156,7 @@ class Up(nn.Module):
         return merged.add_(F.conv_transpose3d(below, kernel, stride=2, padding=1))
 
 
-class Head(nn.Module):
+class LinearHead(nn.Module):
     """Normalise and apply the linear layer."""
 
     def __init__(self, width: int, out_channels: int) -> None:

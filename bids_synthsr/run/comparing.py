@@ -9,19 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.settings import MethodSettings
+from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.grid import Grid
 
 if TYPE_CHECKING:
-    from nipype.interfaces.base import BaseInterface
     from nipype.pipeline import engine as pe
 
     from bids_synthsr.evaluation.results import Result
+    from bids_synthsr.interfaces.methods import Synthesize
 
 LOG = 'evaluate.log'
-METHOD_MEM_GB = {
-    'auto': 5.0, 'tv': 5.0, 'sr-t1': 5.0, 'synthsr': 4.0, 'cubic': 1.0, 'published': 4.0
-}  # of a head  # fmt: skip
+HEAD = Grid((176, 240, 256), np.eye(4))  # of 1 mm, as large as they come
 
 
 @dataclass(frozen=True)
@@ -97,14 +101,16 @@ class EvaluationOutcome:
     is_complete: bool
 
 
-def make_interfaces(settings: EvaluationSettings) -> dict[str, tuple[BaseInterface, float]]:
-    """Make the interface of every method, and say how much memory it takes, GB."""
-    from bids_synthsr.workflows.base import choose_method
+def make_steps(settings: EvaluationSettings) -> dict[str, tuple[Synthesize, float]]:
+    """Make the step of every method, and say how much memory it takes for a head, GB."""
+    from bids_synthsr.workflows.method import make_step
 
+    slices = Acquisition(2, 5.0, 5.0)
+    size = ExamSize(['T1w'], [(HEAD, slices)], num_threads=settings.num_threads, in_16_bits=False)
     return {
         method.method: (
-            choose_method(method, settings.num_threads, settings.device, low_mem=False),
-            METHOD_MEM_GB[method.method],
+            make_step(method, settings.num_threads, settings.device, low_mem=False),
+            METHODS[method.method].load().forecast(size).memory_gb,
         )
         for method in settings.methods
     }

@@ -11,7 +11,7 @@ from bids_synthsr.evaluation.cases import list_left_out_cases, result_name
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
-    make_interfaces,
+    make_steps,
     run_comparisons,
     write_outcome,
 )
@@ -59,7 +59,7 @@ def leave_one_out(
             cases[exam_name(exam.subject, exam.session)] = of_exam
     if not cases:
         raise ValueError(f'No exam of {bids_dir} has two usable scans: nothing to leave out')
-    methods = make_interfaces(settings)
+    methods = make_steps(settings)
     results = [
         settings.results_dir / f'{result_name(exam, case.name, method)}.json'
         for exam, of_exam in cases.items()

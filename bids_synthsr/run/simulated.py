@@ -11,7 +11,7 @@ from bids_synthsr.evaluation.head_files import list_heads
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
-    make_interfaces,
+    make_steps,
     run_comparisons,
     write_outcome,
 )
@@ -64,7 +64,7 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
 
     heads = list_heads(simulation.images, simulation.maps, settings.participant_labels)
     cases = list_simulated_cases(simulation.exams, simulation.slices, settings.method_names)
-    methods = make_interfaces(settings)
+    methods = make_steps(settings)
     results = [
         settings.results_dir / f'{result_name(head.name, case.name, method)}.json'
         for head in heads

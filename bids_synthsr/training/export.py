@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.images import written_atomically
-from bids_synthsr.dataset.weights import Weights, load_weights, save_weights, sha256
+from bids_synthsr.dataset.files import sha256, written_atomically
+from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
 from bids_synthsr.training.checkpoints import best_of, flat
 
 

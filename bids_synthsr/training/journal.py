@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.training.learner import Learner
 
 METRICS, VALIDATION, PICTURES, TENSORBOARD = (

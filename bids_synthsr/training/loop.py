@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bids_synthsr.dataset.images import written_atomically
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.training.checkpoints import (
     NAME,
     load_checkpoint,

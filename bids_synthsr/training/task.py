@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import nn
 
 from bids_synthsr.imaging.slice_encoding import CHANNELS
-from bids_synthsr.networks.exam_unet import ExamUNet, Prediction, split_output
-from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.networks.unet import UNet
+from bids_synthsr.networks.exam_unet import Prediction, split_output
+from bids_synthsr.networks.registry import (
+    EXAM_UNET,
+    NETWORKS,
+    SLICE_UNET,
+    argument_names,
+    build_network,
+)
 from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.training.recipe import Recipe
 from bids_synthsr.training.samples import Batch
 from bids_synthsr.training.sources import FOLD, SOURCES, generator_prior, source_of
 from bids_synthsr.values.serial import unknown_key
-
-NETWORKS: dict[str, type[nn.Module]] = {
-    'unet': UNet,
-    'exam_unet': ExamUNet,
-    'slice_unet': SliceUNet,
-}
 
 
 class Task:
@@ -71,9 +69,9 @@ class Task:
     def _settled(self) -> dict[str, Any]:
         """Arguments that the rest of the recipe settles."""
         name = self.recipe.network.name
-        if name == 'slice_unet':
+        if name == SLICE_UNET:
             return {'channels': CHANNELS}
-        if name == 'exam_unet':
+        if name == EXAM_UNET:
             return {
                 'has_scale': self.has_scale,
                 'classes': self.classes,
@@ -110,24 +108,23 @@ class Task:
                 f'recipe: {network.name} does not train on samples from '
                 f'{self.recipe.samples.source!r}: set samples.source to {" or ".join(fit)}'
             )
-        if network.name == 'slice_unet' and (self.classes or self.has_scale):
+        if network.name == SLICE_UNET and (self.classes or self.has_scale):
             raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '
                              'leave dice, cross_entropy and laplace out of the loss')  # fmt: skip
 
     def _check_network(self) -> None:
         """Raise for arguments that the network does not have."""
         network = self.recipe.network
-        is_folded = network.name == 'exam_unet' and network.arguments.get('stride', FOLD) == FOLD
+        is_folded = network.name == EXAM_UNET and network.arguments.get('stride', FOLD) == FOLD
         if self.recipe.samples.thinned and (not is_folded or self.recipe.loss.ssim > 0):
             raise ValueError(
                 'recipe: samples.thinned is for an exam_unet of stride 2 and a loss without ssim'
             )
-        known = list(inspect.signature(NETWORKS[network.name]).parameters)
-        free = [name for name in known if name not in self._settled()]
+        free = [name for name in argument_names(network.name) if name not in self._settled()]
         for key in network.arguments:
             if key not in free:
                 raise ValueError(f'recipe: network.arguments: {unknown_key(key, free)}')
-        if network.name == 'unet' and network.residual >= self.slots:
+        if network.name == UNET and network.residual >= self.slots:
             raise ValueError(
                 f'recipe: network.residual is scan {network.residual}, but an exam has '
                 f'{self.slots}; the first one is 0'
@@ -137,7 +134,7 @@ class Task:
         """Make the network with the weights of the recipe's seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
-            network = NETWORKS[self.recipe.network.name](**self.arguments)
+            network = build_network(self.recipe.network.name, self.arguments)
         multiple = int(network.multiple)  # type: ignore[arg-type]
         shape = self.recipe.samples.shape
         if any(side % multiple or side < 1 for side in shape):

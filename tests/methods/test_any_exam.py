@@ -21,7 +21,13 @@ from bids_synthsr.methods.any_exam import (
     multiply_odds,
     synthesize,
 )
-from bids_synthsr.networks.exam_unet import ExamUNet, Heard, Told, TrainedExamUNet
+from bids_synthsr.networks.exam_unet import (
+    EncodedScans,
+    ExamUNet,
+    Posterior,
+    SegmentationClasses,
+    TrainedExamUNet,
+)
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.observation import Observation
@@ -37,7 +43,7 @@ class Knowing(torch.nn.Module):
     It knows that the left side is the bright one, and that what lies left is called left.
     """
 
-    has_scale, classes = True, len(LABELS)
+    has_scale, classes = True, SegmentationClasses(len(LABELS))
     stride = 1
 
     def __init__(self, doubt=0.0):
@@ -52,13 +58,15 @@ class Knowing(torch.nn.Module):
             left.nonzero()[:, 0].float().mean() > right.nonzero()[:, 0].float().mean()
         )
 
-    def hear(self, scans, reliability):
-        return Heard(scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0)
+    def encode(self, scans, reliability):
+        return EncodedScans(
+            scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0
+        )
 
-    def pieces(self, heard, max_voxels, places=None):
-        for first in range(0, heard.scans.shape[2], 20):
-            rows = slice(first, min(first + 20, heard.scans.shape[2]))
-            yield (0, 0, 0), rows, Told(*(x[:, rows] for x in self(heard.scans)))
+    def predict_blocks(self, encoded, max_voxels, offsets=None):
+        for first in range(0, encoded.scans.shape[2], 20):
+            rows = slice(first, min(first + 20, encoded.scans.shape[2]))
+            yield (0, 0, 0), rows, Posterior(*(x[:, rows] for x in self(encoded.scans)))
 
     def forward(self, scans):
         image = scans.mean(1)
@@ -66,7 +74,7 @@ class Knowing(torch.nn.Module):
         logits = -(image[..., None] - tones).abs() * (8 if self.doubt else 400)
         if self.is_mirrored(image[0]):
             logits = logits[..., [0, 2, 1, 3, 4]]
-        return Told(image, torch.full_like(image, 0.1), logits.softmax(-1))
+        return Posterior(image, torch.full_like(image, 0.1), logits.softmax(-1))
 
 
 def phantom(side=32, shift=(0, 0, 0)):
@@ -95,7 +103,7 @@ def test_what_the_network_knows_comes_out():
     made = made_of([observe(labels)])
     t1w, scale, segmentation, mask = made.products
     assert [(x.suffix, x.desc) for x in made.products] == [
-        ('T1w', 'synthsr'), ('T1w', 'uncertainty'), ('dseg', 'synthsr'), ('mask', 'brain'),
+        ('T1w', 'anyexam'), ('T1w', 'uncertainty'), ('dseg', 'anyexam'), ('mask', 'brain'),
     ]  # fmt: skip
     np.testing.assert_array_equal(segmentation.voxels, labels)
     np.testing.assert_array_equal(mask.voxels > 0, np.isin(labels, (2, 41, 24)))
@@ -135,9 +143,9 @@ class Watched(Knowing):
         super().__init__()
         self.seen = []
 
-    def pieces(self, heard, max_voxels, places=None):
-        self.seen.append(self.is_mirrored(heard.scans.mean(1)[0]))
-        return super().pieces(heard, max_voxels, places)
+    def predict_blocks(self, encoded, max_voxels, offsets=None):
+        self.seen.append(self.is_mirrored(encoded.scans.mean(1)[0]))
+        return super().predict_blocks(encoded, max_voxels, offsets)
 
 
 def test_half_of_the_windows_are_mirrored():
@@ -232,7 +240,7 @@ class Blind(Knowing):
 
     def forward(self, scans):
         made = super().forward(scans)
-        made.likely[..., 1:3] = 0
+        made.probabilities[..., 1:3] = 0
         return made
 
 
@@ -243,7 +251,7 @@ def test_no_brain_is_an_error():
 
 def test_a_network_without_segmentation_is_refused():
     network = ExamUNet(features=8, levels=2, has_scale=False)
-    with pytest.raises(ValueError, match='0 classes without a Laplace scale; synthsr needs both'):
+    with pytest.raises(ValueError, match='0 classes without a Laplace scale; any-exam needs both'):
         TrainedExamUNet(network, LABELS, WINDOW)
 
 
@@ -261,7 +269,7 @@ def weights_of(path, labels=None, **more):
     table = freesurfer_table().targets
     arguments = {'features': 8, 'levels': 2, 'classes': len(table)}
     torch.manual_seed(0)
-    network = ExamUNet(**arguments)
+    network = ExamUNet.from_arguments(arguments)
     torch.nn.init.zeros_(network.head.weight)
     torch.nn.init.zeros_(network.head.bias)
     with torch.no_grad():
@@ -302,22 +310,22 @@ def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, c
                '--min-quality', '1', '--skip-bids-validation']  # fmt: skip
     assert main([*map(str, command)]) == 0
     anat = next(out.glob('sub-01/**/anat'))
-    stem = next(anat.glob('*_desc-synthsr_dseg.nii.gz')).name.removesuffix(
-        '_desc-synthsr_dseg.nii.gz'
+    stem = next(anat.glob('*_desc-anyexam_dseg.nii.gz')).name.removesuffix(
+        '_desc-anyexam_dseg.nii.gz'
     )
-    segmentation = nb.load(anat / f'{stem}_desc-synthsr_dseg.nii.gz')
+    segmentation = nb.load(anat / f'{stem}_desc-anyexam_dseg.nii.gz')
     assert segmentation.get_data_dtype() == np.int16
     found = set(np.unique(segmentation.dataobj))  # of a network that calls all 2: mirrored, 41
     assert {2, 41} <= found <= {0, 2, 41}
     assert nb.load(anat / f'{stem}_desc-brain_mask.nii.gz').get_data_dtype() == np.uint8
     mask = json.loads((anat / f'{stem}_desc-brain_mask.json').read_text())
     assert mask['Type'] == 'Brain' and mask['Description'].startswith('Brain mask')
-    rows = list(csv.DictReader((anat / f'{stem}_desc-synthsr_volumes.tsv').open(), delimiter='\t'))
+    rows = list(csv.DictReader((anat / f'{stem}_desc-anyexam_volumes.tsv').open(), delimiter='\t'))
     assert [*rows[0]] == ['index', 'name', 'volume_mm3', 'uncertainty_mm3']
     assert rows[-1]['name'] == 'Intracranial' and rows[-1]['index'] == 'n/a'
-    names = list(csv.DictReader((out / 'desc-synthsr_dseg.tsv').open(), delimiter='\t'))
+    names = list(csv.DictReader((out / 'desc-anyexam_dseg.tsv').open(), delimiter='\t'))
     assert {'index': '17', 'name': 'Left-Hippocampus', 'color': '#dcd814'} in names
-    main_json = json.loads((anat / f'{stem}_desc-synthsr_T1w.json').read_text())
+    main_json = json.loads((anat / f'{stem}_desc-anyexam_T1w.json').read_text())
     assert 0 < main_json['MethodDetails']['quality']['score'] < 1
     page = (out / f'{stem}.html').read_text()
     volumes = {row['index']: float(row['volume_mm3']) / 1000 for row in rows}

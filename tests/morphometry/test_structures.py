@@ -192,7 +192,7 @@ def test_expected_errors_stand_beside_those_that_were_made(tmp_path):
     size = {'name': 'Hippocampus', 'volume_mm3': 250.0, 'uncertainty_mm3': 20.0}
     CompareVolume(
         volumes=[path['volume'], path['uncertainty']], head=path['head'], mask=path['mask'],
-        entities=[{'suffix': 'T1w', 'desc': 'synthsr'}, {'suffix': 'T1w', 'desc': 'uncertainty'}],
+        entities=[{'suffix': 'T1w', 'desc': 'anyexam'}, {'suffix': 'T1w', 'desc': 'uncertainty'}],
         segmentation=path['labels'], reference=path['labels'],
         sizes=[{'index': 17, **size}, {'index': 53, **size}],
         facts={'orientation': 'axial'}, place=str(tmp_path / 'found'),

@@ -1,32 +1,28 @@
-"""The laws of the networks that take exams and slices."""
+"""The laws of the network that takes exams."""
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
-from bids_synthsr.imaging.resampling import spline_matrix
-from bids_synthsr.imaging.slice_encoding import CHANNELS, encode_slices
-from bids_synthsr.networks import exam_unet
+from bids_synthsr.networks import fusion
+from bids_synthsr.networks.blocks import thin, unfold
 from bids_synthsr.networks.exam_unet import (
+    ALL_ROWS,
     LEAST_TRUST,
-    NOISE,
     ExamUNet,
-    VolumeNorm,
-    fold,
-    local_contrast,
-    probabilities,
-    thin,
-    unfold,
+    SegmentationClasses,
+    class_probabilities,
 )
-from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.networks.fusion import local_contrast
 
 SIDE = 16
 ROUNDING = 2e-5  # float32 sums in another order
 
 
-def awake(network, seed=0):
-    """Give a network random weights: as made, its heads say 0."""
+def randomized(network, seed=0):
+    """Give a network random weights: untrained, its heads predict 0."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in network.parameters():
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.1
@@ -45,14 +41,20 @@ def same(first, second):
         torch.testing.assert_close(one, other, atol=ROUNDING, rtol=ROUNDING)
 
 
-MIXTURE = {'mixture_steps': 2, 'tissue_of': (0, 1, 2, 1)}
+CLASSES = SegmentationClasses(4)
+TISSUES = SegmentationClasses(4, tissues=(0, 1, 2, 1))
+EXPECTED_T1W = (0.0, 1.0, 0.6, 0.4)
+MIXTURE = {'mixture_steps': 2, 'classes': TISSUES}
+EVERYTHING = {**MIXTURE, 'classes': replace(TISSUES, t1w=EXPECTED_T1W), 'is_guided': True}
 
 
 @pytest.fixture(scope='module', params=[(1, {}), (2, {}), (2, {'is_guided': True}), (2, MIXTURE)],
                 ids=['full', 'folded', 'guided', 'mixture'])  # fmt: skip
 def network(request):
     stride, more = request.param
-    return awake(ExamUNet(features=8, levels=3, stride=stride, classes=4, **more))
+    return randomized(
+        ExamUNet(features=8, levels=3, stride=stride, **{'classes': CLASSES, **more})
+    )
 
 
 @torch.no_grad()
@@ -103,7 +105,7 @@ def test_every_scan_and_its_reliability_matter(network):
 
 
 @torch.no_grad()
-def test_network_without_scale_and_classes_tells_the_t1w_alone():
+def test_network_without_scale_and_classes_predicts_the_t1w_alone():
     scans, reliability = exam(3)
     prediction = ExamUNet(features=8, levels=2, has_scale=False)(scans, reliability)
     assert prediction.t1w.shape == scans[:, :1].shape
@@ -111,74 +113,76 @@ def test_network_without_scale_and_classes_tells_the_t1w_alone():
 
 
 @torch.no_grad()
-def test_one_place_of_every_block_is_what_the_whole_says_there():
-    network = awake(ExamUNet(features=8, levels=2, classes=4, is_guided=True))
+def test_one_voxel_of_every_block_is_what_the_whole_predicts_there():
+    network = randomized(ExamUNet(features=8, levels=2, classes=CLASSES, is_guided=True))
     scans, reliability = exam(2)
     whole = network(scans, reliability)
-    for place in ((0, 0, 0), (1, 0, 1)):
-        same(network(scans, reliability, place=place), [thin(x, place, 2) for x in whole])
+    for offset in ((0, 0, 0), (1, 0, 1)):
+        same(network(scans, reliability, offset=offset), [thin(x, offset, 2) for x in whole])
 
 
 @torch.no_grad()
-def test_mixture_is_fitted_to_one_place_and_judges_all():
-    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE))
-    plain = ExamUNet(features=8, levels=2, classes=4).eval()
+def test_mixture_is_fitted_to_one_voxel_of_every_block_and_changes_all():
+    network = randomized(ExamUNet(features=8, levels=2, **MIXTURE))
+    plain = ExamUNet(features=8, levels=2, classes=CLASSES).eval()
     plain.load_state_dict(network.state_dict(), strict=False)
     scans, reliability = exam(2)
     whole, before = network(scans, reliability), plain(scans, reliability)
-    same(network(scans, reliability, place=(0, 0, 0)), [thin(x, (0, 0, 0), 2) for x in whole])
+    same(network(scans, reliability, offset=(0, 0, 0)), [thin(x, (0, 0, 0), 2) for x in whole])
     changed = (whole.logits - before.logits).abs()
-    assert all((thin(changed, place, 2) > 1e-3).any() for place in ((0, 0, 0), (1, 0, 1)))
+    assert all((thin(changed, offset, 2) > 1e-3).any() for offset in ((0, 0, 0), (1, 0, 1)))
     same(whole[:2], before[:2])  # T1w and scale do without
 
 
 @torch.no_grad()
 @pytest.mark.parametrize('max_voxels', [1, 3 * 64, None])
-def test_pieces_are_what_the_whole_says(max_voxels):
-    more = {'is_guided': True, 'class_t1w': (0.0, 1.0, 0.6, 0.4)}
-    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE, **more))
+def test_blocks_are_what_the_whole_predicts(max_voxels):
+    network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
     scans, reliability = exam(2)
-    whole = network(scans, reliability)
+    whole, encoded = network(scans, reliability), network.encode(scans, reliability)
     count = 0
-    for place, rows, told in network.pieces(network.hear(scans, reliability), max_voxels):
-        expected = [thin(x, place, 2)[:, :, rows] for x in whole]
-        same(told[:2], [expected[0][:, 0], expected[1][:, 0].exp()])
-        same([told.likely], [probabilities(expected[2])])
-        count += told.t1w.numel()
+    for offset, rows, posterior in network.predict_blocks(encoded, max_voxels):
+        t1w, log_scale, logits = (thin(x, offset, 2)[:, :, rows] for x in whole)
+        same(posterior, [t1w[:, 0], log_scale[:, 0].exp(), class_probabilities(logits)])
+        count += posterior.t1w.numel()
     assert count == whole.t1w.numel()
-    heard = network.hear(scans, reliability)
-    ((place, _, told),) = network.pieces(heard, places=[(0, 0, 0)])
-    assert place == (0, 0, 0)
-    same(told[:1], [thin(whole.t1w, place, 2)[:, 0]])
+    ((offset, _, posterior),) = network.predict_blocks(encoded, offsets=[(0, 0, 0)])
+    assert offset == (0, 0, 0)
+    same([posterior.t1w], [thin(whole.t1w, offset, 2)[:, 0]])
+
+
+@torch.no_grad()
+def test_prediction_depends_on_the_fit_that_is_passed_in_and_not_on_earlier_calls():
+    network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
+    decoded = network._decode(network.encode(*exam(2)))
+    first, other = (network._fit_mixture(decoded, offset) for offset in ((0, 0, 0), (1, 1, 1)))
+    before = network._predict(decoded, first, (1, 1, 1))
+    unlike = network._predict(decoded, other, (1, 1, 1))
+    after = network._predict(decoded, first, (1, 1, 1))
+    assert all(torch.equal(one, same_again) for one, same_again in zip(before, after, strict=True))
+    assert not torch.equal(before.logits, unlike.logits)
+    some = network._posterior(decoded, first, (1, 1, 1), slice(2, 4))
+    every = network._posterior(decoded, first, (1, 1, 1), ALL_ROWS)
+    same(some, [x[:, 2:4] for x in every])
 
 
 def test_a_fusion_in_parts_is_that_of_all_voxels(monkeypatch, network):
     scans, reliability = exam(3)
     whole = network(scans, reliability)  # with gradients all at once
-    monkeypatch.setattr(exam_unet, 'FUSED_AT_ONCE', 1)
+    monkeypatch.setattr(fusion, 'FUSED_AT_ONCE', 1)
     with torch.no_grad():
         same([network(scans, reliability).t1w], [whole.t1w.detach()])
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('kept', [(0,), (2, 0), (0, 1, 2)])
-def test_some_scans_of_an_exam_are_as_if_there_were_no_others(kept):
-    more = {'is_guided': True, 'class_t1w': (0.0, 1.0, 0.6, 0.4)}
-    network = awake(ExamUNet(features=8, levels=2, classes=4, **MIXTURE, **more))
+@pytest.mark.parametrize('subset', [(0,), (2, 0), (0, 1, 2)])
+def test_some_scans_of_an_exam_are_as_if_there_were_no_others(subset):
+    network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
     scans, reliability = exam(3)
-    some = network.pieces(network.hear(scans, reliability).only(kept))
-    alone = network.pieces(network.hear(scans[:, kept], reliability[:, kept]))
+    some = network.predict_blocks(network.encode(scans, reliability).select(subset))
+    alone = network.predict_blocks(network.encode(scans[:, subset], reliability[:, subset]))
     for (*_, one), (*_, other) in zip(some, alone, strict=True):
         same(one, other)
-
-
-@torch.no_grad()
-def test_normalisation_is_of_each_volume():
-    x = torch.randn(3, 8, 4, 4, 4) * torch.arange(1, 4).view(3, 1, 1, 1, 1)
-    norm = VolumeNorm(8)
-    norm.weight.copy_(torch.arange(8))
-    expected = functional.instance_norm(x, weight=norm.weight, bias=norm.bias)
-    torch.testing.assert_close(norm(x), expected)
 
 
 @torch.no_grad()
@@ -193,14 +197,16 @@ def test_bfloat16_stays_near_float32(network):
 
 
 def test_gradient_reaches_every_weight():
-    network = awake(ExamUNet(features=8, levels=2, classes=3, is_guided=True))
+    network = randomized(
+        ExamUNet(features=8, levels=2, classes=SegmentationClasses(3), is_guided=True)
+    )
     prediction = network(*exam(2, 8))
     sum(output.square().mean() for output in prediction).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 
 
 @torch.no_grad()
-def test_guide_starts_silent_and_then_shows_single_voxels():
+def test_guide_starts_at_zero_and_then_shows_single_voxels():
     torch.manual_seed(0)
     plain = ExamUNet(features=8, levels=2)
     guided = ExamUNet(features=8, levels=2, is_guided=True)
@@ -217,29 +223,7 @@ def test_guide_starts_silent_and_then_shows_single_voxels():
                                atol=1e-4, rtol=1e-4)  # fmt: skip
 
 
-def test_contrast_is_of_the_surroundings():
-    image = torch.rand(1, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
-    ramp = torch.linspace(0, 4, 32)[:, None, None]  # bright fat at one end
-    first, second = (local_contrast(x, 2).flatten() for x in (image, 0.2 * image + 0.1))
-    sd = float(image.std())
-    slope = (sd + NOISE) / (sd + NOISE / 0.2)  # a flatter image: its noise counts for more
-    assert np.polyfit(first, second, 1) == pytest.approx([slope, 0], abs=0.01)
-    assert np.corrcoef(first, second)[0, 1] > 0.999
-    flat = local_contrast(torch.full_like(image, 0.7), 2)
-    assert flat.abs().max() < 0.05
-    assert local_contrast(image + ramp, 2).abs().max() <= 3
-
-
-def test_unfold_undoes_fold():
-    volume = torch.rand(2, 3, 4, 6, 8)
-    folded = fold(volume, 2)
-    assert folded.shape == (2, 24, 2, 3, 4)
-    assert torch.equal(unfold(folded, 2), volume)
-    block = folded[0, :8, 1, 2, 3].view(2, 2, 2)
-    assert torch.equal(block, volume[0, 0, 2:4, 4:6, 6:8])
-
-
-def test_wrong_input_is_told():
+def test_wrong_input_is_refused():
     network = ExamUNet(features=8, levels=3)
     with pytest.raises(ValueError, match=r'\(12, 16, 16\).*multiples of 8'):
         network(torch.zeros(1, 1, 12, 16, 16), torch.zeros(1, 1, 12, 16, 16))
@@ -249,51 +233,34 @@ def test_wrong_input_is_told():
         ExamUNet(stride=4)
 
 
-def test_encoded_slices_hold_interpolation_neighbours_and_facts():
-    slices = torch.rand(3, 4, 7)
-    index = np.array([2.0, 2.5, 3.0])
-    channels = encode_slices(slices, index, 5.0, 3.0)
-    assert channels.shape == (CHANNELS, 3, 4, 3)
-    cubic = slices @ torch.from_numpy(spline_matrix(7, index)).T
-    torch.testing.assert_close(channels[0], cubic)
-    torch.testing.assert_close(channels[0, ..., 0], slices[..., 2])  # on a slice
-    below, above = channels[3, ..., 1] / 2 + cubic[..., 1], channels[4, ..., 1] / 2 + cubic[..., 1]
-    torch.testing.assert_close(below, slices[..., 2])
-    torch.testing.assert_close(above, slices[..., 3])
-    torch.testing.assert_close(channels[-3, 0, 0], torch.tensor([-0.5, 0.0, -0.5]))
-    torch.testing.assert_close(channels[-2:, 0, 0, 0], torch.tensor([0.0, -0.4]))
-
-
-def test_encoded_slices_are_mirrored_beyond_the_ends():
-    slices = torch.rand(2, 2, 5)
-    channels = encode_slices(slices, np.array([-1.0, 0.0, 1.0, 5.0]), 4.0, 4.0)
-    torch.testing.assert_close(channels[0, ..., 0], slices[..., 1])
-    torch.testing.assert_close(channels[0, ..., 3], slices[..., 3])
-    single = encode_slices(torch.full((2, 2, 1), 0.7), np.array([-0.4, 0.2]), 4.0, 4.0)
-    torch.testing.assert_close(single[0], torch.full((2, 2, 2), 0.7))
-
-
 @torch.no_grad()
-def test_new_slice_network_says_cubic_interpolation():
-    channels = torch.rand(1, CHANNELS, SIDE, SIDE, SIDE)
-    network = SliceUNet(CHANNELS, features=8, levels=2)
-    assert torch.equal(network(channels), channels[:, :1])
-    assert not torch.allclose(awake(network)(channels), channels[:, :1])
-
-
-@torch.no_grad()
-def test_t1w_is_told_as_a_difference_from_what_the_segmentation_expects():
-    plain = awake(ExamUNet(features=8, levels=3, classes=3))
-    network = ExamUNet(features=8, levels=3, classes=3, class_t1w=(0.0, 1.0, 0.6)).eval()
+def test_t1w_is_predicted_as_a_difference_from_what_the_segmentation_expects():
+    classes = SegmentationClasses(3, t1w=(0.0, 1.0, 0.6))
+    plain = randomized(ExamUNet(features=8, levels=3, classes=SegmentationClasses(3)))
+    network = ExamUNet(features=8, levels=3, classes=classes).eval()
     network.load_state_dict(plain.state_dict())
     scans, reliability = exam(2)
-    made, before = network(scans, reliability), plain(scans, reliability)
-    expected = probabilities(before.logits) @ torch.tensor([0.0, 1.0, 0.6])
-    torch.testing.assert_close(made.t1w, before.t1w + expected[:, None])
+    prediction, before = network(scans, reliability), plain(scans, reliability)
+    expected = class_probabilities(before.logits) @ torch.tensor(classes.t1w)
+    torch.testing.assert_close(prediction.t1w, before.t1w + expected[:, None])
 
 
-def test_every_class_needs_its_intensity():
+def test_every_class_needs_its_intensity_and_its_tissue():
     with pytest.raises(ValueError, match='2 T1w intensities were given for 3 classes'):
-        ExamUNet(features=8, levels=3, classes=3, class_t1w=(0.0, 1.0))
+        SegmentationClasses(3, t1w=(0.0, 1.0))
     with pytest.raises(ValueError, match='2 tissues were given for 3 classes'):
-        ExamUNet(features=8, levels=3, classes=3, mixture_steps=2, tissue_of=(0, 1))
+        ExamUNet(
+            features=8, levels=3, classes=SegmentationClasses(3, tissues=(0, 1)), mixture_steps=2
+        )
+
+
+@torch.no_grad()
+def test_flat_arguments_of_a_file_build_the_same_network():
+    flat = {'features': 8, 'levels': 2, 'stride': 2, 'classes': 4, 'has_scale': True,
+            'class_t1w': list(EXPECTED_T1W), 'is_guided': True, 'mixture_steps': 2,
+            'tissue_of': [0, 1, 2, 1]}  # fmt: skip
+    network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
+    same_network = randomized(ExamUNet.from_arguments(flat))
+    scans, reliability = exam(2)
+    same(network(scans, reliability), same_network(scans, reliability))
+    assert ExamUNet.from_arguments({'features': 8, 'levels': 2}).classes.count == 0

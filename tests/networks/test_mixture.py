@@ -42,13 +42,13 @@ def gates_of(mixture, count=1):
     return mixture.gates(features, [features] * count, torch.ones(1, count, SIDE, SIDE, SIDE))
 
 
-def judged(mixture, logits, images, trust=None):
+def posterior(mixture, logits, images, trust=None):
     """Logits with what the mixture adds."""
     trust = torch.ones_like(images) if trust is None else trust
     features = torch.zeros(1, 2, SIDE, SIDE, SIDE)
     gates = mixture.gates(features, [features] * images.shape[1], trust)
-    found = mixture.fit(logits, gates, images, trust)
-    return mixture.judge(logits, found, gates, images)
+    fit = mixture.fit(logits, gates, images, trust)
+    return mixture.posterior(logits, fit, gates, images)
 
 
 def share_of_tissues(logits, labels):
@@ -57,17 +57,20 @@ def share_of_tissues(logits, labels):
     return float((tissue_of[logits.argmax(1)] == tissue_of[labels]).float().mean())
 
 
-def test_it_finds_the_tissues_of_an_image_with_a_bias_field(generator):
+def test_tissues_are_fitted_in_an_image_with_a_bias_field(generator):
     labels, image = head(generator)
     ramp = torch.linspace(0.8, 1.25, SIDE)[:, None, None]
     mixed = mixture()
-    found = mixed.fit(vague(labels, generator, 6), gates_of(mixed), (image * ramp)[None],
-                      torch.ones(1, 1, SIDE, SIDE, SIDE))[0][0]  # fmt: skip
+    fit = mixed.fit(vague(labels, generator, 6), gates_of(mixed), (image * ramp)[None],
+                    torch.ones(1, 1, SIDE, SIDE, SIDE))  # fmt: skip
+    tissues = fit.scans[0][0]
     # the field is smooth over 30 mm, and known but for a factor
-    torch.testing.assert_close(found.means / found.means[1], MEANS / MEANS[1], atol=0.05, rtol=0)
+    torch.testing.assert_close(
+        tissues.means / tissues.means[1], MEANS / MEANS[1], atol=0.05, rtol=0
+    )
     expected = math.hypot(SD, LEAST_SD)
-    assert found.sds[1] == pytest.approx(expected, abs=0.03)
-    assert torch.corrcoef(torch.stack([found.gain.mean((1, 2)), ramp.flatten()]))[0, 1] > 0.95
+    assert tissues.sds[1] == pytest.approx(expected, abs=0.03)
+    assert torch.corrcoef(torch.stack([tissues.gain.mean((1, 2)), ramp.flatten()]))[0, 1] > 0.95
 
 
 @torch.no_grad()
@@ -77,16 +80,16 @@ def test_intensities_correct_a_vague_segmentation_of_any_contrast(generator):
     before = share_of_tissues(logits, labels)
     for contrast in (image, 1 - image, image.clamp(min=0).sqrt()):
         images = contrast[None].clamp(0, 1)
-        assert share_of_tissues(judged(mixture(), logits, images), labels) > before + 0.05
+        assert share_of_tissues(posterior(mixture(), logits, images), labels) > before + 0.05
     thorough = mixture(1.0, 10)
-    assert share_of_tissues(judged(thorough, logits, image[None]), labels) > 0.98
+    assert share_of_tissues(posterior(thorough, logits, image[None]), labels) > 0.98
 
 
 @torch.no_grad()
-def test_what_looks_alike_is_told_apart_by_the_prior_alone(generator):
+def test_the_prior_alone_separates_what_looks_alike(generator):
     labels, image = head(generator)
     logits = vague(labels, generator)
-    changed = judged(mixture(), logits, image[None])
+    changed = posterior(mixture(), logits, image[None])
     torch.testing.assert_close(changed[:, 1] - changed[:, 3], logits[:, 1] - logits[:, 3])
 
 
@@ -96,29 +99,29 @@ def test_autocast_leaves_it_in_32_bits(generator):
     logits = vague(labels, generator)
     mixed = mixture()
     gates, trust = gates_of(mixed), torch.ones_like(image)[None]
-    found = mixed.fit(logits, gates, image[None], trust)
-    exact = mixed.judge(logits, found, gates, image[None])
+    fit = mixed.fit(logits, gates, image[None], trust)
+    exact = mixed.posterior(logits, fit, gates, image[None])
     with torch.autocast('cpu', torch.bfloat16):
         same = mixed.fit(logits, gates, image[None], trust)
-        assert torch.equal(mixed.judge(logits, same, gates, image[None]), exact)
+        assert torch.equal(mixed.posterior(logits, same, gates, image[None]), exact)
 
 
 @torch.no_grad()
 def test_closed_gates_change_nothing(generator):
     labels, image = head(generator)
     logits = vague(labels, generator)
-    torch.testing.assert_close(judged(mixture(1e-6), logits, image[None]), logits)
+    torch.testing.assert_close(posterior(mixture(1e-6), logits, image[None]), logits)
 
 
 @torch.no_grad()
-def test_scans_join_in_any_order_and_one_that_is_not_there_says_nothing(generator):
+def test_scans_join_in_any_order_and_an_absent_one_changes_nothing(generator):
     labels, image = head(generator)
     logits, other = vague(labels, generator), 1 - image
-    both = judged(mixture(), logits, torch.stack([image, other], 1))
-    torch.testing.assert_close(both, judged(mixture(), logits, torch.stack([other, image], 1)))
+    both = posterior(mixture(), logits, torch.stack([image, other], 1))
+    torch.testing.assert_close(both, posterior(mixture(), logits, torch.stack([other, image], 1)))
     absent = torch.stack([torch.ones_like(image), torch.zeros_like(image)], 1)
-    one = judged(mixture(), logits, torch.stack([image, other], 1), absent)
-    torch.testing.assert_close(one, judged(mixture(), logits, image[None]))
+    one = posterior(mixture(), logits, torch.stack([image, other], 1), absent)
+    torch.testing.assert_close(one, posterior(mixture(), logits, image[None]))
 
 
 def test_flat_and_empty_scans_give_finite_numbers():
@@ -126,15 +129,15 @@ def test_flat_and_empty_scans_give_finite_numbers():
     logits[:, 0] = 50  # no voxel of the other tissues
     for value in (0.0, 0.5):
         flat = torch.full((1, 1, SIDE, SIDE, SIDE), value)
-        assert judged(mixture(), logits, flat).isfinite().all()
-        assert judged(mixture(), logits, flat, torch.zeros_like(flat)).isfinite().all()
+        assert posterior(mixture(), logits, flat).isfinite().all()
+        assert posterior(mixture(), logits, flat, torch.zeros_like(flat)).isfinite().all()
 
 
 def test_gradients_reach_prior_and_gates_but_not_the_fit(generator):
     labels, image = head(generator)
     logits = vague(labels, generator).requires_grad_()
     mixed = mixture()
-    judged(mixed, logits, image[None]).square().sum().backward()
+    posterior(mixed, logits, image[None]).square().sum().backward()
     assert logits.grad.abs().sum() > 0
     assert all(x.grad is not None for x in (mixed.of_exam.bias, mixed.trust, mixed.of_scan.weight))
     assert mixed.of_exam.bias.grad.abs().min() > 0

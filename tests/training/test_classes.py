@@ -34,7 +34,7 @@ def older(task, tmp_path):
         'tissue_of': [numbers[tissue] for tissue in tissues],
     }
     torch.manual_seed(0)
-    network = ExamUNet(**arguments)
+    network = ExamUNet.from_arguments(arguments)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     message = {**describe(task), 'arguments': arguments, 'labels': labels}
@@ -45,7 +45,7 @@ def older(task, tmp_path):
 def test_new_classes_start_as_parts_of_the_old_one(task, older):
     weights = load_weights(older)
     labels = weights.description['labels']
-    before = ExamUNet(**weights.description['arguments']).eval()
+    before = ExamUNet.from_arguments(weights.description['arguments']).eval()
     before.load_state_dict(dict(weights.tensors))
     learner = new_learner(task, torch.device('cpu'))
     load_initial_weights(older, learner, task)
