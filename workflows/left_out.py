@@ -71,7 +71,8 @@ def init_left_out_wf(
     """Let methods make a volume of some scans of an exam, and compare it with another scan.
 
     The others are judged and aligned as the app does it; the scan that was left out is aligned to
-    their reference. Where `any-exam` is among the methods, all are compared in its brain mask, too.
+    their reference. Where `any-exam` is among the methods, all are compared in its brain mask as
+    well.
 
     Parameters
     ----------

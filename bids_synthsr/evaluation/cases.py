@@ -122,9 +122,7 @@ def list_simulated_cases(
             _name_of(f'{"_".join(exam)}_{_name_of_slices(*setting)}'),
             tuple(exam),
             *setting,
-            tuple(
-                method for method in methods if can_take(method, exam, _slices_of(exam, setting))
-            ),
+            tuple(x for x in methods if can_take(x, exam, _slices_of(exam, setting))),
         )
         for exam in exams
         for setting in slices

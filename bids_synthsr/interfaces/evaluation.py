@@ -241,10 +241,9 @@ class CompareVolume(Step):
 
         truth, grid = load_volume(Path(inputs.head))
         brain = load_volume(Path(inputs.mask))[0] > 0
-        volume, scale = (
-            file and on_grid(*load_volume(Path(file)), grid)
-            for file in (inputs.products[0]['file'], _file_of_scale(inputs.products))
-        )
+        volume = on_grid(*load_volume(Path(inputs.products[0]['file'])), grid)
+        error_map = _file_of_error(inputs.products)
+        scale = on_grid(*load_volume(Path(error_map)), grid) if error_map else None
         fitted, measures = compare_with_truth(volume, truth, brain, scale)
         in_plane = (PLANES.index(inputs.facts['orientation']) + 1) % 3
         save_comparison([truth, fitted], grid, in_plane, Path(f'{inputs.stem}.jpg'))
@@ -252,7 +251,7 @@ class CompareVolume(Step):
         return {'measures': write_json(Path(f'{inputs.stem}.json'), results)}
 
 
-def _file_of_scale(products: list[dict[str, Any]]) -> str | None:
+def _file_of_error(products: list[dict[str, Any]]) -> str | None:
     """Find the expected error of the main volume among the products."""
     found = [x['file'] for x in products if x['entities'].get('desc') == 'uncertainty']
     return found[0] if found else None

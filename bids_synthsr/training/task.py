@@ -13,6 +13,7 @@ from bids_synthsr.networks.registry import (
     EXAM_UNET,
     NETWORKS,
     SLICE_UNET,
+    UNET,
     argument_names,
     build_network,
 )
