@@ -38,7 +38,7 @@ def request_of(
     command
         Words of the command line, without the name of the program.
     environ
-        Environment variables.
+        Environment variables, as a mapping.
 
     Raises
     ------

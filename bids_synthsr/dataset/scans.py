@@ -54,9 +54,9 @@ def read_scan(
     Parameters
     ----------
     path
-        The image file.
+        Path of the image file.
     suffix, entities, metadata
-        As in `Scan`.
+        What its name and sidecar say, as in `Scan`.
     """
     scan = Scan(Path(path), suffix, entities or {}, metadata or {})
     problems = [*_declared_problems(scan)]

@@ -260,7 +260,7 @@ def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:
     Parameters
     ----------
     exam
-        As found.
+        The exam as it was found.
     fingerprint
         Changes when the content of a file changes, although its name does not.
     """

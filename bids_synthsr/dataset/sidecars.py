@@ -17,7 +17,7 @@ class Sidecars:
     Parameters
     ----------
     root
-        Of the data set: above it nothing is inherited.
+        Folder of the data set: above it nothing is inherited.
     files
         JSON files of the data set; others are passed over.
     """

@@ -50,9 +50,9 @@ class Fault:
     Parameters
     ----------
     code
-        Of the validator, such as ``NOT_INCLUDED``.
+        Code of the validator, such as ``NOT_INCLUDED``.
     message
-        What it means.
+        What the code means, a sentence.
     files
         Where it was found, relative to the root with a slash before.
     """

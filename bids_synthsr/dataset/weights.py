@@ -253,7 +253,7 @@ def find_published(weights: Path | None, environ: Mapping[str, str], channels: i
     weights
         What the user gave.
     environ
-        Environment variables.
+        Environment variables, as a mapping.
     channels
         1 for the general network, 2 for that of T1w and T2w.
     """

@@ -27,7 +27,7 @@ class Derivatives:
     Parameters
     ----------
     root
-        The output folder.
+        Path of the output folder.
     """
 
     root: Path

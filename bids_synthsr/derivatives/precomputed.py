@@ -22,7 +22,7 @@ def find_transforms(
     folders
         Output folders; the first that has a transform of a scan gives it.
     exam
-        The exam.
+        The exam whose scans these are.
     scans
         Those that are to be used, the reference first.
     bids_dir

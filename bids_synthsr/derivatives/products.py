@@ -78,7 +78,7 @@ class ProductFile:
 
 
 @dataclass(frozen=True)
-class Alignment:
+class AlignedScans:
     """Scans that could be aligned, with what registration made of them, the reference first.
 
     Parameters
@@ -100,7 +100,7 @@ class Alignment:
 
 
 def registration_products(
-    selection: str, alignment: Alignment, fits: Sequence[Mapping[str, Any]]
+    selection: str, alignment: AlignedScans, fits: Sequence[Mapping[str, Any]]
 ) -> Iterator[ProductFile]:
     """List what the registration of an exam makes for keeps.
 

@@ -21,7 +21,7 @@ class ExamProgress:
     Parameters
     ----------
     exam
-        Its label.
+        Label of the exam, such as ``sub-01_ses-2``.
     state
         ``missing`` if it is neither finished nor failed, or if outputs of it are gone.
     note

@@ -31,17 +31,17 @@ class Record:
     exam
         Its label, such as ``sub-01_ses-2``.
     state
-        How it ended.
+        How the work on it ended.
     fingerprint
         As `take_fingerprint` took it before the work.
     reason
-        Why it failed.
+        Why it failed, a sentence.
     warnings
         What a reader must know.
     outputs
         Paths of its outputs, relative to the output folder.
     durations_s
-        Seconds by step.
+        Seconds that each step took, by its name.
     run_uuid
         The run that did it.
     """
@@ -94,13 +94,13 @@ def take_fingerprint(
     Parameters
     ----------
     exam
-        As found.
+        The exam as it was found.
     bids_dir
         The input data set; files are named relative to it.
     settings
         What changes results, JSON types only: the SHA-256 of weights, not their path.
     version
-        Of the program, as far as it changes results.
+        Version of the program, as far as it changes results.
     known
         An earlier record: a file whose size and time are as there is not read again.
     """

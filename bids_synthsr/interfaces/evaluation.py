@@ -261,15 +261,15 @@ def _structures(inputs: Any, grid: Any) -> dict[str, dict[str, float]]:
     """Compare the segmentations, where they are given."""
     from bids_synthsr.dataset.images import load_volume
     from bids_synthsr.evaluation.comparisons import compare_segmentations
-    from bids_synthsr.morphometry.volumes import volumes_in
+    from bids_synthsr.morphometry.volumes import volumes_from_rows
 
     if not inputs.segmentation:
         return {}
     return compare_segmentations(
         load_volume(Path(inputs.segmentation)),
         (load_volume(Path(inputs.reference))[0], grid),
-        volumes_in(inputs.sizes),
-        volumes_in(inputs.reference_sizes),
+        volumes_from_rows(inputs.sizes),
+        volumes_from_rows(inputs.reference_sizes),
     )
 
 

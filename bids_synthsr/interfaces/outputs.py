@@ -36,11 +36,13 @@ class CollectRegistration(Step):
         """Mark the scans that could not be aligned, and list the rest."""
         from bids_synthsr.dataset.files import read_json, write_rows
         from bids_synthsr.dataset.selection import leave_out_failed, registration_warnings
-        from bids_synthsr.derivatives.products import Alignment, registration_products
+        from bids_synthsr.derivatives.products import AlignedScans, registration_products
 
         rows = leave_out_failed(read_json(Path(inputs.selection)), inputs.fits)
         table = write_rows(folder / 'selection.json', rows)
-        alignment = Alignment(inputs.names, inputs.scan2ref, inputs.resampled, inputs.reliability)
+        alignment = AlignedScans(
+            inputs.names, inputs.scan2ref, inputs.resampled, inputs.reliability
+        )
         products = registration_products(str(table), alignment, inputs.fits)
         return {
             'products': [product.as_plain() for product in products],

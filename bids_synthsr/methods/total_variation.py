@@ -212,7 +212,7 @@ class DataTerm:
     scans
         ``y_n``; voxels that their operator does not see do not count.
     noise
-        ``sd_n``.
+        Noise ``sd_n`` of each scan.
     """
 
     def __init__(
@@ -321,7 +321,7 @@ def minimise(
     start
         ``(C, I, J, K)`` float32.
     strength
-        Positive.
+        Weight of the prior, positive.
     """
     if strength <= 0:
         raise ValueError(f'The strength of total variation must be positive, not {strength}')

@@ -60,7 +60,7 @@ def rows_of(volumes: Iterable[StructureVolume]) -> list[dict[str, Any]]:
     return [{**asdict(volume), 'index': volume.index or None} for volume in volumes]
 
 
-def volumes_in(rows: Iterable[Mapping[str, Any]]) -> list[StructureVolume]:
+def volumes_from_rows(rows: Iterable[Mapping[str, Any]]) -> list[StructureVolume]:
     """Read volumes from rows that `rows_of` wrote."""
     return [StructureVolume(**{**row, 'index': row['index'] or 0}) for row in rows]
 

@@ -77,7 +77,7 @@ class MethodFacts:
     spacing
         Voxel size of the output, mm.
     fov
-        ``reference`` or ``union``.
+        Field of view of the output: ``reference`` or ``union``.
     weights
         Name of the file of weights and the start of its SHA-256; empty where there is none.
     versions

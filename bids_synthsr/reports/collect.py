@@ -42,7 +42,7 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
     place
         Where its outputs lie.
     record
-        What was done.
+        Record of what was done.
     scans
         Its scans, judged by their headers.
     """
@@ -84,11 +84,11 @@ def collect_failure(
     place
         Where its outputs would lie.
     record
-        How it ended.
+        Record of how the work ended.
     rows
         Its selection table as far as it is known.
     failure
-        What stopped it.
+        What stopped the work on it.
     """
     run = read_run(place, record.run_uuid)
     return ExamReport(

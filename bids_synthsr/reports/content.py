@@ -44,7 +44,7 @@ class AlignedPair:
     Parameters
     ----------
     name
-        Of the scan that was moved.
+        Name of the scan that was moved.
     grid
         On which the three volumes lie: the output grid.
     reference, before, after
@@ -84,11 +84,11 @@ class SelectionRow:
     Parameters
     ----------
     name
-        Of the scan, such as ``acq-sag_T1w``.
+        Name of the scan, such as ``acq-sag_T1w``.
     role
         What it serves for.
     reason
-        Why, a sentence.
+        Why it has this role, a sentence.
     file
         Name of its file.
     plane
@@ -118,7 +118,7 @@ class Failure:
     Parameters
     ----------
     step
-        Where it happened.
+        Step in which it happened.
     message
         What happened, in words for the user.
     advice
@@ -143,11 +143,11 @@ class StructureRow:
     Parameters
     ----------
     name
-        Without its side.
+        Name of the structure without its side.
     volumes_ml
         Left and right, or one for a structure of the midline.
     uncertain_ml
-        Of all of them.
+        How much of them together is uncertain, ml.
     """
 
     name: str
@@ -200,7 +200,7 @@ class ExamReport:
     segmentation
         Label values on the grid of the main output.
     structures
-        Their volumes.
+        Volumes of the structures in it.
     quality
         Figures from 0 to 1 by name, such as ``coverage``.
     files

@@ -52,7 +52,7 @@ OUTLINE = [withStroke(linewidth=2, foreground='black')]
 
 
 @dataclass(frozen=True, eq=False)
-class Tiling:
+class PanelLayout:
     """Panels laid out in rows of equal cells at one scale.
 
     Parameters
@@ -70,7 +70,7 @@ class Tiling:
     px_per_mm: float
 
 
-def tile(panels: Sequence[Panel], columns: int, width: int = WIDTH_PX) -> Tiling:
+def tile(panels: Sequence[Panel], columns: int, width: int = WIDTH_PX) -> PanelLayout:
     """Lay panels out from left to right and top to bottom, each in the middle of its cell.
 
     A column is as wide as its widest panel, a row as tall as its tallest; all have one scale,
@@ -95,7 +95,7 @@ def tile(panels: Sequence[Panel], columns: int, width: int = WIDTH_PX) -> Tiling
         top, left = int(tops[row] + free[0]), int(lefts[column] + free[1])
         pixels[top : top + len(drawn), left : left + len(drawn[0])] = drawn
         corners.append((left, top, len(drawn[0]), len(drawn)))
-    return Tiling(pixels, tuple(corners), scale)
+    return PanelLayout(pixels, tuple(corners), scale)
 
 
 def _edges(sizes: Sequence[float], scale: float) -> np.ndarray:
@@ -123,7 +123,7 @@ def mosaic(
     return figure
 
 
-def _figure_of(tiling: Tiling) -> Figure:
+def _figure_of(tiling: PanelLayout) -> Figure:
     height, width = tiling.pixels.shape[:2]
     return Figure((width / DPI, height / DPI), DPI, facecolor='black')
 

@@ -62,9 +62,9 @@ class Viewer:
     Parameters
     ----------
     names, sprites
-        Of the volumes.
+        Name and pictures of each volume.
     spacing
-        Of a voxel along the three screen axes, mm.
+        Size of a voxel along the three screen axes, mm.
     screen2ras
         Rows of the affine from screen indices to RAS+ mm.
     edges
@@ -183,11 +183,11 @@ class Section:
     Parameters
     ----------
     anchor, title
-        Of the section.
+        Address and heading of the section.
     needs
         What of the report it shows; the section is left out where that is empty.
     template
-        Of its inside.
+        File name of the template of its inside.
     exhibits
         Functions from the report to what the template shows, such as pictures.
     note

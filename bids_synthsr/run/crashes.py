@@ -23,7 +23,7 @@ class Crash:
     message
         The error, without its traceback.
     path
-        The crash file.
+        Path of the crash file.
     traceback
         All that it tells.
     """

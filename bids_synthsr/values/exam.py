@@ -21,7 +21,7 @@ class Scan:
     Parameters
     ----------
     path
-        The image file.
+        Path of the image file.
     suffix
         BIDS suffix: its contrast, such as ``FLAIR``.
     entities

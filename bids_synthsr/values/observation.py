@@ -23,7 +23,7 @@ class Observation:
     grid
         The scan's own grid.
     acquisition
-        Its slices.
+        Slices of the scan, see `Acquisition`.
     scan2ref
         ``(4, 4)`` rigid transform from the scan's RAS+ mm to the reference's RAS+ mm.
     """

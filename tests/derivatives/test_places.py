@@ -12,7 +12,7 @@ from bids_synthsr.dataset.images import save_rigid, save_volume
 from bids_synthsr.dataset.validation import run_validator
 from bids_synthsr.derivatives.places import Derivatives, remove_leftovers, sidecar_of
 from bids_synthsr.derivatives.products import (
-    Alignment,
+    AlignedScans,
     ProductFile,
     registration_products,
     write_synthesis,
@@ -88,7 +88,7 @@ def exam_products(folder):
     )
     xfms = [str(save_rigid(folder / f'{n}.txt', np.eye(4))) for n in range(len(SCANS))]
     selection = write_rows(folder / 'rows.json', [{'scan': 'T1w', 'role': 'reference', 'x': ''}])
-    alignment = Alignment(SCANS, xfms, resampled, reliability)
+    alignment = AlignedScans(SCANS, xfms, resampled, reliability)
     fits = [{'name': name, 'status': 'good', 'reason': 'It fits.'} for name in SCANS]
     images = (
         Image('T1w', 'anyexam', voxels, grid),

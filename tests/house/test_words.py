@@ -16,7 +16,9 @@ PACKAGE = ROOT / 'bids_synthsr'
 WRAPPERS = ('interfaces', 'workflows', 'run', 'cli')
 LEAST_WORDS = 4
 # names that several modules define because a boundary asks for them (see docs/contributing)
-SHARED_NAMES = {'main', 'build_parser', 'synthesize', 'forecast', 'find_obstacle', 'LOGGER'}
+SHARED_NAMES = {
+    'main', 'build_parser', 'add_parser', 'run', 'synthesize', 'forecast', 'find_obstacle',
+}  # fmt: skip
 # what a radiologist would not say of a program, and participles that stand for things
 VERB_WORDS = re.compile(r'\b(hear|heard|speaks?|speaker|told|bids? for)\b', re.I)
 
