@@ -33,6 +33,11 @@ PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 LAST_WAIT_S = 2.0
 PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
+# what we use of nipype although it is private: checked by a test, since any version may change it
+PRIVATE_NAMES = (
+    '_clear_task', '_cwd', '_get_result', '_report_crash', '_sort_jobs', '_submit_job',
+    '_submit_mapnode', '_task_finished_cb', '_task_obj', '_taskid',
+)  # fmt: skip
 STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
 KILLED = (
     'The process of this step was killed, twice, as the system does when memory runs out: start '

@@ -8,11 +8,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 from nipype.interfaces import utility as niu
+from nipype.interfaces.base import traits
 from nipype.pipeline import engine as pe
 from phantoms import write_description, write_scan
 
 from bids_synthsr.cli.bids_app import main
-from bids_synthsr.interfaces.step import OutputFields, Step
+from bids_synthsr.interfaces.step import InputFields, OutputFields, Step
 from bids_synthsr.methods.catalogue import METHODS, Method
 from bids_synthsr.values.forecast import MethodForecast
 from bids_synthsr.values.synthesis import Image, Synthesis
@@ -109,17 +110,17 @@ def test_an_option_redoes_the_exams_of_those_methods_alone_that_read_it(run, cap
 class CountVoxels(Step):
     """Count the products of the stages before, and make a table of it."""
 
-    class Inputs(niu.IdentityInterface.input_spec):
+    class Inputs(InputFields):
         """What was made so far."""
 
-        products = pe.nodes.traits.List(mandatory=True)
-        warnings = pe.nodes.traits.List(mandatory=True)
+        products = traits.List(mandatory=True)
+        warnings = traits.List(mandatory=True)
 
     class Outputs(OutputFields):
         """The same, and a table."""
 
-        products = pe.nodes.traits.List()
-        warnings = pe.nodes.traits.List()
+        products = traits.List()
+        warnings = traits.List()
 
     def make(self, inputs, folder):
         table = folder / 'counts.json'
