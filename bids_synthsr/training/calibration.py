@@ -101,8 +101,8 @@ def _task_of(weights: Weights) -> Task:
         )
     if tuple(weights.description['labels']) != tuple(task.labels):
         raise ValueError(
-            'The segmentation of these weights has other classes than this version: train on from '
-            'them first (bids_synthsr-train run --weights)'
+            'The segmentation of these weights has other classes than this version: first train '
+            'on from them (--weights)'
         )
     return task
 

@@ -72,9 +72,7 @@ def load_trained(checkpoint: Path) -> Weights:
     """Read weights that a training of this program wrote: a checkpoint or an export."""
     weights = load_weights(checkpoint)
     if not {'recipe', 'step', 'data'} <= weights.description.keys():
-        raise ValueError(
-            f'{checkpoint} is no checkpoint of bids_synthsr-train: it holds no recipe'
-        )
+        raise ValueError(f'{checkpoint} is no checkpoint of a training: it holds no recipe')
     return weights
 
 

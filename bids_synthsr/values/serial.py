@@ -178,16 +178,17 @@ def _mapping_reader(hint: Any) -> Read:
     return read
 
 
-def _tuple_reader(hint: Any) -> Read:
-    """Make the reader of a tuple, of fixed or of any length."""
+def _sequence_reader(hint: Any) -> Read:
+    """Make the reader of a list, or of a tuple of fixed or of any length."""
+    kind: Any = typing.get_origin(hint)
     inner = typing.get_args(hint)
-    is_free = inner[1:] == (Ellipsis,)
+    is_free = kind is list or inner[1:] == (Ellipsis,)
 
     def read(value: Any, _: Any) -> Any:
         _check(isinstance(value, list | tuple), value, 'a list')
         hints = inner[:1] * len(value) if is_free else inner
         _check(len(hints) == len(value), value, f'{len(hints)} values')
-        return tuple(
+        return kind(
             _read_item(index, item, hint)
             for index, (item, hint) in enumerate(zip(value, hints, strict=True))
         )
@@ -205,8 +206,8 @@ def _read_item(index: int, value: Any, hint: Any) -> Any:
         raise IterableValidationError(text, [error], hint) from None
 
 
-def _is_tuple(hint: Any) -> bool:
-    return typing.get_origin(hint) is tuple
+def _is_sequence(hint: Any) -> bool:
+    return typing.get_origin(hint) in (tuple, list)
 
 
 def _is_mapping(hint: Any) -> bool:
@@ -228,7 +229,7 @@ def _make_converter() -> Converter:
     converter.register_structure_hook(np.ndarray, _read_array)
     converter.register_structure_hook(Path, _read_path)
     converter.register_structure_hook_factory(_is_literal, _literal_reader)
-    converter.register_structure_hook_factory(_is_tuple, _tuple_reader)
+    converter.register_structure_hook_factory(_is_sequence, _sequence_reader)
     converter.register_structure_hook_factory(_is_mapping, _mapping_reader)
     converter.register_structure_hook_factory(dataclasses.is_dataclass, _dataclass_reader)
     return converter

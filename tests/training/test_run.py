@@ -411,7 +411,7 @@ def test_weights_that_cannot_be_calibrated_are_refused(data, uninterrupted, tmp_
     without = {**recipe, 'loss': {**recipe['loss'], 'dice': 0.0, 'cross_entropy': 0.0}}
     for changes, message in (
         ({'recipe': without}, 'weights of exam_unet without one: leave it out'),
-        ({'labels': [0, 2]}, 'has other classes than this version: train on from them first'),
+        ({'labels': [0, 2]}, 'has other classes than this version: first train on from them'),
     ):
         path = save_weights(tmp_path / 'w.safetensors', own.tensors, own.description | changes)
         command = ['export', path, '--out', tmp_path / 'x.safetensors', '--label-maps', data[0]]
@@ -419,7 +419,7 @@ def test_weights_that_cannot_be_calibrated_are_refused(data, uninterrupted, tmp_
         assert message in capsys.readouterr().err
     save_weights(path, own.tensors, {'network': 'exam_unet'})
     assert main([*map(str, command)]) == 2
-    assert 'is no checkpoint of bids_synthsr-train' in capsys.readouterr().err
+    assert 'is no checkpoint of a training: it holds no recipe' in capsys.readouterr().err
 
 
 def test_gallery_draws_exams_and_real_scans(data, tmp_path):

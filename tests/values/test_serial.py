@@ -35,6 +35,8 @@ class Scanner:
     folder: Path = Path('there')
     notes: Mapping[str, Any] = field(default_factory=dict)
     hours: dict[str, float] = field(default_factory=dict)
+    dates: list[str] = field(default_factory=list)
+    extra: dict = field(default_factory=dict)
 
 
 SCANNER = Scanner(
@@ -46,6 +48,8 @@ SCANNER = Scanner(
     folder=Path('a/b'),
     notes={'a': [1, 'x', {'b': None}]},
     hours={'day': 8.0},
+    dates=['2020', '2021'],
+    extra={'a': [1, {'b': 2.5}]},
 )
 
 
@@ -103,6 +107,8 @@ def test_what_a_table_leaves_out_is_taken_from_the_start_at_every_depth():
         ({'name': 'x', 'size': [1, 2]}, r'size is \[1, 2\], not 3 values'),
         ({'name': 'x', 'size': [1, 2, 'c']}, r"size\[2\] is 'c', not a whole number"),
         ({'name': 'x', 'size': 'abc'}, "size is 'abc', not a list"),
+        ({'name': 'x', 'dates': '2020'}, "dates is '2020', not a list"),
+        ({'name': 'x', 'dates': ['a', 3]}, r'dates\[1\] is 3, not text'),
         ({'name': 'x', 'hours': 3}, 'hours is 3, not a table'),
         ({'name': 'x', 'hours': {'day': 'long'}}, "hours.day is 'long', not a number"),
         ({'name': 'x', 'folder': 3}, 'folder is 3, not a path'),
