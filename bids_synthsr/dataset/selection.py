@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from bids_synthsr.dataset.filters import is_field, is_wanted
 from bids_synthsr.dataset.scans import load_scan
-from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 PLANES = ('sagittal', 'coronal', 'axial')  # by the RAS axis across the slices
 ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not stand out
@@ -264,27 +263,7 @@ def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:
     fingerprint
         Changes when the content of a file changes, although its name does not.
     """
-    scans = [_describe_scan(scan) for scan in exam.scans]
-    return {
-        'subject': exam.subject,
-        'session': exam.session,
-        'fingerprint': fingerprint,
-        'scans': scans,
-    }
-
-
-def _describe_scan(scan: Scan) -> dict[str, Any]:
-    grid, acquisition = scan.grid, scan.acquisition
-    return {
-        'path': str(scan.path),
-        'suffix': scan.suffix,
-        'entities': dict(scan.entities),
-        'metadata': dict(scan.metadata),
-        'grid': grid and {'shape': list(grid.shape), 'vox2ras': grid.vox2ras.tolist()},
-        'acquisition': acquisition and asdict(acquisition),
-        'problems': list(scan.problems),
-        'warnings': list(scan.warnings),
-    }
+    return {**as_plain(exam), 'fingerprint': fingerprint}
 
 
 def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarray]]:
@@ -309,18 +288,4 @@ def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarra
 
 def scans_of(description: Mapping[str, Any]) -> list[Scan]:
     """Read the scans of a described exam back, judged by their headers."""
-    return [_scan_of(described) for described in description['scans']]
-
-
-def _scan_of(described: Mapping[str, Any]) -> Scan:
-    grid, acquisition = described['grid'], described['acquisition']
-    return Scan(
-        Path(described['path']),
-        described['suffix'],
-        described['entities'],
-        described['metadata'],
-        grid and Grid(tuple(grid['shape']), np.array(grid['vox2ras'])),
-        acquisition and Acquisition(**acquisition),
-        tuple(described['problems']),
-        tuple(described['warnings']),
-    )
+    return [read_dataclass(Scan, scan, 'scan') for scan in description['scans']]

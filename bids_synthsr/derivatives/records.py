@@ -11,13 +11,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.dataset.files import write_json
+from bids_synthsr.dataset.files import read_json, write_json
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.values.exam import Exam
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 State = Literal['finished', 'failed']
 
@@ -58,21 +59,25 @@ class Record:
 
 def write_record(path: Path, record: Record) -> Path:
     """Write the record of an exam, whole or not at all."""
-    return write_json(path, asdict(record))
+    return write_json(path, as_plain(record))
 
 
 def load_record(path: Path) -> Record:
-    """Read a record that was just written."""
-    content = json.loads(path.read_text(encoding='utf-8'))
-    lists = {name: tuple(content[name]) for name in ('warnings', 'outputs')}
-    return Record(**(content | lists))
+    """Read the record of an exam.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is none, or none that this version understands.
+    """
+    return read_dataclass(Record, read_json(path), str(path))
 
 
 def read_record(path: Path) -> Record | None:
     """Read the record of an exam; None where there is none that this version understands."""
     try:
         return load_record(path)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         return None
 
 

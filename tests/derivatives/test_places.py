@@ -93,7 +93,7 @@ def exam_products(folder):
     images = (
         Image('T1w', 'anyexam', voxels, grid),
         Image('FLAIR', 'tv', voxels, grid),
-        Image('dseg', 'anyexam', (17 * (shares > 0.5)).astype(np.int64), grid, labels=(0, 17)),
+        Image('dseg', 'anyexam', (17 * (shares > 0.5)).astype(np.int16), grid, labels=(0, 17)),
         Image('mask', 'brain', (shares > 0.5).astype(np.uint8), grid),
     )
     rows = [

@@ -48,7 +48,7 @@ def take(exam, tmp_path):
 @pytest.fixture
 def record(take, derivatives):
     """Finished exam with one output, as it is read back."""
-    output = derivatives.exam('01').product('T1w', 'tv')
+    output = derivatives.exam('01').synthesized('T1w', 'tv')
     output.parent.mkdir(parents=True)
     output.touch()
     made = Record(

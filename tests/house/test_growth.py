@@ -128,7 +128,7 @@ class CountVoxels(Step):
         product = {
             'file': str(table),
             'kind': 'table',
-            'suffix': 'volumes',
+            'suffix': 'counts',
             'entities': {'desc': 'counted'},
         }
         warnings = [*inputs.warnings, 'Products were counted.']
@@ -167,7 +167,7 @@ def test_a_stage_is_a_workflow_and_an_entry(run, tmp_path, capsys):
     assert 'sub-01  counted' in capsys.readouterr().err
     assert not list(out.glob('sub-01/**/*.nii.gz'))
     assert run('--method', 'cubic') == 0
-    table = out / 'sub-01/anat/sub-01_desc-counted_volumes.tsv'
+    table = out / 'sub-01/anat/sub-01_desc-counted_counts.tsv'
     assert table.read_text() == 'images\n7\n'
     page = (out / 'sub-01.html').read_text()
     assert 'Products were counted.' in page and table.name in page

@@ -8,12 +8,13 @@ import nibabel as nb
 import numpy as np
 import pytest
 import torch
+from exam_weights import WINDOW, weights_of
 from label_phantoms import draw_labels, grid_of, paint_t1w
 
 from bids_synthsr.cli.bids_app import main
-from bids_synthsr.cli.evaluate import main as evaluate
+from bids_synthsr.cli.synthsr import main as synthsr
 from bids_synthsr.dataset.images import save_volume
-from bids_synthsr.dataset.weights import load_exam_unet, save_weights
+from bids_synthsr.dataset.weights import load_exam_unet
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods.any_exam import (
     keep_one_brain,
@@ -23,7 +24,6 @@ from bids_synthsr.methods.any_exam import (
 )
 from bids_synthsr.networks.exam_unet import (
     EncodedScans,
-    ExamUNet,
     Posterior,
     SegmentationClasses,
     TrainedExamUNet,
@@ -34,7 +34,6 @@ from bids_synthsr.values.observation import Observation
 
 LABELS = (0, 2, 41, 24, 165)
 TONE = {2: 0.9, 41: 0.7, 24: 0.5, 165: 0.3, 0: 0.0}  # of the phantom, what the network knows
-WINDOW = (48, 48, 48)  # every one sees the brightest tissue, by which it is scaled
 
 
 class Knowing(torch.nn.Module):
@@ -101,15 +100,15 @@ def made_of(observations, network=None, caution='', odds=(), precision='float32'
 def test_what_the_network_knows_comes_out():
     labels = phantom(60)
     made = made_of([observe(labels)])
-    t1w, scale, segmentation, mask = made.products
-    assert [(x.suffix, x.desc) for x in made.products] == [
+    t1w, scale, segmentation, mask = made.images
+    assert [(x.suffix, x.desc) for x in made.images] == [
         ('T1w', 'anyexam'), ('T1w', 'uncertainty'), ('dseg', 'anyexam'), ('mask', 'brain'),
     ]  # fmt: skip
     np.testing.assert_array_equal(segmentation.voxels, labels)
     np.testing.assert_array_equal(mask.voxels > 0, np.isin(labels, (2, 41, 24)))
     assert t1w.voxels[labels == 2].mean() == pytest.approx(110, rel=0.01)
     assert scale.voxels[labels == 2].mean() == pytest.approx(11, rel=0.01)
-    told = {row['index']: row['volume_mm3'] for row in made.facts['volumes']}
+    told = {row['index']: row['volume_mm3'] for row in made.products[-1].rows}
     for label in (2, 41, 24):
         assert told[label] == pytest.approx((labels == label).sum(), rel=1e-3)
     quality = made.facts['quality']
@@ -120,11 +119,11 @@ def test_what_the_network_knows_comes_out():
 def test_odds_change_segmentation_and_volumes_and_leave_the_t1w():
     plain, weighed = (made_of([observe(phantom(60))], Knowing(doubt=1.0), odds=odds)
                       for odds in ((), (1.0, 1.0, 1.0, 1e-3, 1.0)))  # fmt: skip
-    (t1w, scale, labels, _), (same_t1w, same_scale, fewer, _) = plain.products, weighed.products
+    (t1w, scale, labels, _), (same_t1w, same_scale, fewer, _) = plain.images, weighed.images
     np.testing.assert_array_equal(t1w.voxels, same_t1w.voxels)
     np.testing.assert_array_equal(scale.voxels, same_scale.voxels)
     assert (labels.voxels == 24).any() and not (fewer.voxels == 24).any()
-    before, after = ({row['index']: row['volume_mm3'] for row in made.facts['volumes']}
+    before, after = ({row['index']: row['volume_mm3'] for row in made.products[-1].rows}
                      for made in (plain, weighed))  # fmt: skip
     assert after[24] < 0.01 * before[24] and after[2] > before[2]
     assert weighed.facts['is_calibrated'] and not plain.facts['is_calibrated']
@@ -156,7 +155,7 @@ def test_half_of_the_windows_are_mirrored():
 
 def test_half_the_memory_gives_the_same():
     whole, short = (made_of([observe(phantom(60))], low_mem=x) for x in (False, True))
-    for one, other in zip(whole.products, short.products, strict=True):
+    for one, other in zip(whole.images, short.images, strict=True):
         np.testing.assert_allclose(one.voxels, other.voxels, atol=0.5)  # 16 bits of 110
 
 
@@ -202,7 +201,7 @@ def test_outside_of_the_brain_the_t1w_is_of_the_scans_that_leave_least_doubt(pre
     scans = [strange(observe(labels)), observe(labels)]
     made = made_of(scans, Wary(), precision=precision)
     assert made.facts['scans_outside_brain'] == ['T2w']
-    t1w, scale, segmentation, _ = (x.voxels for x in made.products)
+    t1w, scale, segmentation, _ = (x.voxels for x in made.images)
     np.testing.assert_array_equal(segmentation, labels)
     skull, brain = labels == 165, labels == 41
     np.testing.assert_allclose(t1w[skull], 110 * 0.3 / 0.9, rtol=1e-3)  # of the one scan
@@ -264,25 +263,6 @@ def test_stray_brain_is_taken_away():
     assert int(found.sum()) == 64 and likely[7, 7, 7].tolist() == [1, 0]
 
 
-def weights_of(path, labels=None, **more):
-    """Save a network as it is made, which is unsure of everything."""
-    table = freesurfer_table().targets
-    arguments = {'features': 8, 'levels': 2, 'classes': len(table)}
-    torch.manual_seed(0)
-    network = ExamUNet.from_arguments(arguments)
-    torch.nn.init.zeros_(network.head.weight)
-    torch.nn.init.zeros_(network.head.bias)
-    with torch.no_grad():
-        network.head.bias.view(-1, 8)[2 + table.index(2)] = 9  # white matter wherever one looks
-        network.head.weight[:8].normal_(0, 0.1)  # its T1w is not flat
-    description = {
-        'network': 'exam_unet', 'arguments': arguments,
-        'labels': table if labels is None else labels, 'recipe': {'samples': {'shape': WINDOW}},
-        **more,
-    }  # fmt: skip
-    return save_weights(path, network.state_dict(), description)
-
-
 def test_weights_tell_their_labels(tmp_path):
     loaded = load_exam_unet(weights_of(tmp_path / 'w.safetensors'))
     assert tuple(loaded.labels) == freesurfer_table().targets and loaded.window == WINDOW
@@ -305,7 +285,7 @@ def test_weights_tell_the_odds_of_their_labels(tmp_path):
 def test_whole_app_writes_segmentation_volumes_and_quality(bids_dir, tmp_path, capsys):
     weights = weights_of(tmp_path / 'w.safetensors')
     out = tmp_path / 'out'
-    command = [bids_dir, out, 'participant', '--participant-label', '01', '--method', 'synthsr',
+    command = [bids_dir, out, 'participant', '--participant-label', '01', '--method', 'any-exam',
                '--weights', weights, '--work-dir', tmp_path / 'work', '--nprocs', '1',
                '--min-quality', '1', '--skip-bids-validation']  # fmt: skip
     assert main([*map(str, command)]) == 0
@@ -340,10 +320,10 @@ def test_evaluation_compares_the_volumes_that_are_told(tmp_path):
     save_volume(tmp_path / 'heads' / 'a_T1w.nii.gz', paint_t1w(labels), grid_of(labels.shape))
     weights = weights_of(tmp_path / 'w.safetensors')
     out = tmp_path / 'out'
-    command = ['simulate', tmp_path / 'heads', out, '--methods', 'synthsr,cubic', '--structures',
+    command = ['evaluate', 'simulate', tmp_path / 'heads', out, '--methods', 'any-exam,cubic', '--structures',
                '--spacing', '4', '--thickness', 'equal', '--planes', 'axial', '--nprocs', '1',
-               '--weights', f'synthsr={weights}']  # fmt: skip
-    assert evaluate([*map(str, command)]) == 0
+               '--weights', f'any-exam={weights}']  # fmt: skip
+    assert synthsr([*map(str, command)]) == 0
     for method in ('synthsr', 'cubic'):
         told = json.loads((out / 'results' / f'a_T1w_T1w_axial_4_4_{method}.json').read_text())
         white = told['structures']['white-matter']
