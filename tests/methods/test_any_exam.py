@@ -24,6 +24,7 @@ from bids_synthsr.methods.any_exam import (
 )
 from bids_synthsr.networks.exam_unet import (
     EncodedScans,
+    ExamUNet,
     Posterior,
     SegmentationClasses,
     TrainedExamUNet,
@@ -320,11 +321,11 @@ def test_evaluation_compares_the_volumes_that_are_told(tmp_path):
     save_volume(tmp_path / 'heads' / 'a_T1w.nii.gz', paint_t1w(labels), grid_of(labels.shape))
     weights = weights_of(tmp_path / 'w.safetensors')
     out = tmp_path / 'out'
-    command = ['evaluate', 'simulate', tmp_path / 'heads', out, '--methods', 'any-exam,cubic', '--structures',
-               '--spacing', '4', '--thickness', 'equal', '--planes', 'axial', '--nprocs', '1',
+    command = ['evaluate', 'simulate', tmp_path / 'heads', out, '--structures',
+               '--methods', 'any-exam,cubic', '--spacing', '4', '--thickness', 'equal', '--planes', 'axial', '--nprocs', '1',
                '--weights', f'any-exam={weights}']  # fmt: skip
     assert synthsr([*map(str, command)]) == 0
-    for method in ('synthsr', 'cubic'):
+    for method in ('any_exam', 'cubic'):
         told = json.loads((out / 'results' / f'a_T1w_T1w_axial_4_4_{method}.json').read_text())
         white = told['structures']['white-matter']
         for which in ('volume_mm3', 'reference_mm3'):  # 1 mm3 a voxel: a sum of probabilities
