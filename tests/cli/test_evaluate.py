@@ -1,111 +1,22 @@
-"""Evaluation against a known truth: its cases, its numbers, its table and page."""
+"""The commands of evaluations: what they refuse, and what they write."""
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
+from label_phantoms import draw_labels, grid_of
 from nilearn.datasets import load_mni152_template
+from phantoms import write_scan
 
+from bids_synthsr.cli import evaluate, resolve
 from bids_synthsr.cli.evaluate import main
-from bids_synthsr.dataset.images import save_volume, volume_of
-from bids_synthsr.dataset.selection import PLANES
-from bids_synthsr.evaluation.results import COLUMNS, Result, write_table
-from bids_synthsr.evaluation.simulated_page import gains_over_baseline, summarise, write_evaluation
-from bids_synthsr.imaging.similarity import closeness, psnr, ssim
-from bids_synthsr.run.simulated import find_heads, list_cases
+from bids_synthsr.dataset import selection
+from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
+from bids_synthsr.evaluation.painting import CONTRASTS
 
 MEASURES = {'psnr', 'ssim', 'l1', 'correlation'}
-
-
-def result(tmp_path, subject, method, axis, value, spacing=5.0):
-    measures = {'psnr': value, 'ssim': 0.9, 'l1': 0.02, 'correlation': 0.8}
-    plane = PLANES[axis]
-    picture = tmp_path / 'none.jpg'
-    return Result(subject, '', method, 'T1w', plane, spacing, spacing, measures, picture)
-
-
-@pytest.fixture
-def results(tmp_path):
-    return [
-        result(tmp_path, subject, method, axis, base + gain + axis)
-        for subject, base in (('01', 30), ('02', 20))
-        for axis in range(3)
-        for method, gain in (('cubic', 0), ('tv', 1 if subject == '01' else -0.5))
-    ]
-
-
-def test_heads_of_folders_and_data_sets_are_found(tmp_path):
-    for name in ('sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz', 'plain_T1w.nii', 'T1w.nii.txt',
-                 'derivatives/x/sub-01/anat/sub-01_T1w.nii.gz', 'x_T2w.nii.gz'):  # fmt: skip
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_heads(tmp_path, [])
-    assert list(found) == ['plain_T1w', 'sub_01_ses_1_T1w']
-    assert found['sub_01_ses_1_T1w']['subject'] == '01'
-    assert found['sub_01_ses_1_T1w']['session'] == '1'
-    assert list(find_heads(tmp_path, ['sub-01'])) == ['sub_01_ses_1_T1w']
-    with pytest.raises(FileNotFoundError, match='holds no T1w images of 07'):
-        find_heads(tmp_path, ['07'])
-    (tmp_path / 'other').mkdir()
-    (tmp_path / 'other/plain_T1w.nii.gz').touch()
-    with pytest.raises(ValueError, match=r'has the name of .*plain_T1w.nii.*rename one of them'):
-        find_heads(tmp_path, [])
-
-
-def test_cases_are_all_that_make_sense():
-    cases = dict(list_cases([2, 5.5], [None, 3.0], ['axial', 'coronal']))
-    assert [tuple(setting.values()) for setting in cases.values()] == [
-        ('axial', 2, 2), ('coronal', 2, 2), ('axial', 5.5, 5.5), ('coronal', 5.5, 5.5),
-        ('axial', 5.5, 3.0), ('coronal', 5.5, 3.0),
-    ]  # fmt: skip
-    assert all(name.isidentifier() for name in cases)
-    assert len(dict(list_cases([3], [None, 3.0], ['axial']))) == 1
-
-
-def test_gains_are_over_cubic_of_the_same_scan(results):
-    gains = gains_over_baseline(results)
-    assert len(gains) == 6
-    assert {round(gain, 6) for gain in gains.values()} == {1, -0.5}
-
-
-def test_summary_tells_mean_and_worst(results):
-    tv = next(row for row in summarise(results) if row.method == 'tv')
-    assert (tv.count, tv.gain, tv.least_gain) == (6, pytest.approx(0.25), pytest.approx(-0.5))
-    assert tv.means['psnr'] == pytest.approx(25 + 0.25 + 1)
-    cubic = next(row for row in summarise(results) if row.method == 'cubic')
-    assert cubic.gain is None
-    alone = summarise([r for r in results if r.method == 'tv'])
-    assert alone[0].gain is None
-
-
-def test_table_has_a_line_per_measure(results, tmp_path):
-    path = write_table(results, tmp_path / 'table.tsv')
-    rows = list(csv.DictReader(path.open(), delimiter='\t'))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == len(MEASURES) * len(results)
-    assert rows[0]['orientation'] == 'sagittal' and rows[0]['session'] == 'n/a'
-
-
-def test_page_tells_what_failed(results, tmp_path):
-    page = write_evaluation(results, ['sub_03_axial'], tmp_path / 'page.html').read_text()
-    assert 'sub_03_axial' in page and '+0.25' in page and '-0.50' in page
-    assert (
-        'src="http' not in page
-        and 'url(http' not in page
-        and '<link rel="icon" href="data:' in page
-    )
-
-
-def test_closeness_is_measured_in_the_mask():
-    rng = np.random.default_rng(1)
-    truth = rng.random((9, 9, 9))
-    image, mask = truth + 0.1, truth > 0.2
-    image[~mask] = 9
-    found = closeness(image, truth, mask)
-    assert found['l1'] == pytest.approx(0.1 / np.ptp(truth[mask]))
-    assert found['psnr'] == psnr(image, truth, mask) and found['ssim'] == ssim(image, truth, mask)
-    assert found['correlation'] == pytest.approx(1)
-    assert closeness(np.zeros(truth.shape), truth, mask)['correlation'] == 0
 
 
 @pytest.mark.parametrize(
@@ -118,13 +29,39 @@ def test_closeness_is_measured_in_the_mask():
         (['--work-dir', 'in/work'], 'lies in the input data set'),
     ],
 )
-def test_wrong_use_is_told_and_writes_nothing(tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_use_is_refused_and_writes_nothing(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'in').mkdir()
     (tmp_path / 'in/a_T1w.nii.gz').touch()
     assert main(['simulate', str(tmp_path / 'in'), str(tmp_path / 'out'), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_painted_exams_need_labels(tmp_path, capsys):
+    save_volume(tmp_path / 'in/a_T1w.nii.gz', np.ones((4, 4, 4)), grid_of((4, 4, 4)))
+    command = ['simulate', str(tmp_path / 'in'), str(tmp_path / 'out'), '--methods', 'cubic']
+    assert main([*command, '--exams', 'T2w+T1w']) == 2
+    assert '--exams T2w+T1w is painted from labels: give --labels' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*command, '--exams', 'T9w'])
+    assert "'T9w' is none of T1w, T2w" in capsys.readouterr().err
+
+
+def test_command_line_offers_every_contrast_and_plane():
+    assert tuple(CONTRASTS) == evaluate.PAINTED and selection.PLANES == evaluate.PLANES
+
+
+def test_weights_of_a_method_are_looked_up_once(tmp_path, monkeypatch):
+    searches = []
+    monkeypatch.setattr(resolve, 'find_weights', lambda method, *_: searches.append(method))
+    options = evaluate.build_parser().parse_args(
+        ['simulate', str(tmp_path), 'out', '--methods', 'synthsr,cubic', '--structures']
+    )
+    weights = evaluate._find_weights(options, {}, structures=True)
+    assert searches == [*weights] == ['synthsr', 'cubic']
 
 
 def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
@@ -140,11 +77,53 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     assert {row['subject'] for row in rows} == {'01'} and set(values) == MEASURES
     assert 15 < values['psnr'] < 40 and 0.5 < values['ssim'] < 1
     assert 'sub-02_T1w.nii.gz' in (out / 'simulate.html').read_text()
-    told = capsys.readouterr().err
-    assert 'failed: sub-02_T1w, conform: ' in told and 'sub-02_T1w.nii.gz' in told
-    made = next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns
+    printed = capsys.readouterr().err
+    assert 'failed: sub-02_T1w, conform: ' in printed and 'sub-02_T1w.nii.gz' in printed
+    written = next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns
     (out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').unlink()
     assert main(command) == 1
-    assert next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns == made
-    told = json.loads((out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').read_text())
-    assert told['measures']['psnr'] == pytest.approx(values['psnr'], rel=1e-4)
+    assert next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns == written
+    results = json.loads((out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').read_text())
+    assert results['measures']['psnr'] == pytest.approx(values['psnr'], rel=1e-4)
+
+
+def test_whole_command_on_label_maps(tmp_path):
+    labels = draw_labels(64)
+    save_volume(tmp_path / 'maps/a_seg.nii.gz', labels, grid_of(labels.shape))
+    out = tmp_path / 'out'
+    command = ['simulate', str(tmp_path / 'maps'), str(out), '--labels', str(tmp_path / 'maps'),
+               '--methods', 'cubic,sr-t1', '--spacing', '4', '--thickness', 'equal', '--planes',
+               'axial', '--exams', 'T2w+FLAIR', '--nprocs', '1']  # fmt: skip
+    assert main(command) == 0
+    results = json.loads((out / 'results' / 'a_seg_T2w_FLAIR_axial_4_4_cubic.json').read_text())
+    assert results['contrasts'] == 'T2w+FLAIR' and results['structures'] == {}
+    assert len(list((out / 'results').glob('*.json'))) == 1  # sr-t1 needs a T1w
+
+
+def test_whole_command_on_real_exams_lists_what_fails(bids_dir, tmp_path, capsys):
+    shutil.rmtree(bids_dir / 'sub-02')
+    again = write_scan(bids_dir / 'sub-01/anat', 'sub-01_run-2', 'T1w')
+    voxels, grid = load_volume(again)
+    save_volume(again, 2 * voxels, grid)
+    flair = bids_dir / 'sub-01/anat/sub-01_FLAIR.nii.gz'
+    flair.write_bytes(flair.read_bytes()[:-2000])  # its header is fine, its voxels are not
+    out = tmp_path / 'out'
+    command = ['leave-one-out', str(bids_dir), str(out), '--methods', 'cubic', '--nprocs', '1']
+    assert main(command) == 1
+    rows = list(csv.DictReader((out / 'leave-one-out.tsv').open(), delimiter='\t'))
+    values = {
+        row['left_out']: float(row['value']) for row in rows if row['measure'] == 'correlation'
+    }
+    assert set(values) == {'T1w', 'T2w', 'run-2_T1w'}
+    assert 0.9 < values['T1w'] <= 1 and 0.9 < values['run-2_T1w'] <= 1
+    assert values['T2w'] < values['T1w']  # its contrast is no monotone function of a T1w
+    assert rows[0]['structure'] == 'head' and rows[0]['session'] == 'n/a'
+    assert 'failed: sub-01, load: ' in (printed := capsys.readouterr().err) and 'FLAIR' in printed
+    page = (out / 'leave-one-out.html').read_text()
+    assert 'src="http' not in page and 'sub-01, load' in page
+
+
+def test_exams_of_one_scan_have_nothing_to_leave_out(bids_dir, tmp_path, capsys):
+    shutil.rmtree(bids_dir / 'sub-01')
+    assert main(['leave-one-out', str(bids_dir), str(tmp_path / 'out')]) == 2
+    assert 'No exam' in capsys.readouterr().err and not (tmp_path / 'out').exists()

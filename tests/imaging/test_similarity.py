@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from bids_synthsr.imaging.similarity import (
+    agreement,
     closeness,
+    fit_monotone,
     joint_histogram,
     normalized_mutual_information,
     psnr,
@@ -101,3 +103,38 @@ def test_ssim_of_a_constant_shift_is_its_luminance():
     # far from the bright voxel contrast and structure are 1: 2 m n / (m² + n²)
     corner = 2 * 50 * 100 / (50**2 + 100**2)
     assert ssim(shifted, truth, one) == pytest.approx(corner, abs=0.02)
+
+
+@pytest.mark.parametrize('sign', [1, -1])
+def test_any_monotone_curve_is_fitted(sign):
+    image = np.random.default_rng(1).uniform(-2, 2, 20_000)
+    other = sign * np.exp(image)
+    assert np.corrcoef(fit_monotone(image, other), other)[0, 1] > 0.995
+    assert np.corrcoef(fit_monotone(image, image**2), image**2)[0, 1] < 0.8  # no monotone curve
+
+
+def test_agreement_sees_shared_anatomy_only():
+    rng = np.random.default_rng(1)
+    anatomy, mask = rng.random((30, 30, 30)), np.ones((30, 30, 30), bool)
+    mask[:3] = False
+    scan = 1000 - 300 * anatomy**2
+    same = agreement(np.where(mask, anatomy, 9), scan, mask)
+    assert same['correlation'] > 0.99 and same['l1'] < 0.01
+    other = agreement(rng.random(anatomy.shape), scan, mask)
+    assert abs(other['correlation']) < 0.1 and other['nmi'] < 0.1 * same['nmi']
+    flat = agreement(np.zeros(anatomy.shape), scan, mask)
+    assert flat['correlation'] == 0 and np.isfinite(list(flat.values())).all()
+
+
+def test_closeness_is_measured_in_the_mask():
+    rng = np.random.default_rng(1)
+    truth = rng.random((9, 9, 9))
+    image, mask = truth + 0.1, truth > 0.2
+    image[~mask] = 9
+    measures = closeness(image, truth, mask)
+    assert measures['l1'] == pytest.approx(0.1 / np.ptp(truth[mask]))
+    assert measures['psnr'] == psnr(image, truth, mask) and measures['ssim'] == ssim(
+        image, truth, mask
+    )
+    assert measures['correlation'] == pytest.approx(1)
+    assert closeness(np.zeros(truth.shape), truth, mask)['correlation'] == 0

@@ -165,9 +165,7 @@ def test_known_transform_is_used_where_it_fits(files, tmp_path, monkeypatch, cap
     good = save_rigid(tmp_path / 'good.txt', np.linalg.inv(MOTION))
     scan2ref, fit = align_scan(*files, 'T2w', good)
     np.testing.assert_allclose(scan2ref @ MOTION, np.eye(4), atol=1e-6)
-    assert fit.reason == (
-        f'Its transform was given by {good}. It fits: the similarity has a sharp peak here.'
-    )
+    assert fit.reason.startswith(f'Its transform was given by {good}. It fits: ')
     far = save_rigid(tmp_path / 'far.txt', FAR)
     np.testing.assert_array_equal(align_scan(*files, 'T2w', far)[0], np.eye(4))
     assert 'far.txt does not fit; T2w is aligned anew' in caplog.text

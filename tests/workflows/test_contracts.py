@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from bids_synthsr.evaluation.cases import SimulatedCase
+from bids_synthsr.evaluation.head_files import HeadFiles
 from bids_synthsr.interfaces.methods import Cubic
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
@@ -16,6 +18,7 @@ from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
 
 ROOT = Path(__file__).resolve().parents[2]
+LABELLED = HeadFiles('head', '01', labels=Path(__file__))
 
 
 def builders() -> list[tuple[str, str]]:
@@ -55,7 +58,7 @@ def build(name):
     if name == 'init_method_wf':
         return init_method_wf(method=Cubic(), n_procs=1, mem_gb=1)
     if name == 'init_truth_wf':
-        return init_truth_wf(facts={'labels': __file__}, segmenter=None, num_threads=1)
+        return init_truth_wf(head=LABELLED, segmenter=None, num_threads=1)
     if name == 'init_outputs_wf':
         exam = {'subject': '01', 'session': None}
         return init_outputs_wf(
@@ -63,19 +66,12 @@ def build(name):
         )
     if name == 'init_case_wf':
         return init_case_wf(
-            facts={'subject': '01', 'session': '', 'group': '', 'seed': 1},
-            setting={
-                'orientation': 'axial',
-                'spacing': 5.0,
-                'thickness': 3.0,
-                'exam': ['T1w'],
-                'able': ['sr-t1', 'cubic'],
-            },
+            head=LABELLED,
+            case=SimulatedCase('case', ('T1w',), 'axial', 5.0, 3.0, ('sr-t1', 'cubic')),
             methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
             segmenter={'weights': __file__},
+            results_dir='out',
             num_threads=1,
-            place='out',
-            name='case',
         )
     return init_exam_wf(
         align_wf=build('init_align_wf'), method_wf=build('init_method_wf'), mem_gb=1
@@ -83,7 +79,7 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_truth_wf, init_case_wf, init_exam_wf, init_method_wf, init_outputs_wf,
+    init_align_wf, init_exam_wf, init_method_wf, init_outputs_wf, init_truth_wf, init_case_wf,
 )  # fmt: skip
 
 

@@ -1,0 +1,65 @@
+"""Results of simulated scans: gains, summary, table and page."""
+
+import csv
+
+import pytest
+
+from bids_synthsr.dataset.selection import PLANES
+from bids_synthsr.evaluation.results import COLUMNS, Result, write_table
+from bids_synthsr.evaluation.simulated_page import (
+    gains_over_baseline,
+    summarise_settings,
+    write_simulated_page,
+)
+
+MEASURES = {'psnr', 'ssim', 'l1', 'correlation'}
+
+
+def result(tmp_path, subject, method, axis, value, spacing=5.0):
+    measures = {'psnr': value, 'ssim': 0.9, 'l1': 0.02, 'correlation': 0.8}
+    plane = PLANES[axis]
+    picture = tmp_path / 'none.jpg'
+    return Result(subject, '', method, 'T1w', plane, spacing, spacing, measures, picture)
+
+
+@pytest.fixture
+def results(tmp_path):
+    return [
+        result(tmp_path, subject, method, axis, base + gain + axis)
+        for subject, base in (('01', 30), ('02', 20))
+        for axis in range(3)
+        for method, gain in (('cubic', 0), ('tv', 1 if subject == '01' else -0.5))
+    ]
+
+
+def test_gains_are_over_cubic_of_the_same_scan(results):
+    gains = gains_over_baseline(results)
+    assert len(gains) == 6
+    assert {round(gain, 6) for gain in gains.values()} == {1, -0.5}
+
+
+def test_summary_has_mean_and_worst(results):
+    tv = next(row for row in summarise_settings(results) if row.method == 'tv')
+    assert (tv.count, tv.gain, tv.least_gain) == (6, pytest.approx(0.25), pytest.approx(-0.5))
+    assert tv.means['psnr'] == pytest.approx(25 + 0.25 + 1)
+    cubic = next(row for row in summarise_settings(results) if row.method == 'cubic')
+    assert cubic.gain is None
+    alone = summarise_settings([r for r in results if r.method == 'tv'])
+    assert alone[0].gain is None
+
+
+def test_table_has_a_line_per_measure(results, tmp_path):
+    path = write_table(results, tmp_path / 'table.tsv')
+    rows = list(csv.DictReader(path.open(), delimiter='\t'))
+    assert tuple(rows[0]) == COLUMNS and len(rows) == len(MEASURES) * len(results)
+    assert rows[0]['orientation'] == 'sagittal' and rows[0]['session'] == 'n/a'
+
+
+def test_page_lists_what_failed(results, tmp_path):
+    page = write_simulated_page(results, ['sub_03_axial'], tmp_path / 'page.html').read_text()
+    assert 'sub_03_axial' in page and '+0.25' in page and '-0.50' in page
+    assert (
+        'src="http' not in page
+        and 'url(http' not in page
+        and '<link rel="icon" href="data:' in page
+    )
