@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,24 +73,32 @@ def synthesize(
     segmentation = segment(blended, trained)
     expected = expected_dice(segmentation.sums, trained.labels)
     quality = Quality(expected, segmentation.coverage, agreement)
+    volumes = volumes_of(segmentation.sums, trained.labels, float(np.prod(grid.spacing)))
     facts = {
         'method': METHOD,
         'scans': [scan.contrast for scan in observations],
         'scans_reason': 'the network takes all scans of an exam',
         'scans_outside_brain': [observations[scan].contrast for scan in outside],
-        'labels': list(trained.labels),
-        'is_calibrated': bool(trained.odds),
+        **_network_facts(view),
         'windows': blended.windows,
-        'precision': precision,
-        'device': _device_of(trained).type,
         'quality': quality.as_facts(),
-        'volumes': _volume_rows(segmentation, trained.labels, grid),
-        **trained.file,
+        'volumes': [asdict(volume) for volume in volumes],
     }
     doubts = quality_warnings(quality, least_quality)
     warnings = [*view.warnings, *doubts, *filter(None, [trained.caution])]
     products = _products(blended, segmentation, grid)
     return Synthesis(products, facts, tuple(dict.fromkeys(warnings)))
+
+
+def _network_facts(view: ExamView) -> dict[str, Any]:
+    """List what provenance should state of the network, and where it ran."""
+    return {
+        'labels': list(view.trained.labels),
+        'is_calibrated': bool(view.trained.odds),
+        'precision': view.precision,
+        'device': _device_of(view.trained).type,
+        **view.trained.file,
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,14 +212,6 @@ def _products(
         Product('dseg', DESC, segmentation.labels, grid),
         Product('mask', 'brain', mask, grid),
     )
-
-
-def _volume_rows(
-    segmentation: Segmentation, labels: Sequence[int], grid: Grid
-) -> list[dict[str, int | str | float]]:
-    """List the volumes of the structures, a row each."""
-    volumes = volumes_of(segmentation.sums, labels, float(np.prod(grid.spacing)))
-    return [asdict(volume) for volume in volumes]
 
 
 def _device_of(trained: TrainedExamUNet) -> torch.device:
