@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,23 +83,19 @@ def synthesize(
     segmentation = segment(blended, trained)
     expected = expected_dice(segmentation.sums, trained.labels)
     quality = Quality(expected, segmentation.coverage, agreement)
+    volumes = volumes_of(segmentation.sums, trained.labels, float(np.prod(grid.spacing)))
     facts = {
         'method': METHOD,
         'scans': [scan.contrast for scan in observations],
         'scans_reason': 'the network takes all scans of an exam',
         'scans_outside_brain': [observations[scan].contrast for scan in outside],
-        'labels': list(trained.labels),
-        'is_calibrated': bool(trained.odds),
+        **_network_facts(view),
         'windows': blended.windows,
-        'precision': precision,
-        'device': _device_of(trained).type,
         'quality': quality.as_facts(),
-        **trained.file,
     }
     doubts = quality_warnings(quality, least_quality)
     warnings = [*view.warnings, *doubts, *filter(None, [trained.caution])]
     images = _images(blended, segmentation, grid, trained.labels)
-    volumes = volumes_of(segmentation.sums, trained.labels, float(np.prod(grid.spacing)))
     products: tuple[Product, ...] = (*images, Table('volumes', DESC, rows_of(volumes)))
     return Synthesis(products, facts, tuple(dict.fromkeys(warnings)))
 
@@ -127,6 +124,17 @@ def find_obstacle(
     if abs(spacing_mm - NETWORK_MM) > 0.01:
         return f'The network makes voxels of {NETWORK_MM:g} mm only.'
     return ''
+
+
+def _network_facts(view: ExamView) -> dict[str, Any]:
+    """List what provenance should state of the network, and where it ran."""
+    return {
+        'labels': list(view.trained.labels),
+        'is_calibrated': bool(view.trained.odds),
+        'precision': view.precision,
+        'device': _device_of(view.trained).type,
+        **view.trained.file,
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The scans of an exam on the output grid, and what a network predicts in windows of them.
 
-The network sees all scans at once, in windows of the size that it was trained on, placed around
+The network takes all scans at once, in windows of the size that it was trained on, placed around
 the brain: 160 x 192 x 160 mm of the head in all.
 """
 

@@ -313,7 +313,7 @@ def test_output_resolution_is_that_of_the_volumes(bids_dir, out):
         (['--device', 'cuda:99'], 'PyTorch finds no such GPU'),
         (['--reference', 'XYZ'], 'cannot be understood'),
         (
-            ['--method', 'published', '--output-resolution', '1', '--weights', 'nowhere.h5'],
+            ['--method', 'synthsr', '--output-resolution', '1', '--weights', 'nowhere.h5'],
             'nowhere.h5',
         ),
         (['--bids-filter-file', 'nowhere.json'], 'nowhere.json'),

@@ -45,7 +45,7 @@ def test_every_option_is_documented():
         (['--nprocs', '0'], "'0' is not a whole number of at least 1"),
         (['--mem', '-3'], "'-3' is not a number above 0"),
         (['--output-resolution', '9'], 'is 9.0 mm, not in 0 to 5 mm'),
-        (['--method', 'published', '--output-resolution', '2'], 'published makes 1 mm'),
+        (['--method', 'any-exam', '--output-resolution', '2'], 'any-exam makes 1 mm'),
         (['--method', 'magic'], 'invalid choice'),
         (['--ct'], '--ct is for --method published'),
         (['--min-quality', '7'], '--min-quality is 7, not from 0 to 1'),
