@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from doors import sub_command
 
-from bids_synthsr.cli.demo import main
 from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.evaluation.phantoms import PROTOCOLS
+
+main = sub_command('demo')
 
 
 @pytest.fixture(scope='module')

@@ -6,15 +6,19 @@ import shutil
 
 import numpy as np
 import pytest
+from doors import sub_command
 from label_phantoms import draw_labels, grid_of
 from nilearn.datasets import load_mni152_template
 from phantoms import write_scan
 
-from bids_synthsr.cli import evaluate, resolve
-from bids_synthsr.cli.evaluate import main
+from bids_synthsr.cli import evaluate
+from bids_synthsr.cli.synthsr import build_parser
 from bids_synthsr.dataset import selection
+from bids_synthsr.dataset import weights as files
 from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
 from bids_synthsr.evaluation.painting import CONTRASTS
+
+main = sub_command('evaluate')
 
 MEASURES = {'psnr', 'ssim', 'l1', 'correlation'}
 
@@ -56,12 +60,20 @@ def test_command_line_offers_every_contrast_and_plane():
 
 def test_weights_of_a_method_are_looked_up_once(tmp_path, monkeypatch):
     searches = []
-    monkeypatch.setattr(resolve, 'find_weights', lambda method, *_: searches.append(method))
-    options = evaluate.build_parser().parse_args(
-        ['simulate', str(tmp_path), 'out', '--methods', 'synthsr,cubic', '--structures']
+    monkeypatch.setattr(files, 'find_weights', lambda method, *_: searches.append(method.name))
+    options = build_parser().parse_args(
+        [
+            'evaluate',
+            'simulate',
+            str(tmp_path),
+            'out',
+            '--methods',
+            'any-exam,cubic',
+            '--structures',
+        ]
     )
     weights = evaluate._find_weights(options, {}, structures=True)
-    assert searches == [*weights] == ['synthsr', 'cubic']
+    assert searches == [*weights] == ['any-exam', 'cubic']
 
 
 def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):

@@ -7,13 +7,15 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from doors import sub_command
 from phantoms import AXIAL, centred, head, write_scan
 
 from bids_synthsr.api import guess_contrast, synthesize
-from bids_synthsr.cli.exam import added, main
+from bids_synthsr.cli.exam import with_word
 from bids_synthsr.dataset.images import image_of
 from bids_synthsr.settings import MethodSettings
 
+main = sub_command('exam')
 QUICK = ['--method', 'cubic', '--output-resolution', '4', '--threads', '1']
 
 
@@ -44,9 +46,9 @@ def test_files_in_one_volume_out(scans, tmp_path, capsys):
 
 
 def test_images_in_images_out():
-    command = [sys.executable, '-c', QUIET]  # where nothing has configured logging
+    program = [sys.executable, '-c', QUIET]  # where nothing has configured logging
     done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        program, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "['T2w']\n", '')
 
@@ -110,14 +112,14 @@ def test_wrong_outputs_are_refused(tmp_path, monkeypatch, capsys, output, messag
 
 
 def test_names_of_further_volumes(tmp_path):
-    assert added(tmp_path / 'a.b.nii.gz', 'FLAIR').name == 'a.b_FLAIR.nii.gz'
+    assert with_word(tmp_path / 'a.b.nii.gz', 'FLAIR').name == 'a.b_FLAIR.nii.gz'
 
 
 def test_newcomers_see_the_result_and_nothing_of_the_engine(scans, tmp_path):
     out = tmp_path / 'out.nii.gz'
-    command = [Path(sys.executable).with_name('synthsr'), str(scans[0]), '-o', str(out)]
+    program = [Path(sys.executable).with_name('synthsr'), 'exam', str(scans[0]), '-o', str(out)]
     done = subprocess.run(
-        [*command, '--method', 'cubic', '--output-resolution', '4'],
+        [*program, '--method', 'cubic', '--output-resolution', '4'],
         capture_output=True,
         text=True,
         check=True,

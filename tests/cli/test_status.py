@@ -5,12 +5,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from doors import sub_command
 
 from bids_synthsr.cli.bids_app import main as app
-from bids_synthsr.cli.status import command_for, main
+from bids_synthsr.cli.status import command_for
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_plan
 from bids_synthsr.derivatives.records import Record
+
+main = sub_command('status')
 
 
 @pytest.fixture
@@ -18,8 +21,8 @@ def out(tmp_path):
     """Four exams planned: one finished, one failed, one cut off, one whose output is gone."""
     derivatives = Derivatives(tmp_path / 'out')
     exams = [f'sub-0{number}_ses-1' for number in range(1, 5)]
-    command = "bids_synthsr 'my bids' out participant --participant-label 01 02 03 04 --nprocs 2"
-    write_plan(derivatives, '20260101-1_a', exams, command, Path('/data'))
+    words = "bids_synthsr 'my bids' out participant --participant-label 01 02 03 04 --nprocs 2"
+    write_plan(derivatives, '20260101-1_a', exams, words, Path('/data'))
     (derivatives.root / 'made.nii.gz').touch()
     records = (
         Record(exams[0], 'finished', outputs=('made.nii.gz',), warnings=('It is dark.',)),

@@ -8,6 +8,7 @@ from bids_synthsr.evaluation.cases import (
     list_slices,
     result_name,
 )
+from bids_synthsr.values.acquisition import Acquisition
 
 
 def cases_of(bids_dir, methods=('cubic',), takes_subsets=False):
@@ -35,8 +36,9 @@ def test_every_exam_is_simulated_with_all_slices():
 
 
 def test_sharpening_needs_a_t1w_reference():
-    assert can_take('tv', ['T2w']) and can_take('sr-t1', ['T2w', 'T1w'])
-    assert not can_take('sr-t1', ['T2w'])
+    slices = [Acquisition(2, 5.0, 5.0)] * 2
+    assert can_take('tv', ['T2w'], slices) and can_take('sr-t1', ['T1w', 'T2w'], slices)
+    assert not can_take('sr-t1', ['T2w', 'T1w'], slices)
 
 
 def test_results_are_named_by_what_they_are_of():

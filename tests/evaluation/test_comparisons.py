@@ -15,7 +15,7 @@ from bids_synthsr.evaluation.comparisons import (
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import rigid, with_slices
 from bids_synthsr.imaging.similarity import closeness
-from bids_synthsr.morphometry.volumes import Volume
+from bids_synthsr.morphometry.volumes import StructureVolume
 from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.observation import Observation
@@ -60,7 +60,7 @@ def test_volumes_are_resampled_only_where_they_lie_elsewhere(truth):
 
 def test_structures_are_compared_by_their_volumes_where_these_are_known():
     labels, grid = np.repeat(np.int16([17, 53]), 256).reshape(8, 8, 8), grid_of((8, 8, 8))
-    volumes = [Volume(index, 'Hippocampus', 250.0, 20.0) for index in (17, 53)]
+    volumes = [StructureVolume(index, 'Hippocampus', 250.0, 20.0) for index in (17, 53)]
     measures = compare_segmentations((labels, grid), (labels, grid), volumes, [])
     assert measures == {
         'hippocampus': {

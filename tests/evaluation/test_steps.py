@@ -7,6 +7,7 @@ import pytest
 from label_phantoms import draw_labels, grid_of, paint_t1w
 
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_rigid, save_volume
+from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.evaluation.truth import make_truth
 from bids_synthsr.interfaces.evaluation import (
     CompareLeftOut,
@@ -15,6 +16,11 @@ from bids_synthsr.interfaces.evaluation import (
     SimulateExam,
 )
 from bids_synthsr.synthesis.labels import freesurfer_table
+
+
+def product(file, suffix='T1w', desc='anyexam'):
+    """A product as methods hand it on."""
+    return ProductFile(str(file), 'image', suffix, {'desc': desc}).as_plain()
 
 
 @pytest.fixture
@@ -63,8 +69,8 @@ def test_comparison_with_the_truth_is_written(tmp_path):
             for name, voxels in volumes.items()}  # fmt: skip
     size = {'name': 'Hippocampus', 'volume_mm3': 250.0, 'uncertainty_mm3': 20.0}
     CompareVolume(
-        volumes=[path['volume'], path['uncertainty']], head=path['head'], mask=path['mask'],
-        entities=[{'suffix': 'T1w', 'desc': 'synthsr'}, {'suffix': 'T1w', 'desc': 'uncertainty'}],
+        products=[product(path['volume']), product(path['uncertainty'], desc='uncertainty')],
+        head=path['head'], mask=path['mask'],
         segmentation=path['labels'], reference=path['labels'],
         sizes=[{'index': 17, **size}, {'index': 53, **size}],
         facts={'orientation': 'axial'}, stem=str(tmp_path / 'compared'),
@@ -94,15 +100,14 @@ def test_comparison_with_a_scan_that_was_left_out_is_written(tmp_path):
         save_volume(tmp_path / f'{name}.nii', voxels, grid)
     save_rigid(tmp_path / 'scan2ref.txt', np.eye(4))
     CompareLeftOut(
-        volumes=[str(tmp_path / 'volume.nii')],
+        products=[product(tmp_path / 'volume.nii')],
         scans=[str(tmp_path / 'scan.nii')],
         acquisitions=[{'slice_axis': 2, 'slice_spacing': 1.0, 'slice_thickness': 1.0}],
         scan2ref=str(tmp_path / 'scan2ref.txt'),
         fit={'status': 'good'},
         facts={'left_out': 'T1w'},
         stem=str(tmp_path / 'compared'),
-        segmented=[str(tmp_path / 'volume.nii'), str(tmp_path / 'mask.nii')],
-        entities=[{'suffix': 'T1w'}, {'suffix': 'mask'}],
+        segmented=[product(tmp_path / 'volume.nii'), product(tmp_path / 'mask.nii', 'mask')],
     ).run()
     results = json.loads((tmp_path / 'compared.json').read_text())
     assert results['structures']['brain']['correlation'] > 0.99
@@ -112,7 +117,7 @@ def test_comparison_with_a_scan_that_was_left_out_is_written(tmp_path):
 
 def test_scan_that_could_not_be_aligned_is_not_compared(files, tmp_path):
     step = CompareLeftOut(
-        volumes=[files[1]],
+        products=[product(files[1])],
         scans=[files[1]],
         acquisitions=[{'slice_axis': 2, 'slice_spacing': 1.0, 'slice_thickness': 1.0}],
         scan2ref=str(save_rigid(tmp_path / 'scan2ref.txt', np.eye(4))),

@@ -323,7 +323,8 @@ def test_evaluation_compares_the_volumes_that_are_told(tmp_path):
     out = tmp_path / 'out'
     command = ['evaluate', 'simulate', tmp_path / 'heads', out, '--structures',
                '--methods', 'any-exam,cubic', '--spacing', '4', '--thickness', 'equal',
-               '--planes', 'axial', '--nprocs', '1', '--weights', f'any-exam={weights}']  # fmt: skip
+               '--planes', 'axial', '--nprocs', '1', '--weights',
+               f'any-exam={weights}']  # fmt: skip
     assert synthsr([*map(str, command)]) == 0
     for method in ('any_exam', 'cubic'):
         told = json.loads((out / 'results' / f'a_T1w_T1w_axial_4_4_{method}.json').read_text())

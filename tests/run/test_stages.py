@@ -3,10 +3,12 @@
 import json
 
 import pytest
+from doors import sub_command
 from phantoms import write_description, write_scan
 
 from bids_synthsr.cli.bids_app import main
-from bids_synthsr.cli.status import main as tell_status
+
+tell_status = sub_command('status')
 
 
 def run(bids, out, *arguments):

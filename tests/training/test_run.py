@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from doors import sub_command
 from label_phantoms import draw_labels, grid_of, write_heads
 
-from bids_synthsr.cli.train import main
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_weights, save_weights
 from bids_synthsr.training import export
@@ -30,6 +30,8 @@ from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.recipe import load_recipe
 from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
+
+main = sub_command('train')
 
 CPU = torch.device('cpu')
 EXAM = """
@@ -143,7 +145,7 @@ def test_training_that_stopped_goes_on_exactly(data, uninterrupted, tmp_path):
 def test_training_that_was_killed_goes_on_exactly(data, uninterrupted, tmp_path):
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     started = subprocess.Popen(
-        [sys.executable, '-m', 'bids_synthsr.cli.train', *command(data, tmp_path)],
+        [sys.executable, '-m', 'bids_synthsr.cli.synthsr', 'train', *command(data, tmp_path)],
         env=environment,
         stderr=subprocess.DEVNULL,
     )

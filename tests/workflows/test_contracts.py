@@ -10,12 +10,15 @@ import pytest
 
 from bids_synthsr.evaluation.cases import SimulatedCase
 from bids_synthsr.evaluation.head_files import HeadFiles
-from bids_synthsr.interfaces.methods import Cubic
+from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.settings import MethodSettings
+from bids_synthsr.values.forecast import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
+from bids_synthsr.workflows.stages import ExamSetup
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELLED = HeadFiles('head', '01', labels=Path(__file__))
@@ -56,19 +59,26 @@ def build(name):
     if name == 'init_align_wf':
         return init_align_wf(mem_gb=1)
     if name == 'init_method_wf':
-        return init_method_wf(method=Cubic(), n_procs=1, mem_gb=1)
+        return init_method_wf(method=Synthesize(method='cubic'), n_procs=1, mem_gb=1)
     if name == 'init_truth_wf':
         return init_truth_wf(head=LABELLED, segmenter=None, num_threads=1)
     if name == 'init_outputs_wf':
-        exam = {'subject': '01', 'session': None}
-        return init_outputs_wf(
-            exam=exam, bids_dir='in', output_dir='out', run_uuid='1', fingerprint={}, mem_gb=1
+        setup = ExamSetup(
+            exam={'subject': '01', 'session': None},
+            fingerprint={},
+            method=MethodSettings(),
+            forecast=Forecast(1, 1, 1, 1, 1, 1),
+            folders={'bids_dir': 'in', 'output_dir': 'out', 'run_uuid': '1'},
         )
+        return init_outputs_wf(setup=setup)
     if name == 'init_case_wf':
         return init_case_wf(
             head=LABELLED,
             case=SimulatedCase('case', ('T1w',), 'axial', 5.0, 3.0, ('sr-t1', 'cubic')),
-            methods={'sr-t1': (Cubic(), 1.0), 'cubic': (Cubic(), 1.0)},
+            methods={
+                'sr-t1': (Synthesize(method='cubic'), 1.0),
+                'cubic': (Synthesize(method='cubic'), 1.0),
+            },
             segmenter={'weights': __file__},
             results_dir='out',
             num_threads=1,
