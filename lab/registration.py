@@ -32,7 +32,7 @@ from bids_synthsr.imaging.geometry import (
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.registration.fit import Comparison, Fit
 from bids_synthsr.registration.greedy import align, run_greedy
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared' / 'data'

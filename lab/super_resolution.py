@@ -49,9 +49,9 @@ from bids_synthsr.imaging.geometry import (
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.methods import sr_t1, total_variation
 from bids_synthsr.registration.brain import find_brain
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 HEADS = Path(__file__).resolve().parents[2] / 'shared' / 'data' / 't1w-whole-head'
 PLANS = {

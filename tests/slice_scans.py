@@ -8,9 +8,9 @@ import torch
 from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 ARGUMENTS = {'channels': CHANNELS, 'features': 16, 'levels': 2}
 

@@ -8,7 +8,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.settings import Settings
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.method import init_method_wf, make_step

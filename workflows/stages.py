@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
 
     from bids_synthsr.settings import MethodSettings
-    from bids_synthsr.values.forecast import Forecast
+    from bids_synthsr.values.method import Forecast
 
 JUDGING_STEP = 'select'  # reads the voxels: its failure is the fault of the scans
 SYNTHESIS_STEP = 'synthesize'  # makes the volumes

@@ -22,9 +22,8 @@ from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.imaging.inference import PRECISIONS
 from bids_synthsr.methods.any_exam import synthesize
 from bids_synthsr.methods.catalogue import METHODS
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Synthesis
+from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.method import Observation, Synthesis
 
 
 def observe(paths: Sequence[Path]) -> list[Observation]:

@@ -34,8 +34,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.method import Observation
 from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.dataset.weights import load_published
 from bids_synthsr.imaging.geometry import output_grid

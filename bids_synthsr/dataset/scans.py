@@ -24,8 +24,7 @@ from bids_synthsr.dataset.headers import (
     read_grid,
 )
 from bids_synthsr.imaging.head import head_size
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.exam import Scan
+from bids_synthsr.values.exam import Acquisition, Scan
 from bids_synthsr.values.grid import Grid
 
 MIN_SLICES = 10  # localisers hold 1 to 9; a head of 120 mm in slices of 12 mm holds 10

@@ -25,7 +25,7 @@ from bids_synthsr.derivatives.provenance import (
     describe_synthesis,
     describe_transform,
 )
-from bids_synthsr.values.synthesis import Image, Product, Synthesis
+from bids_synthsr.values.method import Image, Product, Synthesis
 
 Kind = Literal['image', 'table', 'transform']
 

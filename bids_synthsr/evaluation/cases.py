@@ -19,8 +19,7 @@ from bids_synthsr.dataset.selection import (
 )
 from bids_synthsr.derivatives.records import fingerprint_digest, take_fingerprint
 from bids_synthsr.methods.catalogue import METHODS
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.exam import Exam, Scan
+from bids_synthsr.values.exam import Acquisition, Exam, Scan
 
 Slices = tuple[str, float, float]  # plane, spacing and thickness, mm
 OUTPUT_MM = 1.0  # voxels of the volumes that are compared

@@ -17,7 +17,7 @@ from bids_synthsr.imaging.similarity import agreement, closeness, fit_line, fit_
 from bids_synthsr.morphometry.volumes import StructureVolume, compare_structures
 from bids_synthsr.reports.figures import rows_of_slices
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 Measures = dict[str, float]
 

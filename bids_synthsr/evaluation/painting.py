@@ -22,9 +22,9 @@ from bids_synthsr.synthesis.labels import LabelTable, look_up
 from bids_synthsr.synthesis.priors import ContrastPrior
 from bids_synthsr.synthesis.scanning import blur
 from bids_synthsr.synthesis.worlds import FLAIR, PD_SPIN_ECHO, RANDOM, T1_INVERSION, T2_SPIN_ECHO
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 CONTRASTS: dict[str, ContrastPrior] = {
     'T1w': T1_INVERSION,

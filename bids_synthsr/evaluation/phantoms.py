@@ -17,7 +17,7 @@ from scipy import ndimage
 from bids_synthsr.dataset.images import save_rigid, save_volume, volume_of
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import in_ras_order, rigid
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 # intensities by tissue: what T1w, T2w and FLAIR of 1.5 T look like, white matter of T1w at 110

@@ -15,7 +15,7 @@ from scipy.sparse import csr_array, vstack
 
 from bids_synthsr.imaging.geometry import WHOLE_VOXEL, vox2vox
 from bids_synthsr.imaging.resampling import ALIGNED, FWHM_PER_SIGMA
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 # FWHM to either side of the centre: there the Gaussian has fallen to 0.2 % of its height

@@ -127,7 +127,7 @@ class SimulateExam(Step):
         from bids_synthsr.dataset.selection import PLANES
         from bids_synthsr.evaluation.painting import simulate_exam
         from bids_synthsr.synthesis.labels import freesurfer_table
-        from bids_synthsr.values.acquisition import Acquisition
+        from bids_synthsr.values.exam import Acquisition
 
         axis = PLANES.index(inputs.orientation)
         slices = Acquisition(axis, inputs.spacing, inputs.thickness)
@@ -194,8 +194,8 @@ def _segment(voxels: Any, grid: Any, inputs: Any) -> Any:
     from bids_synthsr.dataset.weights import load_exam_unet
     from bids_synthsr.imaging.memory import reusing_memory
     from bids_synthsr.methods.any_exam import synthesize
-    from bids_synthsr.values.acquisition import Acquisition
-    from bids_synthsr.values.observation import Observation
+    from bids_synthsr.values.exam import Acquisition
+    from bids_synthsr.values.method import Observation
 
     torch.set_num_threads(inputs.num_threads)
     trained = load_exam_unet(Path(inputs.weights))
@@ -302,8 +302,8 @@ class CompareLeftOut(Step):
         from bids_synthsr.dataset.files import write_json
         from bids_synthsr.dataset.images import load_rigid, load_volume
         from bids_synthsr.evaluation.comparisons import axis_across, explain_scan, save_comparison
-        from bids_synthsr.values.acquisition import Acquisition
-        from bids_synthsr.values.observation import Observation
+        from bids_synthsr.values.exam import Acquisition
+        from bids_synthsr.values.method import Observation
 
         name, acquisition = inputs.facts['left_out'], Acquisition(**inputs.acquisitions[0])
         if inputs.fit['status'] != 'good':

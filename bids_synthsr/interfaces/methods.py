@@ -12,7 +12,7 @@ from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Ste
 from bids_synthsr.methods.catalogue import METHODS
 
 if TYPE_CHECKING:
-    from bids_synthsr.values.observation import Observation
+    from bids_synthsr.values.method import Observation
 
 
 class Synthesize(Step):
@@ -81,8 +81,8 @@ class Synthesize(Step):
 def _load_observations(inputs: Any) -> list[Observation]:
     """Load the scans of an exam, the reference first."""
     from bids_synthsr.dataset.images import load_rigid, load_volume
-    from bids_synthsr.values.acquisition import Acquisition
-    from bids_synthsr.values.observation import Observation
+    from bids_synthsr.values.exam import Acquisition
+    from bids_synthsr.values.method import Observation
 
     return [
         Observation(

@@ -29,12 +29,17 @@ from bids_synthsr.morphometry.volumes import (
 )
 from bids_synthsr.networks.exam_unet import TrainedExamUNet
 from bids_synthsr.settings import LEAST_QUALITY
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import (
+    Image,
+    MethodForecast,
+    Observation,
+    Product,
+    Synthesis,
+    Table,
+)
 from bids_synthsr.values.structures import STRUCTURES
-from bids_synthsr.values.synthesis import Image, Product, Synthesis, Table
 
 METHOD, DESC = 'any-exam', 'anyexam'
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer

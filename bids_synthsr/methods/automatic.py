@@ -9,11 +9,9 @@ from bids_synthsr.methods import sr_t1, total_variation
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Synthesis
+from bids_synthsr.values.method import MethodForecast, Observation, Synthesis
 
 THICK_T1W = 'The reference is a T1w of thick slices.'
 

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Image, Synthesis
+from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 
 def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:

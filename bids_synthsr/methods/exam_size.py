@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from bids_synthsr.imaging.geometry import output_grid, union_grid
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 IDLE_GB = 0.35  # a process with its libraries

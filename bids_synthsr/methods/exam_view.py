@@ -30,7 +30,7 @@ from bids_synthsr.networks.exam_unet import (
     expected_value,
 )
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 from bids_synthsr.values.structures import STRUCTURES, opposite
 
 MARGIN = 16  # voxels beyond the output in which the brain may go on: shows how much is cut off

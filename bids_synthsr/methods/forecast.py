@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 
 
 def forecast_exam(method: Method, size: ExamSize) -> Forecast:

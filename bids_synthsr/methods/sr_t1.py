@@ -24,11 +24,9 @@ from bids_synthsr.imaging.slice_encoding import encode_slices
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Image, Synthesis
+from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 CONTRAST = 'T1w'  # that the network was trained on
 TRAINED_MM = (2.0, 9.0)  # slice spacings in its training

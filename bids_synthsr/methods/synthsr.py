@@ -21,11 +21,9 @@ from bids_synthsr.imaging.intensity import intensity_range, rescale
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Image, Synthesis
+from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 MULTIPLE = 32  # of the sides that the network gets: 16 would do, but the zeros around a scan count
 BRAIN_HU = (0, 80)  # what is kept of CT

@@ -29,11 +29,9 @@ from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize, Geometry
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import MethodForecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Image, Synthesis
+from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 # lambda per mm³ of head, with gradients in tissue means per mm: of 0.5, 1, 2, 4 and 8 the best
 # PSNR on simulated 3 to 7 mm exams; 8 is as good at 3 mm (lab/super_resolution.py)

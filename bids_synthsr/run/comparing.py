@@ -15,7 +15,7 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 if TYPE_CHECKING:

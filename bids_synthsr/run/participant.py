@@ -67,7 +67,7 @@ from bids_synthsr.run.plugin import (
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import RunSettings, Settings
 from bids_synthsr.values.exam import Exam
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.stages import STAGES
 
 LOGGER = logging.getLogger('bids_synthsr')

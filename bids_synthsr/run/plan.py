@@ -22,7 +22,7 @@ from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
 from bids_synthsr.values.exam import Exam, Scan
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 
 MAIN_GB = 0.5  # the main process
 MEMORY_TO_SPARE, TIME_TO_SPARE = 1.25, 3.0  # what is asked for, over what is forecast

@@ -7,11 +7,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bids_synthsr.values.acquisition import Acquisition
 from bids_synthsr.values.grid import Grid
 
 # BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
 SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2')
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """The slices of a scan.
+
+    Parameters
+    ----------
+    slice_axis
+        Voxel axis that runs across the slices: 0, 1 or 2. For a 3-D scan, its coarsest axis.
+    slice_spacing
+        Distance between the centres of neighbouring slices, mm.
+    slice_thickness
+        Width of the excited slab, mm: smaller than the spacing where slices have gaps, larger
+        where they overlap.
+    """
+
+    slice_axis: int
+    slice_spacing: float
+    slice_thickness: float
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import join_name, split_name
 from bids_synthsr.dataset.query import find_exams
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 
 CLINICAL = Path(__file__).resolve().parents[3] / 'shared/data/bids-clinical'
 

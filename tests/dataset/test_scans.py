@@ -9,7 +9,7 @@ import pytest
 from bids_synthsr.dataset.scans import conform, judge_intensities, load_scan, read_scan
 from bids_synthsr.imaging.geometry import apply_affine, rigid
 from bids_synthsr.imaging.head import head_size
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 SHAPE = (24, 26, 20)

@@ -21,8 +21,7 @@ from bids_synthsr.dataset.selection import (
     select_scans,
 )
 from bids_synthsr.imaging.geometry import rigid
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.exam import Exam, Scan
+from bids_synthsr.values.exam import Acquisition, Exam, Scan
 from bids_synthsr.values.grid import Grid
 
 THICK, THIN = (1, 1, 6), (1, 1, 1)

@@ -14,9 +14,9 @@ from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import super_resolve
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 HELD_OUT = (
     'studyforrest', 'sub-17', 'sub-18', 'sub-19', 'sub-20', 'training_seg_18', 'training_seg_19',

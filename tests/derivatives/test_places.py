@@ -20,7 +20,7 @@ from bids_synthsr.derivatives.products import (
 from bids_synthsr.derivatives.provenance import NOT_BIDS, raw_uri, write_dataset_description
 from bids_synthsr.derivatives.saving import save_products
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.synthesis import Image, Synthesis, Table
+from bids_synthsr.values.method import Image, Synthesis, Table
 
 SCANS = ('T1w', 'acq-ax_run-1_FLAIR', 'acq-ax_run-2_FLAIR', 'ce-gad_T1w', 'echo-1_T2starw')
 

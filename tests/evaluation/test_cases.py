@@ -8,7 +8,7 @@ from bids_synthsr.evaluation.cases import (
     list_slices,
     result_name,
 )
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 
 
 def cases_of(bids_dir, methods=('cubic',), takes_subsets=False):

@@ -16,9 +16,9 @@ from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import rigid, with_slices
 from bids_synthsr.imaging.similarity import closeness
 from bids_synthsr.morphometry.volumes import StructureVolume
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 SHAPE = (30, 30, 30)
 SLICES = Acquisition(2, 1.0, 1.0)

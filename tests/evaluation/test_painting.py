@@ -17,7 +17,7 @@ from bids_synthsr.evaluation.painting import (
 from bids_synthsr.imaging.geometry import apply_affine, rotation_angle_deg
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 
 TABLE = freesurfer_table()
 

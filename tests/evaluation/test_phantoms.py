@@ -18,7 +18,7 @@ from bids_synthsr.evaluation.phantoms import (
 )
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import rotation_angle_deg
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 
 
 @pytest.fixture(scope='module')

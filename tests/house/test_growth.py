@@ -15,8 +15,7 @@ from phantoms import write_description, write_scan
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Step
 from bids_synthsr.methods.catalogue import METHODS, Method
-from bids_synthsr.values.forecast import MethodForecast
-from bids_synthsr.values.synthesis import Image, Synthesis
+from bids_synthsr.values.method import Image, MethodForecast, Synthesis
 from bids_synthsr.workflows.stages import STAGES, Stage
 
 

@@ -4,7 +4,7 @@ import pytest
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, acquire, average_fine_axes
 from bids_synthsr.imaging.geometry import apply_affine, rigid
 from bids_synthsr.imaging.resampling import FWHM_PER_SIGMA
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 HEAD = Grid((14, 12, 16), np.eye(4))

@@ -30,8 +30,8 @@ from bids_synthsr.networks.exam_unet import (
     TrainedExamUNet,
 )
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.method import Observation
 
 LABELS = (0, 2, 41, 24, 165)
 TONE = {2: 0.9, 41: 0.7, 24: 0.5, 165: 0.3, 0: 0.0}  # of the phantom, what the network knows

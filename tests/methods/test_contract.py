@@ -18,10 +18,8 @@ from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.exam import SUFFIXES
-from bids_synthsr.values.observation import Observation
-from bids_synthsr.values.synthesis import Image, Table
+from bids_synthsr.values.exam import SUFFIXES, Acquisition
+from bids_synthsr.values.method import Image, Observation, Table
 
 EVERY = pytest.mark.parametrize('method', METHODS.values(), ids=METHODS)
 SHARED = {'weights', 'method', 'reference', 'contrasts', 'output_resolution', 'fov'}

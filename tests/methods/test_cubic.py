@@ -3,9 +3,9 @@ import numpy as np
 from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.methods.cubic import synthesize
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 GRID = Grid((12, 10, 4), np.diag([1.0, 1, 3, 1]))
 

@@ -16,9 +16,9 @@ from bids_synthsr.methods.total_variation import sampling_points
 from bids_synthsr.run.participant import EXAMS_AT_ONCE, _parts
 from bids_synthsr.run.plan import tell_small_memory
 from bids_synthsr.settings import RunSettings
-from bids_synthsr.values.acquisition import Acquisition
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.method import Forecast
 
 
 def geometry(axis=2, spacing=4.0, size=220.0):

@@ -10,9 +10,9 @@ from bids_synthsr.imaging.geometry import output_grid, rigid
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import super_resolve, synthesize
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 TURNS = {
     'plain': np.eye(4),

@@ -19,9 +19,9 @@ from bids_synthsr.methods import synthsr
 from bids_synthsr.methods.synthsr import UNIT, resample_1mm, synthesize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 FIXTURES = Path(__file__).resolve().parents[3] / 'shared/fixtures/reference'
 A = ('A_small4', ['A_axial_1x1x3_RAS_int16'], 'A_small4_tta')

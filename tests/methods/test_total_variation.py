@@ -18,9 +18,9 @@ from bids_synthsr.methods.total_variation import (
     shrinkage,
     synthesize,
 )
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.observation import Observation
+from bids_synthsr.values.method import Observation
 
 HEAD = Grid((20, 20, 20), np.eye(4))
 MOTION = rigid(np.array([0.06, -0.05, 0.04]), np.array([0.6, -0.4, 0.3]), HEAD.center)

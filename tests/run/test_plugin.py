@@ -13,7 +13,7 @@ from bids_synthsr.run.participant import EXAMS_PER_GPU
 from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.base import init_configured_exam_wf
 
 EXAMS = ['sub_01', 'sub_02']

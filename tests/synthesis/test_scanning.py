@@ -28,7 +28,7 @@ from bids_synthsr.synthesis.scanning import (
     profile_matrix,
     to_crop,
 )
-from bids_synthsr.values.acquisition import Acquisition
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 SHAPE = (20, 24, 22)

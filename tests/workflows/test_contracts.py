@@ -12,7 +12,7 @@ from bids_synthsr.evaluation.cases import SimulatedCase
 from bids_synthsr.evaluation.head_files import HeadFiles
 from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.forecast import Forecast
+from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.method import init_method_wf

@@ -1,14 +1,40 @@
-"""What a method makes of an exam."""
+"""What a method is given, what it makes, and what it will take."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What one scan measured, where, and how.
+
+    Parameters
+    ----------
+    contrast
+        BIDS suffix, such as ``T2w``.
+    voxels
+        ``(I, J, K)`` float32 intensities on the scan's own grid, never resampled.
+    grid
+        The scan's own grid.
+    acquisition
+        Slices of the scan, see `Acquisition`.
+    scan2ref
+        ``(4, 4)`` rigid transform from the scan's RAS+ mm to the reference's RAS+ mm.
+    """
+
+    contrast: str
+    voxels: np.ndarray
+    grid: Grid
+    acquisition: Acquisition
+    scan2ref: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +110,44 @@ class Synthesis:
     def images(self) -> tuple[Image, ...]:
         """The images alone, the main volume first."""
         return tuple(product for product in self.products if isinstance(product, Image))
+
+
+@dataclass(frozen=True)
+class MethodForecast:
+    """What a method will take for one exam.
+
+    Parameters
+    ----------
+    memory_gb
+        Memory of the process that runs it, GB.
+    cpu_s
+        Time that it takes, in seconds of one core.
+    """
+
+    memory_gb: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Memory of the process that does a step, GB, by the kind of step, and time of all of them.
+
+    Parameters
+    ----------
+    select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb
+        Memory of the largest step of each kind, GB.
+    cpu_s
+        Time of all steps together, in seconds of one core.
+    """
+
+    select_gb: float
+    align_gb: float
+    resample_gb: float
+    synthesize_gb: float
+    outputs_gb: float
+    cpu_s: float
+
+    @property
+    def memory_gb(self) -> float:
+        """Most memory that one process takes, GB."""
+        return max(getattr(self, own.name) for own in fields(self) if own.name != 'cpu_s')
