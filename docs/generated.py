@@ -110,6 +110,19 @@ def recipes_text(_: str) -> str:
     return '\n'.join(lines)
 
 
+def methods_text(_: str) -> str:
+    """Write the catalogue of methods as a table."""
+    from bids_synthsr.methods.catalogue import METHODS
+
+    lines = ['| `--method` | what it is | file names | weights |', '|---|---|---|---|']
+    for method in METHODS.values():
+        desc = f'`desc-{method.desc}`' if method.desc else 'those of what it chooses'
+        shipped = f'`{method.weights}`, part of the program'
+        weights = shipped if method.weights else 'your own' if method.network else ''
+        lines.append(f'| `{method.name}` | {_cell(_escaped(method.help))} | {desc} | {weights} |')
+    return '\n'.join(lines)
+
+
 def fields_text(name: str) -> str:
     """Write the fields of a dataclass, ``module:Class prefix``, as a table."""
     where, _, prefix = name.partition(' ')
@@ -164,6 +177,7 @@ def structures_text(_: str) -> str:
 TEXTS: dict[str, Callable[[str], str]] = {
     'options': options_text,
     'recipes': recipes_text,
+    'methods': methods_text,
     'fields': fields_text,
     'structures': structures_text,
 }

@@ -1,8 +1,12 @@
-"""The documents are easy to read: short sentences, one a line, and links that lead somewhere."""
+"""The documents are easy to read: short sentences, one a line, and links that lead somewhere.
+
+``python tests/docs/test_prose.py`` lists what breaks these rules.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -151,3 +155,9 @@ def test_rules_let_good_prose_pass():
         '- Another.\n  It goes on.\n\n| a; b |\n|---|\n\n```text\na; b\n```\n'
     )
     assert list(faults_of(text)) == []
+
+
+if __name__ == '__main__':
+    for page in PAGES:
+        for fault in (*faults_of(page.read_text(encoding='utf-8')), *dead_links_of(page)):
+            sys.stdout.write(f'{page.relative_to(ROOT)}:{fault}\n')
