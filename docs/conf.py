@@ -27,6 +27,8 @@ autodoc_typehints = 'description'
 autodoc_typehints_description_target = 'documented'
 autodoc_member_order = 'bysource'
 napoleon_google_docstring = False
+napoleon_use_rtype = False
+smartquotes = False  # or --option becomes an en dash
 add_module_names = False
 
 html_theme = 'furo'

@@ -60,7 +60,8 @@ def options_text(command: str) -> str:
         if actions:
             title = (group.title or 'options').replace('positional arguments', 'arguments')
             lines += [f'**{title[0].upper()}{title[1:]}**', '']
-            lines += ['| option | what it does | default |', '|---|---|---|']
+            first = 'option' if actions[0].option_strings else 'argument'
+            lines += [f'| {first} | what it does | default |', '|---|---|---|']
             lines += [_option_row(parser, action) for action in actions]
             lines += ['']
     return '\n'.join(lines)
@@ -68,7 +69,8 @@ def options_text(command: str) -> str:
 
 def _option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     """Write one option as a row of a table."""
-    name = ', '.join(f'`{text}`' for text in action.option_strings)
+    # the spelling with underscores is for habits of fMRIPrep
+    name = ', '.join(f'`{text}`' for text in action.option_strings if '_' not in text)
     value = parser._get_formatter()._format_args(action, _metavar_of(action))
     words = ' '.join(part for part in (name, f'`{value}`' if value else '') if part)
     meaning = (action.help or '') % {**vars(action), 'prog': parser.prog}
@@ -139,7 +141,7 @@ def fields_text(name: str) -> str:
 
 
 def _default_of(field: dataclasses.Field[Any]) -> str:
-    if field.default is dataclasses.MISSING:
+    if field.default is dataclasses.MISSING or field.default == '':
         return ''
     value = field.default
     return f'`{str(value).lower() if isinstance(value, bool) else _plain(value)}`'
@@ -196,8 +198,14 @@ class Generated(SphinxDirective):
         return self.parse_text_to_nodes(text)
 
 
+def link_notebook(_app: Sphinx, _name: str, source: list[str]) -> None:
+    """Turn links to the lab notebook, which is no part of the site, into downloads."""
+    source[0] = re.sub(r'\]\(((?:\.\./)+lab/[\w-]+\.md)(?:#[\w-]*)?\)', r'](path:\1)', source[0])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the blocks."""
     for name in TEXTS:
         app.add_directive(name, Generated)
+    app.connect('source-read', link_notebook)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}
