@@ -29,7 +29,7 @@ demo: $(INSTALLED)
 lint: $(INSTALLED) docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bids_synthsr workflows benchmarks docker lab
+	$(BIN)/mypy bids_synthsr workflows benchmarks docker lab docs
 
 # -W: a warning, such as a dead link, ends it
 docs: $(INSTALLED)

@@ -47,7 +47,7 @@ class Column:
 
 def find_main(exam: ExamDerivatives) -> Path:
     """Find the T1w that the program made."""
-    files = [exam.product('T1w', desc) for desc in MAIN_DESCS]
+    files = [exam.synthesized('T1w', desc) for desc in MAIN_DESCS]
     return next(file for file in files if file.is_file())
 
 
