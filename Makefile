@@ -1,7 +1,8 @@
 # make demo: install, write a demo data set, run the app on it, compare with the known truth
 # make test: install, lint, type-check, run all tests
+# make docs: build the site of the documents in build/docs
 # make image: build the image; make test-container: run it as strictly as a hospital does
-# make test-slurm: the recipes of docs/hpc.md on a Slurm of one node (needs root, slurm-wlm, munge)
+# make test-slurm: the recipes of docs/howto/cluster.md on a Slurm of one node (needs root, slurm-wlm, munge)
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
@@ -10,14 +11,14 @@ ENGINE ?= docker
 IMAGE ?= synthsr
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint install clean image test-container test-slurm
+.PHONY: demo test lint docs install clean image test-container test-slurm
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
 	touch $@
 
 demo: $(INSTALLED)
@@ -25,10 +26,14 @@ demo: $(INSTALLED)
 	$(BIN)/bids_synthsr $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work
 	$(BIN)/synthsr demo compare $(DEMO) $(DEMO)/out
 
-lint: $(INSTALLED)
+lint: $(INSTALLED) docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy bids_synthsr workflows benchmarks docker lab
+	$(BIN)/mypy bids_synthsr workflows benchmarks docker lab docs
+
+# -W: a warning, such as a dead link, ends it
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs build/docs
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope

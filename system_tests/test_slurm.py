@@ -1,4 +1,4 @@
-"""A real Slurm of one node: the recipes of docs/hpc.md, word for word.
+"""A real Slurm of one node: the recipes of docs/howto/cluster.md, word for word.
 
 Needs the rights of an administrator, and Debian's packages slurm-wlm and munge.
 """
@@ -102,8 +102,8 @@ def folder(tmp_path):
 
 
 def recipe(name):
-    """Text of a file that docs/hpc.md shows under its name."""
-    text = (ROOT / 'docs/hpc.md').read_text()
+    """Text of a file that docs/howto/cluster.md shows under its name."""
+    text = (ROOT / 'docs/howto/cluster.md').read_text()
     return re.search(rf'`{re.escape(name)}`:\n\n```\w*\n(.*?)```', text, re.DOTALL)[1]
 
 
@@ -126,7 +126,7 @@ def check(folder, environ):
 
 def test_steps_as_jobs(cluster, folder):
     (folder / 'slurm.yml').write_text(recipe('slurm.yml'))
-    command = re.search(r'    (bids_synthsr .*--nipype-plugin-file.*)', page())[1]
+    command = re.search(r'^(bids_synthsr .*--nipype-plugin-file.*)', page(), re.MULTILINE)[1]
     done = call(*command.split(), '--method', 'cubic', '--output-resolution', '4',
                 '--skip-bids-validation', cwd=folder, env=cluster)  # fmt: skip
     assert done.returncode == 1, done.stderr
@@ -137,7 +137,7 @@ def test_steps_as_jobs(cluster, folder):
 
 
 def page():
-    return (ROOT / 'docs/hpc.md').read_text()
+    return (ROOT / 'docs/howto/cluster.md').read_text()
 
 
 def test_exams_as_tasks_of_an_array(cluster, folder):

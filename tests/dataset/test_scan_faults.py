@@ -27,7 +27,7 @@ def test_page_of_faults_tells_what_the_program_tells():
         check=True,
     )
     made = rows(done.stdout)
-    told = rows((ROOT / 'docs/faults.md').read_text())
+    told = rows((ROOT / 'docs/reference/faults.md').read_text())
     good = {name for name in made if name.startswith('none')}
     assert len(good) == 3 and all(made[name] == ('finished', '') for name in good)
     assert told == {name: row for name, row in made.items() if name not in good}

@@ -1,41 +1,30 @@
-"""The layer table of the design: what each folder may import."""
+"""The layer table of docs/contributing/architecture.md: what each folder may import."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-P = 'bids_synthsr.'
-VALUES = {'numpy', P + 'settings', P + 'values'}
-NUMERICS = VALUES | {'scipy', 'torch', P + 'imaging'}
-FILES = NUMERICS | {
-    P + 'methods', P + 'morphometry', P + 'networks', P + 'synthesis', P + 'dataset',
-    P + 'registration', P + 'derivatives', P + 'reports', P + 'evaluation', 'bids_synthsr',
-    'nibabel', 'bids', 'nilearn', 'nitransforms', 'matplotlib', 'jinja2', 'PIL', 'h5py',
-    'safetensors', 'bids_validator_deno',
-}  # fmt: skip
-LAYERS = {
-    'bids_synthsr/settings.py': VALUES,
-    'bids_synthsr/values': VALUES | {'cattrs'},
-    'bids_synthsr/imaging': NUMERICS,
-    'bids_synthsr/synthesis': NUMERICS | {P + 'synthesis'},
-    'bids_synthsr/networks': NUMERICS | {P + 'networks'},
-    'bids_synthsr/morphometry': NUMERICS | {P + 'morphometry'},
-    'bids_synthsr/methods': NUMERICS | {P + 'methods', P + 'networks', P + 'morphometry'},
-    'bids_synthsr/dataset': FILES,
-    'bids_synthsr/registration': FILES | {'picsl_greedy'},
-    'bids_synthsr/derivatives': FILES,
-    'bids_synthsr/reports': FILES,
-    'bids_synthsr/evaluation': FILES,
-    'bids_synthsr/training': FILES | {P + 'training', 'tensorboard', 'psutil'},
-    'bids_synthsr/interfaces': FILES | {'nipype', P + 'interfaces'},
-    'workflows': {
-        'nipype', 'niflow', P + 'interfaces', P + 'workflows', P + 'settings',
-        P + 'values.exam', P + 'values.forecast', P + 'evaluation.cases',
-        P + 'evaluation.head_files',
-    },
-}  # fmt: skip
+TABLE = ROOT / 'docs/contributing/architecture.md'
+
+
+def read_layers() -> dict[str, set[str]]:
+    """Read the table of layers: what may be imported, by file or folder.
+
+    A name with a dot in front is a part of the package.
+    """
+    rows = TABLE.read_text(encoding='utf-8').split('| folder | may import |\n')[1].split('\n\n')[0]
+    layers = {}
+    for row in rows.splitlines()[1:]:
+        folders, names = (re.findall(r'`([^`]+)`', cell) for cell in row.split('|')[1:3])
+        allowed = {f'bids_synthsr{name}' if name[0] == '.' else name for name in names}
+        layers.update(dict.fromkeys(folders, allowed))
+    return layers
+
+
+LAYERS = read_layers()
 STDLIB = __import__('sys').stdlib_module_names
 
 

@@ -1,0 +1,19 @@
+"""The commands of the documents that take minutes, word for word, on phantoms and the demo."""
+
+import pytest
+from documented_commands import FAST, SLOW, run, write_surroundings
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('reader')
+    write_surroundings(folder)
+    done = run('synthsr demo make demo', folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_commands_run_in_the_order_of_the_documents(folder):
+    for command in (*FAST, *SLOW):
+        done = run(command, folder)
+        assert done.returncode == 0, f'{command}\n{done.stdout}{done.stderr}'

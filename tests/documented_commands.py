@@ -1,0 +1,141 @@
+"""The commands that the documents show, and which of them the tests run word for word."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from label_phantoms import write_heads
+from phantoms import centred, write_description, write_scan
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'docker/README.md')),
+        ROOT / 'docs/index.md',
+        *(ROOT / 'docs/tutorial').glob('*.md'),
+        *(ROOT / 'docs/howto').glob('*.md'),
+    ]
+)
+# run by tests/docs: seconds each, in this order, on the data set of `write_surroundings`
+FAST = (
+    'synthsr exam t1.nii.gz flair.nii.gz -o t1_1mm.nii.gz',
+    'bids_synthsr bids out participant --dry-run',
+    'bids_synthsr bids out participant --dry-run > exams.tsv',
+    'bids_synthsr bids out participant',
+    'synthsr status out',
+)
+# run by system_tests/test_commands.py: minutes together, after those above
+SLOW = (
+    'synthsr exam a.nii.gz b.nii.gz --contrasts T1w FLAIR -o t1_1mm.nii.gz',
+    'synthsr exam t1.nii.gz flair.nii.gz -o t1_tv.nii.gz --method tv',
+    'synthsr exam t1.nii.gz flair.nii.gz -o t1_any.nii.gz --method any-exam',
+    'bids_synthsr bids out participant --participant-label 01 02',
+    'bids_synthsr bids out2 participant --method tv --derivatives out',
+    'bids_synthsr bids out participant --contrasts T1w FLAIR',
+    'bids_synthsr bids out participant --reference acq=sag,suffix=T2w',
+    'bids_synthsr bids out participant --bids-filter-file filter.json',
+    'bids_synthsr bids out participant --config-file config.toml',
+    'bids_synthsr bids out participant --dry-run --bids-database-dir index > exams.tsv',
+    'synthsr evaluate leave-one-out bids evaluation --methods tv,cubic',
+    '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work',
+    'ls demo/out/sub-01/ses-1/anat',
+    '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work --method tv',
+    '.venv/bin/synthsr demo compare demo demo/out',
+    'mkdir -p out work',
+)
+_REPOSITORY = 'installs or builds in the repository: make test and the workflows do'
+_ENGINE = 'needs an engine for containers: system_tests/test_container.py does the like'
+_SLURM = 'needs Slurm: system_tests/test_slurm.py runs it'
+_WEIGHTS = 'needs weights or data of other people'
+_HOURS = 'takes hours, or heads of real size: only its options are read'
+SKIPPED = {
+    'pip install .': _REPOSITORY,
+    'pip install ./docker': _REPOSITORY,
+    'make install': _REPOSITORY,
+    'make test': _REPOSITORY,
+    'make demo': _REPOSITORY,
+    'make test-container ENGINE=podman IMAGE=synthsr': _ENGINE,
+    'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16': 'wants 16 GB',
+    'bids_synthsr bids out participant --method synthsr --weights SynthSR_v10_210712.h5': _WEIGHTS,
+    'bids_synthsr bids out participant --nipype-plugin-file slurm.yml': _SLURM,
+    'bids_synthsr bids out participant --method any-exam --weights my-network.safetensors': _HOURS,
+}
+SKIPPED_BEGINNINGS = {
+    'docker ': _ENGINE,
+    'apptainer ': _ENGINE,
+    'synthsr-docker ': _ENGINE,
+    'sbatch ': _SLURM,
+    'count=': _SLURM,
+    'mem=': _SLURM,
+    'minutes=': _SLURM,
+    'torchrun ': _HOURS,
+    'synthsr train ': _HOURS,
+    'synthsr evaluate simulate ': _HOURS,
+}
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Commands of the blocks of a page; scripts, which begin with ``#!``, are left out."""
+    for block in re.findall(r'^```bash\n(.*?)^```', page.read_text(), re.M | re.S):
+        if not block.startswith('#!'):
+            for line in re.sub(r'\\\n\s*', '', block).splitlines():
+                command = re.sub(r'\s+# .*', '', line).strip()
+                if command:
+                    yield command
+
+
+def all_commands() -> list[str]:
+    """Every command of the documents, once."""
+    return list(dict.fromkeys(command for page in PAGES for command in commands_of(page)))
+
+
+def reason_to_skip(command: str) -> str:
+    """Why no test runs a command; empty where one does."""
+    starts = [why for start, why in SKIPPED_BEGINNINGS.items() if command.startswith(start)]
+    return SKIPPED.get(command, '') or ''.join(starts[:1])
+
+
+def write_surroundings(folder: Path) -> None:
+    """Write what the commands name: a data set, scans, heads, settings, and ``.venv``."""
+    write_description(folder / 'bids')
+    sagittal = centred((16, 30, 28), np.diag([12.0, 8.0, 8.0, 1.0]))
+    for subject in ('sub-01', 'sub-02'):
+        for contrast in ('T1w', 'FLAIR'):
+            write_scan(folder / f'bids/{subject}/anat', subject, contrast)
+        write_scan(folder / f'bids/{subject}/anat', f'{subject}_acq-sag', 'T2w', sagittal)
+    for name, contrast in (('t1', 'T1w'), ('flair', 'FLAIR'), ('a', 'T1w'), ('b', 'FLAIR')):
+        scan = write_scan(folder / 'scans', name, contrast)
+        scan.rename(folder / f'{name}.nii.gz')
+    (folder / 'filter.json').write_text('{"t1w": {"reconstruction": null}}')
+    (folder / 'config.toml').write_text("method = 'cubic'\n")
+    maps, images = write_heads(folder)
+    maps.rename(folder / 'label_folder')
+    images.rename(folder / 't1w_folder')
+    (folder / '.venv').symlink_to(sys.prefix)
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a reader would, in a folder."""
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    return subprocess.run(
+        ['bash', '-ec', command],
+        cwd=folder,
+        env={**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1'},
+        capture_output=True,
+        text=True,
+    )
+
+
+def load_generated():
+    """Load docs/generated.py, which knows the parsers of all commands."""
+    spec = importlib.util.spec_from_file_location('generated', ROOT / 'docs/generated.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
