@@ -64,9 +64,57 @@ def test_interfaces_import_heavy_modules_only_when_they_run():
         assert not at_top & {'torch', 'scipy', 'matplotlib', 'picsl_greedy'}, path
 
 
-def test_command_line_words_need_only_the_standard_library():
-    for name, _ in imports(ROOT / 'bids_synthsr/cli/options.py'):
-        assert name.split('.')[0] in STDLIB or name in ('bids_synthsr', 'bids_synthsr.settings')
+# what --help needs: these import the standard library and each other, and the rest when they run
+QUICK = (
+    'bids_synthsr.settings', 'bids_synthsr.methods.catalogue', 'bids_synthsr.workflows.stages',
+    'bids_synthsr.cli', 'bids_synthsr.cli.door', 'bids_synthsr.cli.options',
+    'bids_synthsr.cli.bids_app', 'bids_synthsr.cli.synthsr', 'bids_synthsr.cli.exam',
+    'bids_synthsr.cli.status', 'bids_synthsr.cli.train', 'bids_synthsr.cli.evaluate',
+    'bids_synthsr.cli.demo',
+)  # fmt: skip
+
+
+def path_of(module: str) -> Path:
+    """File of a module of the package."""
+    own = module.replace('bids_synthsr.workflows', 'workflows').replace('.', '/')
+    return ROOT / own / '__init__.py' if (ROOT / own).is_dir() else ROOT / f'{own}.py'
+
+
+@pytest.mark.parametrize('module', QUICK)
+def test_command_lines_are_described_by_the_standard_library_alone(module):
+    for name, is_top in imports(path_of(module)):
+        known = name.split('.')[0] in STDLIB or name in ('bids_synthsr', *QUICK)
+        is_for_types = not is_top
+        assert known or is_for_types, f'{module} imports {name}'
+
+
+def reads_of_surroundings(path: Path) -> list[str]:
+    """Reads of arguments and of the environment; setting a variable is no read."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    written = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
+        or (isinstance(node, ast.Attribute) and node.attr == 'setdefault')
+    }
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node) in ('os.environ', 'sys.argv')
+        and id(node) not in written
+    ]
+
+
+def test_doors_alone_read_arguments_and_environment():
+    paths = [*(ROOT / 'bids_synthsr').rglob('*.py'), *(ROOT / 'workflows').glob('*.py')]
+    readers = {path.relative_to(ROOT).as_posix() for path in paths if reads_of_surroundings(path)}
+    # Python users have no door: there the environment of the process counts
+    assert readers <= {
+        'bids_synthsr/api.py', 'bids_synthsr/cli/bids_app.py', 'bids_synthsr/cli/door.py'
+    }  # fmt: skip
+    parsing = {path.parent.name for path in paths if 'import argparse' in path.read_text()}
+    assert parsing == {'cli'}
 
 
 def test_no_catch_all_modules():
