@@ -23,16 +23,18 @@ PAGES = sorted(
         *(ROOT / 'docs/howto').glob('*.md'),
     ]
 )
-# run by tests/docs: seconds each, in this order, on the data set of `write_surroundings`
+# run by tests/docs: seconds each, in this order, on what `write_surroundings` writes
 FAST = (
-    'synthsr exam t1.nii.gz flair.nii.gz -o t1_1mm.nii.gz',
     'bids_synthsr bids out participant --dry-run',
     'bids_synthsr bids out participant --dry-run > exams.tsv',
+    'bids_synthsr bids out participant --dry-run --bids-database-dir index > exams.tsv',
+    'mkdir -p out work',
+)
+# run by system_tests/test_commands.py: a quarter of an hour together, after those above
+SLOW = (
+    'synthsr exam t1.nii.gz flair.nii.gz -o t1_1mm.nii.gz',
     'bids_synthsr bids out participant',
     'synthsr status out',
-)
-# run by system_tests/test_commands.py: minutes together, after those above
-SLOW = (
     'synthsr exam a.nii.gz b.nii.gz --contrasts T1w FLAIR -o t1_1mm.nii.gz',
     'synthsr exam t1.nii.gz flair.nii.gz -o t1_tv.nii.gz --method tv',
     'synthsr exam t1.nii.gz flair.nii.gz -o t1_any.nii.gz --method any-exam',
@@ -42,13 +44,11 @@ SLOW = (
     'bids_synthsr bids out participant --reference acq=sag,suffix=T2w',
     'bids_synthsr bids out participant --bids-filter-file filter.json',
     'bids_synthsr bids out participant --config-file config.toml',
-    'bids_synthsr bids out participant --dry-run --bids-database-dir index > exams.tsv',
     'synthsr evaluate leave-one-out bids evaluation --methods tv,cubic',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work',
     'ls demo/out/sub-01/ses-1/anat',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work --method tv',
     '.venv/bin/synthsr demo compare demo demo/out',
-    'mkdir -p out work',
 )
 _REPOSITORY = 'installs or builds in the repository: make test and the workflows do'
 _ENGINE = 'needs an engine for containers: system_tests/test_container.py does the like'
@@ -105,13 +105,15 @@ def reason_to_skip(command: str) -> str:
 def write_surroundings(folder: Path) -> None:
     """Write what the commands name: a data set, scans, heads, settings, and ``.venv``."""
     write_description(folder / 'bids')
-    sagittal = centred((16, 30, 28), np.diag([12.0, 8.0, 8.0, 1.0]))
-    for subject in ('sub-01', 'sub-02'):
-        for contrast in ('T1w', 'FLAIR'):
-            write_scan(folder / f'bids/{subject}/anat', subject, contrast)
-        write_scan(folder / f'bids/{subject}/anat', f'{subject}_acq-sag', 'T2w', sagittal)
+    axial = centred((40, 48, 22), np.diag([4.0, 4.0, 8.0, 1.0]))
+    sagittal = centred((22, 48, 40), np.diag([8.0, 4.0, 4.0, 1.0]))
+    for subject, contrasts in (('sub-01', ('T1w', 'FLAIR')), ('sub-02', ('T1w',))):
+        anat = folder / f'bids/{subject}/anat'
+        for contrast in contrasts:
+            write_scan(anat, subject, contrast, axial)
+        write_scan(anat, f'{subject}_acq-sag', 'T2w', sagittal)
     for name, contrast in (('t1', 'T1w'), ('flair', 'FLAIR'), ('a', 'T1w'), ('b', 'FLAIR')):
-        scan = write_scan(folder / 'scans', name, contrast)
+        scan = write_scan(folder / 'scans', name, contrast, axial)
         scan.rename(folder / f'{name}.nii.gz')
     (folder / 'filter.json').write_text('{"t1w": {"reconstruction": null}}')
     (folder / 'config.toml').write_text("method = 'cubic'\n")

@@ -308,7 +308,7 @@ def fastest_precision(device: torch.device) -> str:
 
     Where float16 is as fast as bfloat16 it is the better: its rounding error is an eighth. Of
     CPUs those with AMX alone take 16 bits: on an Intel Xeon that has AVX-512 for bfloat16 without
-    AMX, 32 bits were 1.3 to 1.7 times as fast (docs/benchmarks.md).
+    AMX, 32 bits were 1.3 to 1.7 times as fast (lab/benchmarks.md).
     """
     if device.type == 'cuda' or (device.type == 'cpu' and _cpu_has('amx_fp16')):
         return 'float16'

@@ -1,7 +1,7 @@
 """Windows of one size over a volume, and the blend of what a network predicts in them.
 
 A network that is normalised over its input finds most in windows of the size that it was trained
-on: on more, what it sees of air and neck shifts its features (docs/training-log.md).
+on: on more, what it sees of air and neck shifts its features (lab/training-log.md).
 """
 
 from __future__ import annotations

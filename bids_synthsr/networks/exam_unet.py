@@ -6,7 +6,7 @@
 
 Its laws: the order of the scans changes nothing, and a scan that measured nothing (reliability 0
 everywhere) changes nothing. Each channel is normalised over the volume: otherwise it learned any
-contrast too slowly (docs/training-log.md). So it takes whole volumes; a tile would be normalised
+contrast too slowly (lab/training-log.md). So it takes whole volumes; a tile would be normalised
 otherwise.
 """
 

@@ -125,7 +125,7 @@ def mixed() -> GeneratorPrior:
 
     Lesions are to be replaced by healthy tissue, as the published networks do.
     Fine scans teach where structures end, thick ones what that looks like in between: a network
-    that saw thick slices almost alone drew no folds (docs/training-log.md).
+    that saw thick slices almost alone drew no folds (lab/training-log.md).
     """
     world = clinical_2d()
     acquisition = replace(

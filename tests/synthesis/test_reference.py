@@ -1,4 +1,7 @@
-"""Agreement with the published generator where it is right; `docs/generator.md` lists the rest."""
+"""Agreement with the published generator where it is right.
+
+`docs/explanation/generator.md` lists the rest.
+"""
 
 import json
 import math
