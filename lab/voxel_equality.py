@@ -12,7 +12,6 @@ Names may differ by what methods are called. The exit code is 0 where everything
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
@@ -20,18 +19,12 @@ import nibabel as nb
 import numpy as np
 
 # what the outputs of 22117af are called now
-RENAMED = (
-    (re.compile(r'desc-synthsr'), 'desc-anyexam'),
-    (re.compile(r'desc-published'), 'desc-synthsr'),
-)
+RENAMED = {'desc-synthsr': 'desc-anyexam', 'desc-published': 'desc-synthsr'}
 
 
 def new_name(name: str) -> str:
     """Give the name that an output of 22117af has now."""
-    for pattern, word in RENAMED:
-        if pattern.search(name):
-            return pattern.sub(word, name)
-    return name
+    return next((name.replace(old, new) for old, new in RENAMED.items() if old in name), name)
 
 
 def outputs(folder: Path) -> dict[str, Path]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NoReturn
 
 SUCCESS, FAILED, WRONG_USE = 0, 1, 2  # exit codes of all commands
+SHELLS = ('bash', 'zsh', 'tcsh')
 
 
 def positive_int(text: str) -> int:
@@ -39,6 +41,46 @@ def add_device(parser: argparse._ActionsContainer) -> None:
         default='auto',
         metavar='{auto,cpu,cuda,cuda:N}',
         help='where networks run; auto takes a GPU where there is one',
+    )
+
+
+class PrintCompletion(argparse.Action):
+    """Print what a shell needs to complete the options of a command, and end."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,  # noqa: ARG002
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> NoReturn:
+        """Print the script of a shell."""
+        import shtab
+
+        for each in _parsers(parser):
+            for action in each._actions:
+                if action.type is Path:
+                    action.complete = shtab.FILE  # type: ignore[attr-defined]
+        sys.stdout.write(shtab.complete(parser, values))
+        parser.exit()
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Give a parser and those of its sub-commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from _parsers(child)
+
+
+def add_completion(parser: argparse.ArgumentParser) -> None:
+    """Add the option that prints a script for tab completion."""
+    parser.add_argument(
+        '--print-completion',
+        choices=SHELLS,
+        action=PrintCompletion,
+        help='print a script for tab completion in this shell, and end',
     )
 
 

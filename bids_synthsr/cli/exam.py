@@ -46,7 +46,7 @@ def add_parser(commands: Commands) -> None:
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
     )
     parser.add_argument(
-        '--method', choices=METHODS, default=DEFAULT, help='see bids_synthsr --help'
+        '--method', choices=tuple(METHODS), default=DEFAULT, help='see bids_synthsr --help'
     )
     parser.add_argument(
         '--weights',

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.cli.door import add_device, positive_float, positive_int
+from bids_synthsr.cli.door import add_completion, add_device, positive_float, positive_int
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
-NOT_IN_CONFIG = ('config_file', 'help', 'version')
+NOT_IN_CONFIG = ('config_file', 'help', 'print_completion', 'version')
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '-v', '--verbose', action='count', default=0, help='tell more (-v steps, -vv everything)'
     )
+    add_completion(parser)
     _add_filter_options(parser)
     _add_method_options(parser)
     _add_performance_options(parser)
@@ -100,7 +101,7 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Options for the synthesis')
     group.add_argument(
         '--method',
-        choices=METHODS,
+        choices=tuple(METHODS),
         default=DEFAULT,
         help='; '.join(f'{method.name}: {method.help}' for method in METHODS.values()),
     )
@@ -166,7 +167,7 @@ def _add_performance_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--stage',
-        choices=STAGES,
+        choices=tuple(STAGES),
         default=last_stage().name,
         help='end after this stage, so that others can run as jobs of their own (with a GPU for '
         'synthesize); what comes before and is not in --work-dir is done, too',

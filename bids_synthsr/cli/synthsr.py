@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from bids_synthsr import __version__
 from bids_synthsr.cli import demo, evaluate, exam, status, train
-from bids_synthsr.cli.door import environ, silence_telemetry
+from bids_synthsr.cli.door import add_completion, environ, silence_telemetry
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -19,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         'evaluation of methods, and a demo. Whole data sets in BIDS are the work of bids_synthsr.',
     )
     parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
+    add_completion(parser)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for command in (exam, status, train, evaluate, demo):
         command.add_parser(commands)
