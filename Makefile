@@ -1,6 +1,7 @@
 # make demo: install, write a demo data set, run the app on it, compare with the known truth
 # make test: install, lint, type-check, run all tests
 # make docs: build the site of the documents in build/docs
+# make dist: wheel and sdist in dist/; make test-wheels: install them in clean environments, run them
 # make image: build the image; make test-container: run it as strictly as a hospital does
 # make test-slurm: the recipes of docs/howto/cluster.md on a Slurm of one node (needs root, slurm-wlm, munge)
 PYTHON ?= python3
@@ -11,7 +12,7 @@ ENGINE ?= docker
 IMAGE ?= synthsr
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint docs install clean image test-container test-slurm
+.PHONY: demo test lint docs install clean dist test-wheels image test-container test-slurm
 
 install: $(INSTALLED)
 
@@ -38,6 +39,13 @@ docs: $(INSTALLED)
 test: lint
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
+dist: $(INSTALLED)
+	$(BIN)/python -m build --outdir dist .
+
+# WHEEL_OPTIONS: options of pip, such as --extra-index-url of CPU builds of PyTorch
+test-wheels: $(INSTALLED)
+	$(BIN)/python -m pytest system_tests/test_wheels.py
+
 # BUILD_OPTIONS: --build-arg BASE_IMAGE=..., TORCH_INDEX=..., mounts of local packages
 image:
 	$(ENGINE) build --build-arg VERSION=$$(sed -n "s/__version__ = '\(.*\)'/\1/p" bids_synthsr/__init__.py) \
@@ -50,4 +58,4 @@ test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest system_tests/test_slurm.py
 
 clean:
-	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
