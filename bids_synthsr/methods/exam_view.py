@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bids_synthsr.imaging.geometry import bounding_box
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.inference import predict
 from bids_synthsr.imaging.intensity import percentile_range
@@ -429,9 +430,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 def _bounds(mask: np.ndarray) -> tuple[list[int], list[int]]:
     """Return the first voxel of a mask and the one behind its last; all where it is empty."""
-    if not mask.any():
-        return [0, 0, 0], list(mask.shape)
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = bounding_box(mask)
     return [part.start for part in box], [part.stop for part in box]
 
 
