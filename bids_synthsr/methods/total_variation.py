@@ -23,7 +23,11 @@ import torch
 from scipy.ndimage import affine_transform
 from torch import Tensor
 
-from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
+from bids_synthsr.imaging.forward_model import (
+    REACH_FWHM,
+    AcquisitionOperator,
+    average_fine_axes,
+)
 from bids_synthsr.imaging.geometry import vox2vox
 from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
@@ -42,7 +46,7 @@ EDGE = 0.25  # tissue means per voxel: the gradient at which the split variable 
 INNER_STEPS = 4  # of conjugate gradients per iteration: with 8 more are needed in total
 MIN_NOISE = 1e-3  # tissue means: a scan without noise is trusted no more than this
 TINY = 1e-12  # keeps quotients finite
-PROFILE_WIDTH = 3.0  # thicknesses that the profile of a slice spans, both sides together
+PROFILE_WIDTH = 2 * REACH_FWHM  # thicknesses that the profile of a slice spans
 
 
 def synthesize(
