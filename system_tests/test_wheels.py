@@ -1,8 +1,8 @@
 """Wheel and sdist install in clean environments, without constraints, and the commands run.
 
-Every Python of those below that is on the path is tried: ``make test-wheels``. What PyTorch brings
-on Linux is several GB, so this is no part of ``make test``. ``WHEEL_OPTIONS`` are passed to pip, such
-as an index of CPU builds.
+Every Python of those below that is here is tried: ``make test-wheels``. PyTorch takes several GB on
+Linux, so this is no part of ``make test``. ``WHEEL_OPTIONS`` are passed to pip, such as an index of
+CPU builds.
 """
 
 import os
@@ -33,7 +33,8 @@ def dist(tmp_path_factory):
 
 def test_wheel_and_sdist_hold_code_and_data(dist):
     wheel = zipfile.ZipFile(next(dist.glob('*.whl'))).namelist()
-    sdist = tarfile.open(next(dist.glob('*.tar.gz'))).getnames()
+    with tarfile.open(next(dist.glob('*.tar.gz'))) as archive:
+        sdist = archive.getnames()
     for name in SHIPPED:
         assert f'bids_synthsr/{name}' in wheel
         assert any(member.endswith(name) for member in sdist)

@@ -12,7 +12,7 @@ from typing import Any
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.crashes import exam_label
 from bids_synthsr.run.messages import tell
-from bids_synthsr.workflows.stages import Stage
+from bids_synthsr.workflows.stages import Stage, last_stage
 
 LOGGER = logging.getLogger('bids_synthsr')
 
@@ -72,12 +72,12 @@ class StepLog:
     exams
         Number of exams that the run is to do.
     stage
-        Stage after which the run ends.
+        Stage after which the run ends; None for the last one.
     """
 
-    def __init__(self, path: Path, exams: int, stage: Stage) -> None:
+    def __init__(self, path: Path, exams: int, stage: Stage | None = None) -> None:
         self.path, self.progress = path, RunProgress(exams)
-        self._last_step = stage.last_step
+        self._last_step = (stage or last_stage()).last_step
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, node: Any, status: str) -> None:

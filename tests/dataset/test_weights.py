@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bids_synthsr.dataset import weights as files
 from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.keras import published_layers, save_keras
 from bids_synthsr.dataset.weights import (
     find_published,
+    load_network,
     load_published,
     load_weights,
     save_weights,
@@ -192,3 +194,17 @@ def test_published_file_is_not_found(tmp_path):
         FileNotFoundError, match=r'models names .*models or|FREESURFER_HOME/models'
     ):
         find_published(None, {'FREESURFER_HOME': str(tmp_path)}, 2)
+
+
+def test_weights_are_loaded_once_until_the_file_changes(tmp_path, network, monkeypatch):
+    path = save_weights(tmp_path / 'net.safetensors', network.state_dict(), DESCRIPTION)
+    reads = []
+    monkeypatch.setattr(
+        files, 'load_weights', lambda file: reads.append(file) or load_weights(file)
+    )
+    first = load_network('published', path)
+    assert load_network('published', path) is first and reads == [path]
+    save_weights(path, network.state_dict(), {**DESCRIPTION, 'licence': 'Apache-2.0'})
+    assert load_network('published', path) is not first and len(reads) == 2
+    with pytest.raises(FileNotFoundError, match='no such file of weights'):
+        load_network('published', tmp_path / 'none.h5')

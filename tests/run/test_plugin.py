@@ -8,6 +8,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.derivatives.records import read_steps
+from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.run.crashes import read_crashes
 from bids_synthsr.run.participant import EXAMS_PER_GPU
 from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory
@@ -15,6 +17,7 @@ from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.base import init_configured_exam_wf
+from bids_synthsr.workflows.stages import ExamSetup
 
 EXAMS = ['sub_01', 'sub_02']
 
@@ -183,17 +186,17 @@ def test_networks_on_a_gpu_are_counted_as_such(tmp_path):
         weights.touch()
         method = MethodSettings(method='sr-t1', weights=weights)
         need = Forecast(1, 1, 1, 1, 1, 1)
-        workflow = init_configured_exam_wf(
-            exam={}, method=method, forecast=need, num_threads=4, device=device, low_mem=False
-        )
-        step = workflow.get_node('sr_t1_wf.synthesize')
+        setup = ExamSetup({}, {}, method, need, num_threads=4, device=device)
+        step = init_configured_exam_wf(setup=setup).get_node('method_wf.synthesize')
         assert (step.is_gpu_node(), step.n_procs) == (use_gpu, n_procs)
 
 
 def test_a_killed_step_is_tried_again_with_less_memory():
-    node = pe.Node(niu.Function(['path', 'low_mem'], ['path'], take_turn), 'step')
+    node = pe.Node(Synthesize(method='any-exam'), 'step')
     save_memory(node)
     assert node.inputs.low_mem is True
-    other = pe.Node(niu.Function(['path'], ['path'], touch), 'step')
-    save_memory(other)
-    assert not hasattr(other.inputs, 'low_mem')
+    for other in (niu.Function(['low_mem'], ['path'], touch), DefineGrid()):
+        step = pe.Node(other, 'step')
+        before = step.inputs.get()
+        save_memory(step)
+        assert step.inputs.get() == before
