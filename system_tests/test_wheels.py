@@ -1,8 +1,8 @@
 """Wheel and sdist install in clean environments, without constraints, and the commands run.
 
-Every Python of those below that is here is tried: ``make test-wheels``. PyTorch takes several GB on
-Linux, so this is no part of ``make test``. ``WHEEL_OPTIONS`` are passed to pip, such as an index of
-CPU builds.
+Every Python of those below that is here is tried: ``make test-wheels``. PyTorch takes several GB
+on Linux, so this is no part of ``make test``. ``WHEEL_OPTIONS`` are passed to pip, such as an
+index of CPU builds.
 """
 
 import os
