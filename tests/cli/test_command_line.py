@@ -47,7 +47,7 @@ def test_every_option_is_documented():
         (['--output-resolution', '9'], 'is 9.0 mm, not in 0 to 5 mm'),
         (['--method', 'any-exam', '--output-resolution', '2'], 'any-exam makes 1 mm'),
         (['--method', 'magic'], 'invalid choice'),
-        (['--ct'], '--ct is for --method published'),
+        (['--ct'], '--ct is for --method synthsr'),
         (['--min-quality', '7'], '--min-quality is 7, not from 0 to 1'),
         (['--method', 'synthsr', '--output-resolution', '2'], 'synthsr makes 1 mm'),
         (['--participant-lable', '01'], 'unrecognized arguments'),
