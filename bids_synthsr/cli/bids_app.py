@@ -33,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     """Make a request of the options, and do it."""
     from bids_synthsr.cli.resolve import request_of
-    from bids_synthsr.run.messages import configure_console, tell
+    from bids_synthsr.run.messages import announce, configure_console
     from bids_synthsr.run.participant import run_participants
 
     configure_console(options.verbose)
     try:
         request = request_of(options, command, environ())
     except (ValueError, OSError) as error:
-        tell('%s', error)
+        announce('%s', error)
         return WRONG_USE
     return run_participants(request)
 

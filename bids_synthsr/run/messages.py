@@ -9,7 +9,7 @@ from pathlib import Path
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
-TOLD = logging.WARNING + 5  # what a run always tells: plan, failures, result
+NOTE = logging.WARNING + 5  # what a run always tells: plan, failures, result
 LIBRARIES = (
     'nipype.workflow',
     'nipype.interface',
@@ -21,7 +21,7 @@ LIBRARIES = (
 
 def configure_console(verbose: int) -> None:
     """Send messages to the terminal: the run's own always, steps with -v, everything with -vv."""
-    logging.addLevelName(TOLD, 'NOTE')
+    logging.addLevelName(NOTE, 'NOTE')
     console = Console()
     console.setFormatter(logging.Formatter('%(message)s'))
     console.setLevel(CONSOLE_LEVELS[min(verbose, len(CONSOLE_LEVELS) - 1)])
@@ -58,6 +58,6 @@ def log_to_file(path: Path) -> None:
         logger.propagate = False
 
 
-def tell(message: str, *arguments: object) -> None:
+def announce(message: str, *arguments: object) -> None:
     """Say what every user of a run should see."""
-    LOGGER.log(TOLD, message, *arguments)
+    LOGGER.log(NOTE, message, *arguments)

@@ -43,25 +43,25 @@ from bids_synthsr.run.messages import (
     SOME_FAILED,
     SUCCESS,
     WRONG_USE,
+    announce,
     log_to_file,
-    tell,
 )
 from bids_synthsr.run.plan import (
     Plan,
     describe_method,
     describe_plans,
+    describe_small_memory,
     forecast_scans,
     list_requests,
     plan_exams,
-    tell_small_memory,
     threads_of,
 )
 from bids_synthsr.run.plugin import (
     STOPPED,
     ExamByExamPlugin,
-    ask_for_resources,
     configure_engine,
     exit_code_of,
+    request_resources,
     stoppable,
 )
 from bids_synthsr.run.steps import StepLog
@@ -71,7 +71,7 @@ from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.stages import STAGES
 
 LOGGER = logging.getLogger('bids_synthsr')
-OWN_PLUGIN, SLURM = 'MultiProc', 'SLURM'
+DEFAULT_PLUGIN, SLURM = 'MultiProc', 'SLURM'
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
@@ -120,7 +120,7 @@ def run_participants(request: Request) -> int:
             return _plan_and_run(request)
     except KeyboardInterrupt as stop:
         name, code = exit_code_of(stop)
-        tell(STOPPED, name)
+        announce(STOPPED, name)
         return code
 
 
@@ -132,10 +132,10 @@ def _plan_and_run(request: Request) -> int:
         exams = _find(settings, request.validates)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
     except (ValueError, OSError) as error:
-        tell('%s', error)
+        announce('%s', error)
         return WRONG_USE
     if request.mode == 'dry-run':
-        tell('%s', describe_plans(plans, settings))
+        announce('%s', describe_plans(plans, settings))
         sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
     if request.mode == 'reports-only':
@@ -144,7 +144,7 @@ def _plan_and_run(request: Request) -> int:
         return _run(plans, request)
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
-        tell('The run broke off: %s. Once that is mended, the same command goes on.', error)
+        announce('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
 
 
@@ -154,7 +154,7 @@ def _run(plans: Sequence[Plan], request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     _open_run(request)
     if request.mode == 'boilerplate-only':
-        tell('Methods text: %s', derivatives.citation)
+        announce('Methods text: %s', derivatives.citation)
         return SUCCESS
     labels = [plan.exam.label for plan in plans]
     write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
@@ -178,7 +178,7 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
             to_do = reason_to_redo(record, plan.fingerprint, derivatives)
             yield replace(plan, to_do=to_do)
         else:
-            tell('%s: another run works on it, and is left to do so', plan.exam)
+            announce('%s: another run works on it, and is left to do so', plan.exam)
 
 
 def _find(settings: Settings, validates: bool) -> list[Exam]:
@@ -248,10 +248,10 @@ def _process(plans: Sequence[Plan], settings: Settings, closing: Closing) -> Non
     num_threads = threads_of(run, len(plans))
     prepare_workers(num_threads)
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
-    for line in tell_small_memory(needs, run.mem_gb):
-        tell('%s', line)
+    for line in describe_small_memory(needs, run.mem_gb):
+        announce('%s', line)
     steps = StepLog(derivatives.steps(settings.run_uuid), len(plans), STAGES[run.stage])
-    tell(
+    announce(
         'Processing %d exams in up to %d processes, logs in %s',
         len(plans),
         run.nprocs,
@@ -270,7 +270,7 @@ def _process(plans: Sequence[Plan], settings: Settings, closing: Closing) -> Non
 def _parts(plans: Sequence[Plan], run: RunSettings) -> Iterator[Sequence[Plan]]:
     """Part the exams of one machine: what nipype does at every look grows with their number."""
     size = max(EXAMS_AT_ONCE, EXAMS_PER_PROCESS * run.nprocs)
-    if run.plugin.get('plugin', OWN_PLUGIN) != OWN_PLUGIN:
+    if run.plugin.get('plugin', DEFAULT_PLUGIN) != DEFAULT_PLUGIN:
         size = len(plans)
     for first in range(0, len(plans), size):
         yield plans[first : first + size]
@@ -307,7 +307,7 @@ def _process_part(
         with aside:
             engine, arguments = _choose_engine(plans, settings, steps, closing)
             if engine == SLURM:
-                ask_for_resources(workflow)
+                request_resources(workflow)
             workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
@@ -330,15 +330,15 @@ def _choose_engine(
     from bids_synthsr.workflows.base import exam_name
 
     run = settings.run
-    own = {
+    defaults = {
         'n_procs': run.nprocs,
         'n_gpu_procs': EXAMS_PER_GPU,
         'memory_gb': run.mem_gb,
         'raise_insufficient': False,
     }
-    arguments = {**own, **run.plugin.get('plugin_args', {}), 'status_callback': steps}
-    name = run.plugin.get('plugin', OWN_PLUGIN)
-    if name != OWN_PLUGIN:
+    arguments = {**defaults, **run.plugin.get('plugin_args', {}), 'status_callback': steps}
+    name = run.plugin.get('plugin', DEFAULT_PLUGIN)
+    if name != DEFAULT_PLUGIN:
         return name, arguments
     exams = {exam_name(plan.exam.subject, plan.exam.session): plan for plan in plans}
 
@@ -358,7 +358,7 @@ def _close_run(plans: Sequence[Plan], settings: Settings, closing: Closing) -> i
     outcomes = [closing.close(plan, waiting) for plan in plans]
     write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
-    tell('%s', describe_outcomes(outcomes))
+    announce('%s', describe_outcomes(outcomes))
     return SOME_FAILED if any(outcome.state == FAILED for outcome in outcomes) else SUCCESS
 
 
@@ -368,11 +368,11 @@ def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
         place = derivatives.exam(plan.exam.subject, plan.exam.session)
         record = read_record(place.record)
         if record is None or record.state != 'finished':
-            tell('%s is not finished: no report', plan.exam)
+            announce('%s is not finished: no report', plan.exam)
             continue
         report = collect_report(place, record, plan.exam.scans)
         write_report(report, place.report)
         write_thumbnail(report, place.thumbnail)
-        tell('%s', place.report)
+        announce('%s', place.report)
     write_data_set_index(derivatives)
     return SUCCESS

@@ -84,8 +84,8 @@ def _plan_exam(
         transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
     except SelectionError as error:
         rows, fault = error.rows, str(error)
-    known = {name: found['sha256'] for name, found in transforms.items()}
-    settings = {**facts, 'transforms': known} if known else facts
+    digests = {name: transform['sha256'] for name, transform in transforms.items()}
+    settings = {**facts, 'transforms': digests} if digests else facts
     fingerprint = take_fingerprint(exam, inputs.bids_dir, settings, __version__, record)
     to_do = reason_to_redo(record, fingerprint, derivatives)
     if fault:
@@ -184,7 +184,7 @@ def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def tell_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:
+def describe_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:
     """Say which exams are forecast to take more than there is, and what helps; by exam."""
     return [
         f'{label}: forecast to take {need.memory_gb:.1f} GB, and there are {mem_gb:.1f}. It is '

@@ -95,16 +95,16 @@ def run_step(node: Any, updatehash: bool, task: int) -> dict[str, Any]:
     """Run a step in a worker, and measure the most memory that the worker took meanwhile."""
     with suppress(OSError):  # only Linux has it
         Path('/proc/self/clear_refs').write_text('5')  # forgets the peak
-    told = {**run_node(node, updatehash, task), 'mem_peak_gb': peak_gb()}
+    result = {**run_node(node, updatehash, task), 'mem_peak_gb': peak_gb()}
     give_back_memory()
-    return told
+    return result
 
 
 def peak_gb(status: Path = Path('/proc/self/status')) -> float:
     """Most memory that this process has held, GB; 0 where the system does not tell."""
     with suppress(OSError):
-        found = PEAK.search(status.read_text())
-        return int(found[1]) * 1024 / 1e9 if found else 0.0
+        match = PEAK.search(status.read_text())
+        return int(match[1]) * 1024 / 1e9 if match else 0.0
     return 0.0
 
 
@@ -134,14 +134,14 @@ def save_memory(node: Any) -> None:
         node.interface.save_memory()
 
 
-def ask_for_resources(workflow: pe.Workflow) -> None:
+def request_resources(workflow: pe.Workflow) -> None:
     """Let nipype's plugin for Slurm ask for what every step needs."""
     os.environ.setdefault('LOGNAME', 'bids_synthsr')  # the plugin names jobs by it
     for name in workflow.list_node_names():
         step = workflow.get_node(name)
         mem_mb = math.ceil(1000 * (step.mem_gb + PYTHON_GB))
-        own = f'--mem={mem_mb}M --cpus-per-task={step.n_procs or 1}'
-        step.plugin_args = {'sbatch_args': own}
+        request = f'--mem={mem_mb}M --cpus-per-task={step.n_procs or 1}'
+        step.plugin_args = {'sbatch_args': request}
 
 
 class ExamByExamPlugin(MultiProcPlugin):
@@ -260,9 +260,9 @@ class ExamByExamPlugin(MultiProcPlugin):
             return None
         error = future.exception()
         if error is None:
-            told = future.result()
-            self._peaks[self._steps[taskid][0].output_dir()] = told.pop('mem_peak_gb')
-            return told
+            result = future.result()
+            self._peaks[self._steps[taskid][0].output_dir()] = result.pop('mem_peak_gb')
+            return result
         if isinstance(error, BrokenProcessPool):
             if taskid not in self._repeated:
                 self._repeated.add(taskid)

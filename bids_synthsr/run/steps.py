@@ -11,7 +11,7 @@ from typing import Any
 
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.crashes import exam_label
-from bids_synthsr.run.messages import tell
+from bids_synthsr.run.messages import announce
 from bids_synthsr.workflows.stages import Stage, last_stage
 
 LOGGER = logging.getLogger('bids_synthsr')
@@ -108,10 +108,10 @@ class StepLog:
         progress.running.pop((exam, step), None)
         if status == 'exception' and exam not in progress.failed:
             progress.failed.add(exam)
-            tell('%s failed at %s; %s', exam, step, str(progress))
+            announce('%s failed at %s; %s', exam, step, str(progress))
         elif status == 'end' and step == self._last_step:
             progress.done.add(exam)
-            tell('%s finished; %s', exam, str(progress))
+            announce('%s finished; %s', exam, str(progress))
 
     @staticmethod
     def _cost(node: Any) -> dict[str, float]:

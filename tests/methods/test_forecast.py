@@ -14,7 +14,7 @@ from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.methods.total_variation import sampling_points
 from bids_synthsr.run.participant import EXAMS_AT_ONCE, _parts
-from bids_synthsr.run.plan import tell_small_memory
+from bids_synthsr.run.plan import describe_small_memory
 from bids_synthsr.settings import RunSettings
 from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
@@ -102,8 +102,8 @@ def test_exam_that_needs_more_than_there_is_is_told_and_tried(bids_dir, tmp_path
 def test_memory_that_suffices_is_not_told():
     need = Forecast(1, 2, 3, 4, 3, 60)
     assert need.memory_gb == 4
-    assert tell_small_memory({'sub-01': need}, 4.0) == []
-    assert len(tell_small_memory({'sub-01': need}, 3.9)) == 1
+    assert describe_small_memory({'sub-01': need}, 4.0) == []
+    assert len(describe_small_memory({'sub-01': need}, 3.9)) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from bids_synthsr.run.crashes import exam_label, last_error, read_crashes
-from bids_synthsr.run.messages import TOLD
+from bids_synthsr.run.messages import NOTE
 from bids_synthsr.run.steps import StepLog
 
 CRASH = """Node: bids_synthsr_wf.sub_01_ses_2.exam_wf.align_wf.align
@@ -104,7 +104,7 @@ def event(exam, step):
 
 def test_what_ended_and_what_is_left_is_told_once_per_exam(tmp_path, caplog):
     log = StepLog(tmp_path / 'steps.jsonl', 3)
-    with caplog.at_level(TOLD):
+    with caplog.at_level(NOTE):
         log(event('sub_01', 'align'), 'end')
         log(event('sub_01', 'record'), 'end')
         log(event('sub_02', 'align'), 'exception')
