@@ -40,20 +40,20 @@ def _faults(filters: Any) -> Iterator[str]:
     if not isinstance(filters, dict):
         yield 'they must be an object, such as {"t1w": {"acquisition": "sag"}}'
         return
-    for query, wanted in filters.items():
+    for query, fields in filters.items():
         if query in OF_OTHER_APPS:
             continue
         if query not in QUERIES:
             yield f'"{query}" is no key; there are {", ".join(QUERIES)}'
-        elif not isinstance(wanted, dict):
+        elif not isinstance(fields, dict):
             yield f'"{query}" must hold an object, such as {{"acquisition": "sag"}}'
         else:
-            yield from _field_faults(query, wanted)
+            yield from _field_faults(query, fields)
 
 
-def _field_faults(query: str, wanted: Mapping[str, Any]) -> Iterator[str]:
+def _field_faults(query: str, fields: Mapping[str, Any]) -> Iterator[str]:
     """Tell what is wrong with the filter of one suffix."""
-    for field, value in wanted.items():
+    for field, value in fields.items():
         if not is_field(field):
             yield (
                 f'"{query}" names "{field}", which is no entity of a file name; there are '
@@ -84,10 +84,10 @@ def _short(field: str) -> str:
     return ENTITIES.get(field, field)
 
 
-def _matches(fields: Mapping[str, str], key: str, wanted: Any) -> bool:
+def _matches(fields: Mapping[str, str], key: str, values: Any) -> bool:
     """Whether a field has a wanted value."""
     has = fields.get(key)
-    for value in wanted if isinstance(wanted, list) else [wanted]:
+    for value in values if isinstance(values, list) else [values]:
         if value is None or has is None:
             if value is None and has is None:
                 return True
@@ -96,9 +96,9 @@ def _matches(fields: Mapping[str, str], key: str, wanted: Any) -> bool:
     return False
 
 
-def _same(key: str, has: str, wanted: str) -> bool:
+def _same(key: str, label: str, value: str) -> bool:
     """Whether two labels are the same; ``01`` is ``1`` in a run."""
-    wanted = wanted.removeprefix(f'{key}-')
-    if key in INDEX_ENTITIES and has.isdecimal() and wanted.isdecimal():
-        return int(has) == int(wanted)
-    return has == wanted
+    value = value.removeprefix(f'{key}-')
+    if key in INDEX_ENTITIES and label.isdecimal() and value.isdecimal():
+        return int(label) == int(value)
+    return label == value

@@ -106,9 +106,9 @@ def _read_shape(header: nb.Nifti1Header) -> tuple[int, int, int]:
     """Read the shape of a volume of plain numbers; a 4-D file with one volume is one."""
     kind = header.get_data_dtype()
     if kind.names or kind.kind not in 'biuf':
-        stored = 'colours (RGB)' if kind.names else f'{kind} numbers'
+        content = 'colours (RGB)' if kind.names else f'{kind} numbers'
         raise UnusableScanError(
-            f'It stores {stored}, not intensities: convert it from the DICOMs.'
+            f'It stores {content}, not intensities: convert it from the DICOMs.'
         )
     shape = tuple(int(size) for size in header.get_data_shape())
     volumes = math.prod(shape[3:])

@@ -58,18 +58,18 @@ def image_of(voxels: np.ndarray, grid: Grid) -> nb.Nifti1Image:
 
 
 def save_volume(
-    path: Path, voxels: np.ndarray, grid: Grid, stored: np.dtype | type | None = None
+    path: Path, voxels: np.ndarray, grid: Grid, dtype: np.dtype | type | None = None
 ) -> Path:
     """Write a volume, whole or not at all.
 
     Parameters
     ----------
-    stored
+    dtype
         Data type on disk, values scaled to its range; None keeps that of ``voxels``.
     """
     image = image_of(voxels, grid)
-    if stored is not None:
-        image.set_data_dtype(stored)
+    if dtype is not None:
+        image.set_data_dtype(dtype)
     with written_atomically(path) as temporary:
         image.to_filename(temporary)
     return path

@@ -43,18 +43,18 @@ def read_keras(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def _read_unet(file: h5py.File) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read what `published_layers` lists, and list what does not agree with it."""
-    stored = file.get('model_weights', file)
-    prefix = _find_prefix(stored)
-    in_channels, features = _find_widths(_arrays(stored, prefix + FIRST_LAYER))
+    group = file.get('model_weights', file)
+    prefix = _find_prefix(group)
+    in_channels, features = _find_widths(_arrays(group, prefix + FIRST_LAYER))
     tensors, faults = {}, []
     for module, layer, shapes in published_layers(in_channels, features):
-        arrays = _arrays(stored, prefix + layer)
-        found, expected = [array.shape for array in arrays], [*shapes.values()]
-        if found == expected:
+        arrays = _arrays(group, prefix + layer)
+        actual, expected = [array.shape for array in arrays], [*shapes.values()]
+        if actual == expected:
             for name, array in zip(shapes, arrays, strict=True):
                 tensors[f'{module}.{name}'] = _to_torch(array)
         else:
-            fault = f'has shapes {found}, not {expected}' if found else 'is missing'
+            fault = f'has shapes {actual}, not {expected}' if actual else 'is missing'
             faults.append(f'{prefix}{layer} {fault}')
     if faults:
         raise ValueError(f'these are not the weights of a SynthSR network: {"; ".join(faults)}')

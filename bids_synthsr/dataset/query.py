@@ -25,7 +25,7 @@ from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
 
 LOGGER = logging.getLogger(__name__)
 DESCRIPTION = 'dataset_description.json'
-SHOWN = 10  # labels in a message
+MAX_LABELS = 10  # labels in a message
 
 Key = tuple[str, str]  # participant and session, which is empty where there are none
 
@@ -61,11 +61,11 @@ def find_exams(
     check_filters(filters)
     root = check_root(bids_dir)
     present = sorted(path.name[4:] for path in root.glob('sub-*') if path.is_dir())
-    chosen = _choose_participants(root, present, without_prefix(participant_labels, 'sub'))
-    takes_all = database_dir is not None or chosen == present
-    closed = _closed_folders(root, present if takes_all else chosen)
-    files = _index(root, _elsewhere([] if takes_all else chosen), closed, database_dir)
-    exams = _group(root, chosen, [*filter(_is_image, files), *closed])
+    participants = _choose_participants(root, present, without_prefix(participant_labels, 'sub'))
+    takes_all = database_dir is not None or participants == present
+    closed = _closed_folders(root, present if takes_all else participants)
+    files = _index(root, _elsewhere([] if takes_all else participants), closed, database_dir)
+    exams = _group(root, participants, [*filter(_is_image, files), *closed])
     exams = _of_sessions(exams, without_prefix(session_labels, 'ses'))
     exams = _matching(exams, filters)
     sidecars = Sidecars(root, files)
@@ -96,9 +96,9 @@ def check_root(bids_dir: Path) -> Path:
 
 def _hint(root: Path) -> str:
     """Say which folder the root probably is, else what to write."""
-    for place in (root.parent, *sorted(root.glob('*/'))):
-        if (place / DESCRIPTION).is_file():
-            return f'; did you mean {place}?'
+    for folder in (root.parent, *sorted(root.glob('*/'))):
+        if (folder / DESCRIPTION).is_file():
+            return f'; did you mean {folder}?'
     return ' (the least that it must hold: {"Name": "...", "BIDSVersion": "1.9.0"})'
 
 
@@ -116,16 +116,16 @@ def _check_present(kind: str, labels: Sequence[str], present: Sequence[str]) -> 
     for label in sorted(set(labels) - set(present)):
         padded = [other for other in present if other.lstrip('0') == label.lstrip('0')]
         near = padded or difflib.get_close_matches(label, present)
-        hint = f'did you mean {" or ".join(near)}?' if near else f'it has {_listed(present)}'
+        hint = f'did you mean {" or ".join(near)}?' if near else f'it has {_shorten(present)}'
         faults.append(f'{kind} "{label}" is not in the data set: {hint}')
     if faults:
         raise DatasetError('\n'.join(faults))
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _shorten(labels: Sequence[str]) -> str:
     """List labels, and only the first of many."""
-    more = f' and {len(labels) - SHOWN} more' if len(labels) > SHOWN else ''
-    return ', '.join(labels[:SHOWN]) + more
+    more = f' and {len(labels) - MAX_LABELS} more' if len(labels) > MAX_LABELS else ''
+    return ', '.join(labels[:MAX_LABELS]) + more
 
 
 def _closed_folders(root: Path, participants: Iterable[str]) -> list[Path]:
@@ -209,7 +209,7 @@ def _group(
     if not exams:
         raise DatasetError(
             f'{root} has no anatomical scan ({", ".join(SUFFIXES)}) in sub-*/[ses-*/]anat of '
-            f'participants {_listed(participants)}'
+            f'participants {_shorten(participants)}'
         )
     return exams
 
@@ -227,12 +227,12 @@ def _of_sessions(exams: dict[Key, list[Path]], labels: Sequence[str]) -> dict[Ke
 
 def _matching(exams: dict[Key, list[Path]], filters: Filters) -> dict[Key, list[Path]]:
     """Drop the exams of which filters exclude every scan."""
-    kept = {
+    remaining = {
         key: paths for key, paths in exams.items() if any(_passes(path, filters) for path in paths)
     }
-    if kept:
-        return kept
-    paths = [path for found in exams.values() for path in found]
+    if remaining:
+        return remaining
+    paths = [path for images in exams.values() for path in images]
     raise DatasetError(
         f'No scan matches the filters {json.dumps(filters)}; there are {_inventory(paths)}'
     )
@@ -252,7 +252,7 @@ def _inventory(images: Iterable[Path]) -> str:
         for key in entities:
             values[suffix][key].add(entities[key])
     return ', '.join(
-        f'{suffix} ({"; ".join(f"{key} {_listed(sorted(values[suffix][key]))}" for key in keys)})'
+        f'{suffix} ({"; ".join(f"{key} {_shorten(sorted(values[suffix][key]))}" for key in keys)})'
         for suffix, keys in sorted(values.items())
     )
 

@@ -93,14 +93,14 @@ def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
         return scan, None
     try:
         with np.errstate(all='ignore'):  # what float32 cannot hold is found below
-            stored = open_image(scan.path).get_fdata('unchanged', np.float32)
+            array = open_image(scan.path).get_fdata('unchanged', np.float32)
     except READING_FAULTS as error:
         fault = in_short(error, scan.path)
         problem = f'Its voxels cannot be read ({fault}): copy or convert it again.'
         return replace(scan, problems=(problem,)), None
-    voxels, replaced = conform(stored)
-    judged = judge_intensities(scan, voxels, replaced)
-    return judged, voxels if judged.is_usable else None
+    voxels, replaced = conform(array)
+    scan = judge_intensities(scan, voxels, replaced)
+    return scan, voxels if scan.is_usable else None
 
 
 def conform(voxels: np.ndarray) -> tuple[np.ndarray, int]:
@@ -155,9 +155,9 @@ def _declared_problems(scan: Scan) -> Iterator[str]:
     elif {'P', 'PHASE'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')[2:]}:
         yield 'Its sidecar (ImageType) calls it a phase image; only magnitude images are used.'
     for key in ('SeriesDescription', 'ProtocolName', 'ImageType'):
-        said = ' '.join(_texts(scan.metadata, key))
-        if SCOUT_WORDS.search(said):
-            yield f'Its sidecar calls it a scout ({key}: {said}); if it is none, correct {key}.'
+        text = ' '.join(_texts(scan.metadata, key))
+        if SCOUT_WORDS.search(text):
+            yield f'Its sidecar calls it a scout ({key}: {text}); if it is none, correct {key}.'
             return
 
 
@@ -167,9 +167,9 @@ def _declared_warnings(scan: Scan) -> Iterator[str]:
         agent = scan.entities.get('ce') or scan.metadata.get('ContrastBolusIngredient')
         yield f'A contrast agent was given ({agent}): vessels and lesions may be enhanced.'
     for key in ('BodyPart', 'BodyPartExamined'):
-        said = ' '.join(_texts(scan.metadata, key))
-        if said and not HEAD_WORDS.search(said):
-            yield f'Its sidecar names another body part ({key}: {said}): check what it shows.'
+        text = ' '.join(_texts(scan.metadata, key))
+        if text and not HEAD_WORDS.search(text):
+            yield f'Its sidecar names another body part ({key}: {text}): check what it shows.'
             break
     if {'MPR', 'REFORMATTED'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')}:
         yield (
@@ -193,10 +193,10 @@ def _read_acquisition(
     """
     axis = _slice_axis(grid.spacing, header_axis, metadata, notes)
     spacing = round(float(grid.spacing[axis]), 4)  # headers are float32
-    said = _length(metadata, 'SpacingBetweenSlices', notes)
-    if said is not None and abs(said - spacing) > SPACING_TOLERANCE * spacing:
+    step = _length(metadata, 'SpacingBetweenSlices', notes)
+    if step is not None and abs(step - spacing) > SPACING_TOLERANCE * spacing:
         notes.append(
-            f'Its slices lie {spacing:.3g} mm apart by its header, but {said:g} mm by its sidecar '
+            f'Its slices lie {spacing:.3g} mm apart by its header, but {step:g} mm by its sidecar '
             '(SpacingBetweenSlices); the header counts.'
         )
     thickness = _length(metadata, 'SliceThickness', notes) or spacing
@@ -296,8 +296,8 @@ def _head_problem(scan: Scan, voxels: np.ndarray) -> str:
     size = head_size(voxels, scan.grid)
     if size.min() >= MIN_COVERAGE_MM and size[0] <= MAX_HEAD_WIDTH_MM:
         return ''
-    shown = ' x '.join(f'{length:.0f}' for length in size)
+    extent = ' x '.join(f'{length:.0f}' for length in size)
     return (
-        f'No head was found: the largest object in it measures {shown} mm '
+        f'No head was found: the largest object in it measures {extent} mm '
         '(left-right x back-front x down-up). If it shows a head, check its voxel sizes.'
     )

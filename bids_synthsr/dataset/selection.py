@@ -104,12 +104,12 @@ def select_scans(
         reasons = ' '.join(f'{row["file"]}: {row["reason"]}' for row in rows)
         raise SelectionError(f'No usable anatomical scan in {exam}: {reasons}', rows)
     try:
-        chosen, reason = choose_reference(usable, reference)
+        scan, reason = choose_reference(usable, reference)
     except ValueError as error:
         raise SelectionError(f'{exam}: {error}', rows) from error
     return Selection(
         tuple(
-            Verdict(chosen, 'reference', reason) if verdict.scan is chosen else verdict
+            Verdict(scan, 'reference', reason) if verdict.scan is scan else verdict
             for verdict in verdicts
         )
     )
@@ -135,7 +135,7 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
     return verdicts
 
 
-def choose_reference(scans: Sequence[Scan], wanted: str | None = None) -> tuple[Scan, str]:
+def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[Scan, str]:
     """Choose the scan whose frame the output takes.
 
     A T1w without contrast agent comes first, then a T1w with one, then any other scan; of equals
@@ -147,7 +147,7 @@ def choose_reference(scans: Sequence[Scan], wanted: str | None = None) -> tuple[
     ----------
     scans
         Usable ones, at least one.
-    wanted
+    query
         Suffix (``T2w``) or filter (``suffix=T2w,acq=sag``) that the reference must match.
 
     Returns
@@ -162,16 +162,16 @@ def choose_reference(scans: Sequence[Scan], wanted: str | None = None) -> tuple[
     ValueError
         If the filter cannot be understood, or no scan matches; it tells which there are.
     """
-    if wanted:
-        filters = {'anat': parse_reference(wanted)}
+    if query:
+        filters = {'anat': parse_reference(query)}
         matching = [scan for scan in scans if is_wanted(filters, scan.suffix, scan.entities)]
         if not matching:
             names = ', '.join(scan.name for scan in scans)
-            raise ValueError(f'No usable scan matches --reference {wanted}; there are {names}')
-        return min(matching, key=_rank), f'It was asked for (--reference {wanted}).'
-    chosen = min(scans, key=_rank)
-    kind, volume = _rank(chosen)
-    return chosen, REFERENCE_REASONS[kind].format(volume)
+            raise ValueError(f'No usable scan matches --reference {query}; there are {names}')
+        return min(matching, key=_rank), f'It was asked for (--reference {query}).'
+    best = min(scans, key=_rank)
+    kind, volume = _rank(best)
+    return best, REFERENCE_REASONS[kind].format(volume)
 
 
 def _rank(scan: Scan) -> tuple[int, float]:
@@ -181,9 +181,9 @@ def _rank(scan: Scan) -> tuple[int, float]:
     return kind, round(volume, VOLUME_DECIMALS)
 
 
-def parse_reference(wanted: str) -> dict[str, str]:
+def parse_reference(query: str) -> dict[str, str]:
     """Take apart what names a reference: ``T2w``, ``suffix=T2w,acq=sag``."""
-    text = wanted if '=' in wanted else f'suffix={wanted}'
+    text = query if '=' in query else f'suffix={query}'
     parts = [part.strip().partition('=') for part in text.split(',')]
     fields = {key: value for key, _, value in parts}
     suffixes = {suffix.lower(): suffix for suffix in SUFFIXES}
@@ -191,7 +191,7 @@ def parse_reference(wanted: str) -> dict[str, str]:
         fields['suffix'] = suffixes.get(fields['suffix'].lower(), '')
     if not all(fields.values()) or not all(map(is_field, fields)):
         raise ValueError(
-            f'--reference {wanted} cannot be understood: give a suffix ({", ".join(SUFFIXES)}) '
+            f'--reference {query} cannot be understood: give a suffix ({", ".join(SUFFIXES)}) '
             'or a filter such as suffix=T2w,acq=sag'
         )
     return fields
@@ -278,8 +278,7 @@ def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarra
     """
     scans: list[Scan] = []
     voxels: dict[str, np.ndarray] = {}
-    for judged in scans_of(description):
-        scan, volume = load_scan(judged)
+    for scan, volume in map(load_scan, scans_of(description)):
         scans.append(scan)
         if volume is not None:
             voxels.setdefault(scan.name, volume)

@@ -51,16 +51,16 @@ class Sidecars:
     def _applicable(self, image: Path) -> list[Path]:
         """List the sidecars of an image from the root down, in a folder the general one first."""
         entities, suffix, _ = split_name(image.name)
-        found = []
+        sidecars = []
         folders = [folder for folder in image.parents if folder.is_relative_to(self._root)]
         for folder in reversed(folders):
             here = [(split_name(file.name), file) for file in self._folders.get(folder, [])]
-            found += sorted(
-                (len(own), file)
-                for (own, kind, _), file in here
-                if kind == suffix and own.items() <= entities.items()
+            sidecars += sorted(
+                (len(file_entities), file)
+                for (file_entities, kind, _), file in here
+                if kind == suffix and file_entities.items() <= entities.items()
             )
-        return [file for _, file in found]
+        return [file for _, file in sidecars]
 
     def _read(self, file: Path) -> dict[str, Any]:
         """Read a sidecar once; one that cannot be read counts as empty, and its fault is kept.
@@ -75,8 +75,8 @@ class Sidecars:
                     raise ValueError('it holds no object')
                 self._contents[file] = content
             except (OSError, ValueError) as error:
-                said = error.strerror if isinstance(error, OSError) else error
+                fault = error.strerror if isinstance(error, OSError) else error
                 self._faults[file] = (
-                    f'Its sidecar {file.name} cannot be read as JSON ({said}) and was ignored.'
+                    f'Its sidecar {file.name} cannot be read as JSON ({fault}) and was ignored.'
                 )
         return self._contents[file]

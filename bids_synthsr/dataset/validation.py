@@ -22,7 +22,7 @@ from bids_synthsr.dataset.errors import DatasetError
 
 COMMAND = Path(sysconfig.get_path('scripts')) / 'bids-validator-deno'
 TIMEOUT_S = 3600  # 1,000 exams of three scans take 20 s from a local disk
-SHOWN = 3  # files of an error
+MAX_FILES = 3  # files of an error
 SKIP = 'use --skip-bids-validation to go on without validation'
 READ_HERE = re.compile(r'/[^/]*$|/sub-(?P<subject>[^/]+)/(?:ses-[^/]+/)?(?:anat/)?[^/]*$')
 COLOURS = re.compile(r'\x1b\[[0-9;]*m')
@@ -62,8 +62,8 @@ class Fault:
     files: tuple[str, ...]
 
     def __str__(self) -> str:
-        more = f' and {len(self.files) - SHOWN} more' if len(self.files) > SHOWN else ''
-        return f'{self.code}: {self.message} In {", ".join(self.files[:SHOWN])}{more}'
+        more = f' and {len(self.files) - MAX_FILES} more' if len(self.files) > MAX_FILES else ''
+        return f'{self.code}: {self.message} In {", ".join(self.files[:MAX_FILES])}{more}'
 
 
 def validate(bids_dir: Path, participants: Sequence[str] = ()) -> tuple[Fault, ...]:
@@ -113,8 +113,8 @@ def run_validator(bids_dir: Path) -> list[Issue]:
     """
     command = [str(COMMAND), '--ignoreWarnings', '--format', 'json', str(bids_dir)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
-        found = json.loads(done.stdout)['issues']
+        process = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
+        result = json.loads(process.stdout)['issues']
     except FileNotFoundError as error:
         raise DatasetError(
             f'The BIDS validator is not installed ({COMMAND}): '
@@ -125,19 +125,20 @@ def run_validator(bids_dir: Path) -> list[Issue]:
             f'The BIDS validator took longer than {TIMEOUT_S / 60:.0f} minutes: {SKIP}'
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        said = COLOURS.sub('', done.stderr.decode(errors='replace')).splitlines() or ['no message']
-        raise DatasetError(f'The BIDS validator failed ({said[0]}): {SKIP}') from error
-    messages = found['codeMessages']
+        text = COLOURS.sub('', process.stderr.decode(errors='replace'))
+        lines = text.splitlines() or ['no message']
+        raise DatasetError(f'The BIDS validator failed ({lines[0]}): {SKIP}') from error
+    messages = result['codeMessages']
     return [
-        Issue(issue['code'], messages.get(issue['code'], ''), _place(issue))
-        for issue in found['issues']
+        Issue(issue['code'], messages.get(issue['code'], ''), _location(issue))
+        for issue in result['issues']
     ]
 
 
-def _place(issue: Mapping[str, Any]) -> str:
+def _location(issue: Mapping[str, Any]) -> str:
     """File of an issue, with the field that is missing in it."""
-    place = issue.get('location') or ', '.join(issue.get('affects') or [])
-    return f'{place} [{issue["subCode"]}]' if issue.get('subCode') else place
+    location = issue.get('location') or ', '.join(issue.get('affects') or [])
+    return f'{location} [{issue["subCode"]}]' if issue.get('subCode') else location
 
 
 def _stops(issue: Issue, participants: Sequence[str]) -> bool:

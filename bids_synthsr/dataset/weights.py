@@ -138,7 +138,7 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
 
 @lru_cache(maxsize=1)
 def _load_once(
-    load: Callable[[Path], LoadedNetwork[Any] | TrainedExamUNet], path: Path, *_seen: int
+    load: Callable[[Path], LoadedNetwork[Any] | TrainedExamUNet], path: Path, *_stamps: int
 ) -> LoadedNetwork[Any] | TrainedExamUNet:
     """Load a network whose file has this size and time."""
     return load(path)
@@ -259,21 +259,21 @@ def find_published(weights: Path | None, environ: Mapping[str, str], channels: i
     """
     name = PUBLISHED_NAMES[channels]
     if weights is not None:
-        return _in_place(weights, name, '--weights')
+        return _file_at(weights, name, '--weights')
     if environ.get(WEIGHTS_VARIABLE):
-        return _in_place(Path(environ[WEIGHTS_VARIABLE]), name, f'${WEIGHTS_VARIABLE}')
+        return _file_at(Path(environ[WEIGHTS_VARIABLE]), name, f'${WEIGHTS_VARIABLE}')
     if environ.get('FREESURFER_HOME'):
         models = Path(environ['FREESURFER_HOME']) / 'models'
-        return _in_place(models, name, '$FREESURFER_HOME/models')
+        return _file_at(models, name, '$FREESURFER_HOME/models')
     raise FileNotFoundError(
         f'No published network: neither --weights nor ${WEIGHTS_VARIABLE} (a file, or a folder '
         f"with {name} from the authors' repository) nor $FREESURFER_HOME is given"
     )
 
 
-def _in_place(place: Path, name: str, source: str) -> Path:
-    """Take the file ``place``, or the published one in the folder ``place``."""
-    candidates = [place / name, place / name.lower()] if place.is_dir() else [place]
+def _file_at(path: Path, name: str, source: str) -> Path:
+    """Take the file ``path``, or the published one in the folder ``path``."""
+    candidates = [path / name, path / name.lower()] if path.is_dir() else [path]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

@@ -60,9 +60,9 @@ class ExamLocks:
         A file system without locks is told in the log: there, runs must not share exams.
         """
         digest = hashlib.sha256(label.encode()).digest()
-        place = int.from_bytes(digest[:8], 'big') % BYTES
+        offset = int.from_bytes(digest[:8], 'big') % BYTES
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
         except BUSY:
             return False
         except OSError as error:

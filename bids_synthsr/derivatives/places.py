@@ -230,11 +230,11 @@ def remove_leftovers(exam: ExamDerivatives) -> None:
     """
     shared = (exam.dataset.root, exam.dataset.records, exam.dataset.citation.parent)
     stale = time.time() - STALE_S
-    found = [
+    leftovers = [
         file
         for folder in (exam.folder / 'anat', exam.figures, *shared)
         for file in folder.glob(LEFTOVER)
         if folder not in shared or file.stat().st_mtime < stale
     ]
-    for file in found:
+    for file in leftovers:
         file.unlink(missing_ok=True)

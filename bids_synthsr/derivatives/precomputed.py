@@ -34,25 +34,25 @@ def find_transforms(
         By the name of each scan that has one: its ``file``, the ``sha256`` of that, and the name
         of the ``reference``. It counts if its sidecar names scan and reference as its sources.
     """
-    found: dict[str, dict[str, str]] = {}
+    transforms: dict[str, dict[str, str]] = {}
     for folder in folders:
         place = Derivatives(folder).exam(exam.subject, exam.session)
         for scan in scans[1:]:
-            path, wanted = place.transform(scan.name), [scan, scans[0]]
-            sources = [raw_uri(source.path, bids_dir) for source in wanted]
-            if scan.name not in found and path.is_file() and sources_of(path) == sources:
-                found[scan.name] = {
+            path, pair = place.transform(scan.name), [scan, scans[0]]
+            sources = [raw_uri(source.path, bids_dir) for source in pair]
+            if scan.name not in transforms and path.is_file() and sources_of(path) == sources:
+                transforms[scan.name] = {
                     'file': str(path),
                     'sha256': sha256(path),
                     'reference': scans[0].name,
                 }
-    return found
+    return transforms
 
 
 def sources_of(path: Path) -> list[str]:
     """Read the sources in the sidecar of a transform; none where it cannot be read."""
     try:
-        told = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        return list(told['Sources'])
+        sidecar = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
+        return list(sidecar['Sources'])
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -149,14 +149,14 @@ def write_synthesis(synthesis: Synthesis, names: Sequence[str], folder: Path) ->
     products
         The main volume first.
     """
-    used = [names[index] for index in _used(synthesis, names)]
+    sources = [names[index] for index in _source_indices(synthesis, names)]
     return [
-        _write_product(number, product, synthesis, names[0], used, folder)
+        _write_product(number, product, synthesis, names[0], sources, folder)
         for number, product in enumerate(synthesis.products)
     ]
 
 
-def _used(synthesis: Synthesis, names: Sequence[str]) -> Sequence[int]:
+def _source_indices(synthesis: Synthesis, names: Sequence[str]) -> Sequence[int]:
     return range(len(names)) if synthesis.used is None else synthesis.used
 
 
@@ -165,14 +165,14 @@ def _write_product(
     product: Product,
     synthesis: Synthesis,
     reference: str,
-    used: Sequence[str],
+    sources: Sequence[str],
     folder: Path,
 ) -> ProductFile:
     """Write one product of a method; the first is the main volume."""
     if not isinstance(product, Image):
         path = folder / f'table-{number}.json'
         path.write_text(json.dumps(list(product.rows)), encoding='utf-8')
-        return ProductFile(str(path), 'table', product.suffix, {'desc': product.desc}, used)
+        return ProductFile(str(path), 'table', product.suffix, {'desc': product.desc}, sources)
     path = save_volume(folder / f'volume-{number}.nii', product.voxels, product.grid)
     method = synthesis.facts.get('method', synthesis.images[0].desc)
     return ProductFile(
@@ -180,7 +180,7 @@ def _write_product(
         'image',
         product.suffix,
         entities_of_synthesis(product.suffix, product.desc),
-        used,
+        sources,
         describe_synthesis(product.suffix, product.desc, method, synthesis.facts),
         product.labels,
         frame='' if number else reference,

@@ -65,13 +65,13 @@ def write_plan(
 
 def read_runs(derivatives: Derivatives) -> list[PastRun]:
     """Read what the runs of an output folder set out to do, oldest first."""
-    told = {
+    plans = {
         path.parent.name: json.loads(path.read_text(encoding='utf-8'))
         for path in derivatives.run_plans()
     }
     return [
         PastRun(name, tuple(plan['exams']), plan['command'], plan['started_in'])
-        for name, plan in told.items()
+        for name, plan in plans.items()
     ]
 
 
@@ -93,17 +93,17 @@ def _progress(
         return ExamProgress(label, 'missing', step)
     if record.state == 'failed':
         return ExamProgress(label, 'failed', record.reason)
-    lost = lost_outputs(record, derivatives)
-    if lost:
-        return ExamProgress(label, 'missing', lost)
+    reason = lost_outputs(record, derivatives)
+    if reason:
+        return ExamProgress(label, 'missing', reason)
     return ExamProgress(label, 'finished', record.warnings[0] if record.warnings else '')
 
 
 def _last_steps(derivatives: Derivatives, runs: list[PastRun]) -> dict[str, str]:
     """The last event of every exam in the step logs, such as ``align started``."""
-    told: dict[str, str] = {}
+    steps: dict[str, str] = {}
     words = {'start': 'started', 'end': 'done', 'exception': 'failed'}
     for run in runs:
         for event in read_events(derivatives.steps(run.run_uuid)):
-            told[event['exam']] = f'last step: {event["step"]} {words[event["status"]]}'
-    return told
+            steps[event['exam']] = f'last step: {event["step"]} {words[event["status"]]}'
+    return steps

@@ -83,8 +83,8 @@ def read_record(path: Path) -> Record | None:
 
 def read_records(derivatives: Derivatives) -> dict[str, Record]:
     """Read the records of all exams, by their labels."""
-    found = (read_record(path) for path in sorted(derivatives.records.glob('*.json')))
-    return {record.exam: record for record in found if record}
+    records = (read_record(path) for path in sorted(derivatives.records.glob('*.json')))
+    return {record.exam: record for record in records if record}
 
 
 def take_fingerprint(
@@ -92,7 +92,7 @@ def take_fingerprint(
     bids_dir: Path,
     settings: Mapping[str, Any],
     version: str,
-    known: Record | None = None,
+    record: Record | None = None,
 ) -> dict[str, Any]:
     """Describe all that the outputs of an exam depend on.
 
@@ -106,10 +106,10 @@ def take_fingerprint(
         What changes results, JSON types only: the SHA-256 of weights, not their path.
     version
         Version of the program, as far as it changes results.
-    known
+    record
         An earlier record: a file whose size and time are as there is not read again.
     """
-    before = known.fingerprint.get('scans', {}) if known else {}
+    before = record.fingerprint.get('scans', {}) if record else {}
     root = bids_dir.resolve()
     scans = {}
     for scan in exam.scans:
@@ -124,11 +124,11 @@ def _describe_file(path: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the content of a file; one that cannot be read has none."""
     try:
         status = path.stat()
-        seen = {'size': status.st_size, 'mtime_ns': status.st_mtime_ns}
-        if all(before.get(key) == value for key, value in seen.items()):
-            return {**seen, 'sha256': before['sha256']}
+        stamp = {'size': status.st_size, 'mtime_ns': status.st_mtime_ns}
+        if all(before.get(key) == value for key, value in stamp.items()):
+            return {**stamp, 'sha256': before['sha256']}
         with path.open('rb') as file:
-            return {**seen, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+            return {**stamp, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
     except OSError:
         return {'size': 0, 'mtime_ns': 0, 'sha256': ''}
 
@@ -145,8 +145,8 @@ def fingerprint_digest(fingerprint: Mapping[str, Any]) -> str:
 def _content(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Drop from a fingerprint what does not tell content."""
     scans = fingerprint.get('scans', {})
-    kept = {name: [file.get('sha256'), file.get('sidecar')] for name, file in scans.items()}
-    return {**fingerprint, 'scans': kept}
+    contents = {name: [file.get('sha256'), file.get('sidecar')] for name, file in scans.items()}
+    return {**fingerprint, 'scans': contents}
 
 
 def reason_to_redo(

@@ -67,7 +67,7 @@ def _save_image(product: ProductFile, exam: ExamDerivatives) -> Path:
     path = exam.path_of(product.suffix, product.entities)
     voxels, grid = load_volume(Path(product.file))
     if product.desc in SCALED_TYPES:
-        return save_volume(path, voxels, grid, stored=SCALED_TYPES[product.desc])
+        return save_volume(path, voxels, grid, dtype=SCALED_TYPES[product.desc])
     return save_volume(path, voxels.astype(LABEL_TYPES.get(product.suffix, np.float32)), grid)
 
 

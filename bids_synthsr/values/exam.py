@@ -82,10 +82,10 @@ class Scan:
     @property
     def name(self) -> str:
         """What tells the scan from the others of its exam, such as ``run-2_FLAIR``."""
-        own = [
+        labels = [
             f'{key}-{value}' for key, value in self.entities.items() if key not in ('sub', 'ses')
         ]
-        return '_'.join([*own, self.suffix])
+        return '_'.join([*labels, self.suffix])
 
     @property
     def has_contrast_agent(self) -> bool:

@@ -150,4 +150,4 @@ class Forecast:
     @property
     def memory_gb(self) -> float:
         """Most memory that one process takes, GB."""
-        return max(getattr(self, own.name) for own in fields(self) if own.name != 'cpu_s')
+        return max(getattr(self, item.name) for item in fields(self) if item.name != 'cpu_s')

@@ -69,12 +69,12 @@ def read_dataclass(
         raise ValueError(f'{where}: {_describe(error, "")}') from error
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
+def unknown_key(key: str, choices: Sequence[str]) -> str:
     """Say that a key is not known, and which key may be meant."""
-    near = difflib.get_close_matches(key, known, 1)
+    near = difflib.get_close_matches(key, choices, 1)
     if near:
         return f'unknown key {key!r}; did you mean {near[0]!r}?'
-    return f'unknown key {key!r}; choose from {", ".join(known) or "nothing: leave it empty"}'
+    return f'unknown key {key!r}; choose from {", ".join(choices) or "nothing: leave it empty"}'
 
 
 def _completed(table: Mapping[str, Any], start: Any) -> dict[str, Any]:
@@ -94,8 +94,8 @@ def _describe(error: BaseException, path: str) -> str:
         first = (unknown or error.exceptions)[0]
         return _describe(first, path + _step_of(first, is_first=not path))
     if isinstance(error, ForbiddenExtraKeysError):
-        known = [field.name for field in dataclasses.fields(error.cl)]
-        return (f'{path}: ' if path else '') + unknown_key(min(error.extra_fields), known)
+        names = [field.name for field in dataclasses.fields(error.cl)]
+        return (f'{path}: ' if path else '') + unknown_key(min(error.extra_fields), names)
     if isinstance(error, KeyError):
         return f'{path} is missing'
     if isinstance(error, _UnfitValueError):
@@ -114,10 +114,10 @@ def _step_of(error: BaseException, is_first: bool) -> str:
     return ''
 
 
-def _check(is_fit: bool, value: Any, needed: str) -> None:
+def _check(is_fit: bool, value: Any, expected: str) -> None:
     """Raise where a value does not fit."""
     if not is_fit:
-        raise _UnfitValueError(f'is {value!r}, not {needed}')
+        raise _UnfitValueError(f'is {value!r}, not {expected}')
 
 
 def _read_scalar(value: Any, kind: type) -> Any:

@@ -89,6 +89,6 @@ def opposite(index: int) -> int:
     name = STRUCTURES[index].name
     for side, other in (('Left-', 'Right-'), ('Right-', 'Left-')):
         if name.startswith(side):
-            wanted = other + name.removeprefix(side)
-            return next(x.index for x in STRUCTURES.values() if x.name == wanted)
+            twin = other + name.removeprefix(side)
+            return next(x.index for x in STRUCTURES.values() if x.name == twin)
     return index
