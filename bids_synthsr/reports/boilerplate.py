@@ -99,11 +99,11 @@ class MethodFacts:
 def summary_text(facts: MethodFacts) -> str:
     """Tell in a sentence or two what was made of the scans of one exam."""
     count, reference = len(facts.contrasts), facts.contrasts[0]
-    scans = f'the {reference}' if count == 1 else f'{count} scans ({_listed(facts.contrasts)})'
-    made = METHODS[facts.method].summary.format(
-        spacing=facts.spacing, scans=scans, reference=reference, used=_used(facts)
+    scans = f'the {reference}' if count == 1 else f'{count} scans ({_join_names(facts.contrasts)})'
+    summary = METHODS[facts.method].summary.format(
+        spacing=facts.spacing, scans=scans, reference=reference, used=_source_scans(facts)
     )
-    return made if count == 1 else f'{made} It lies in the frame of the {reference}.'
+    return summary if count == 1 else f'{summary} It lies in the frame of the {reference}.'
 
 
 def methods_text(facts: MethodFacts) -> str:
@@ -142,9 +142,10 @@ def _inputs(facts: MethodFacts) -> str:
         reason = facts.reference_reason or DEFAULT_REFERENCE
         return f'{opening} {EVERY_EXAM} The reference of an exam was {reason}. {alignment}'
     reason = f' ({facts.reference_reason})' if facts.reference_reason else ''
-    found = f'{len(facts.contrasts)} usable scans: {_listed(facts.contrasts)}'
+    inventory = f'{len(facts.contrasts)} usable scans: {_join_names(facts.contrasts)}'
     return (
-        f'{opening} The exam has {found}. Reference was {facts.contrasts[0]}{reason}. {alignment}'
+        f'{opening} The exam has {inventory}. '
+        f'Reference was {facts.contrasts[0]}{reason}. {alignment}'
     )
 
 
@@ -158,7 +159,7 @@ def _grid(facts: MethodFacts) -> str:
 def _method(facts: MethodFacts) -> str:
     """Tell what the method did."""
     return METHODS[facts.method].methods_text.format(
-        used=_used(facts),
+        used=_source_scans(facts),
         outside=_outside(facts),
         calibration=CALIBRATION[facts.is_calibrated],
         paper='@hyperfine' if len(facts.used) == 2 else '@synthsr_public',
@@ -167,15 +168,15 @@ def _method(facts: MethodFacts) -> str:
     )
 
 
-def _used(facts: MethodFacts) -> str:
-    return f'the {_listed(facts.used)}' if facts.used else 'the scans that it can take'
+def _source_scans(facts: MethodFacts) -> str:
+    return f'the {_join_names(facts.used)}' if facts.used else 'the scans that it can take'
 
 
 def _outside(facts: MethodFacts) -> str:
     """Tell which scans made the T1w outside of the brain, where they were not all."""
     if facts.used and facts.outside in ((), facts.used):
         return ''
-    scans = f'the {_listed(facts.outside)} alone,' if facts.outside else 'those scans alone'
+    scans = f'the {_join_names(facts.outside)} alone,' if facts.outside else 'those scans alone'
     return (
         f' Outside of the brain the T1w was predicted from {scans} with which the error expected '
         'there was least.'
@@ -190,7 +191,7 @@ def _versions(facts: MethodFacts) -> dict[str, str]:
     }
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _join_names(names: tuple[str, ...]) -> str:
     return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 

@@ -103,8 +103,8 @@ def collect_failure(
 
 def used_names(rows: Iterable[Row]) -> list[str]:
     """Names of the scans that were used, the reference first."""
-    used = [row for row in rows if row['role'] != 'left out']
-    return [row['scan'] for row in sorted(used, key=lambda row: row['role'] != 'reference')]
+    sources = [row for row in rows if row['role'] != 'left out']
+    return [row['scan'] for row in sorted(sources, key=lambda row: row['role'] != 'reference')]
 
 
 def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
@@ -198,8 +198,8 @@ def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:
 
 def _segmentation(place: ExamDerivatives, record: Record) -> Volume | None:
     """Load the segmentation that the method made, if it made one."""
-    found = [path for path in _products(place, record) if _suffix(path) == 'dseg']
-    return Volume('Segmentation', *load_volume(found[0])) if found else None
+    paths = [path for path in _products(place, record) if _suffix(path) == 'dseg']
+    return Volume('Segmentation', *load_volume(paths[0])) if paths else None
 
 
 def _suffix(path: Path) -> str:
@@ -208,16 +208,16 @@ def _suffix(path: Path) -> str:
 
 def _structures(place: ExamDerivatives, record: Record) -> tuple[StructureRow, ...]:
     """Read the volumes of structures, left and right together."""
-    found: dict[str, list[tuple[float, float]]] = {}
+    by_name: dict[str, list[tuple[float, float]]] = {}
     for path in record.outputs:
         if path.endswith(VOLUMES):
             for row in read_table(place.dataset.root / path):
                 name = row['name'].removeprefix('Left-').removeprefix('Right-')
                 sizes = float(row['volume_mm3']) / 1000, float(row['uncertainty_mm3']) / 1000
-                found.setdefault(name, []).append(sizes)
+                by_name.setdefault(name, []).append(sizes)
     return tuple(
         StructureRow(name, tuple(volume for volume, _ in sides), sum(doubt for _, doubt in sides))
-        for name, sides in found.items()
+        for name, sides in by_name.items()
     )
 
 

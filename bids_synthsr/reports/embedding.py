@@ -53,7 +53,7 @@ class Sprite:
 
 def jpeg(figure: Figure) -> str:
     """Draw a figure as JPEG; ``data:`` address."""
-    return _data_uri(_drawn(figure).convert('RGB'), 'jpeg', quality=JPEG_QUALITY, subsampling=0)
+    return _data_uri(_render(figure).convert('RGB'), 'jpeg', quality=JPEG_QUALITY, subsampling=0)
 
 
 def thumbnail(volume: Volume) -> bytes:
@@ -84,7 +84,7 @@ def jpeg_of_file(path: Path) -> str:
 
 def png(figure: Figure) -> str:
     """Draw a figure as PNG of 32 colours with transparency; ``data:`` address."""
-    few = _drawn(figure).quantize(32, Image.Quantize.FASTOCTREE)
+    few = _render(figure).quantize(32, Image.Quantize.FASTOCTREE)
     return _data_uri(few, 'png')
 
 
@@ -124,7 +124,7 @@ def sprite(screen: Screen) -> Sprite:
     return Sprite(source, (width, height, count), columns)
 
 
-def _drawn(figure: Figure) -> Image.Image:
+def _render(figure: Figure) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba()))

@@ -90,11 +90,11 @@ def tile(panels: Sequence[Panel], columns: int, width: int = WIDTH_PX) -> PanelL
             tops[row] : tops[row + 1] - GAP_PX, lefts[column] : lefts[column + 1] - GAP_PX
         ]
         pixels[cell] = 0
-        drawn = _scaled(panel, scale)
-        free = np.subtract(pixels[cell].shape, drawn.shape) // 2
+        picture = _scaled(panel, scale)
+        free = np.subtract(pixels[cell].shape, picture.shape) // 2
         top, left = int(tops[row] + free[0]), int(lefts[column] + free[1])
-        pixels[top : top + len(drawn), left : left + len(drawn[0])] = drawn
-        corners.append((left, top, len(drawn[0]), len(drawn)))
+        pixels[top : top + len(picture), left : left + len(picture[0])] = picture
+        corners.append((left, top, len(picture[0]), len(picture)))
     return PanelLayout(pixels, tuple(corners), scale)
 
 
@@ -133,7 +133,7 @@ def _draw_letters(
 ) -> None:
     """Write the letters inside the edges of a panel and its caption in the lower left corner."""
     left, top, width, height = corner
-    places = [
+    texts = [
         (left + 4, top + height / 2, 'left', 'center', panel.edges[0], LETTER_COLOR),
         (left + width - 4, top + height / 2, 'right', 'center', panel.edges[1], LETTER_COLOR),
         (left + width / 2, top + 4, 'center', 'top', panel.edges[2], LETTER_COLOR),
@@ -142,7 +142,7 @@ def _draw_letters(
     ]
     style: dict[str, Any] = {'fontsize': letter_pt, 'fontweight': 'bold', 'path_effects': OUTLINE}
     size_px = figure.get_size_inches() * DPI
-    for x, y, ha, va, text, color in places:
+    for x, y, ha, va, text, color in texts:
         figure.text(x / size_px[0], 1 - y / size_px[1], text, ha=ha, va=va, color=color, **style)
 
 
@@ -214,12 +214,12 @@ def outline(voxels: np.ndarray, grid: Grid) -> Figure:
 
 def _overview_panels(voxels: np.ndarray, guide: np.ndarray, grid: Grid) -> list[Panel]:
     box = head_box(to_screen(guide, grid))
-    shown, guiding = (cropped(to_screen(volume, grid), box) for volume in (voxels, guide))
+    screen, guide_screen = (cropped(to_screen(volume, grid), box) for volume in (voxels, guide))
     window = window_of(voxels)
     return [
-        slice_panel(shown, axis, index, window)
+        slice_panel(screen, axis, index, window)
         for axis, count in ((2, 2), (1, 1), (0, 1))
-        for index in slice_positions(guiding, axis, count)
+        for index in slice_positions(guide_screen, axis, count)
     ]
 
 
@@ -257,10 +257,10 @@ def labelled_slices(voxels: np.ndarray, labels: np.ndarray, grid: Grid, axis: in
     shows = np.zeros((len(colors), 1), np.float32)
     shows[[index for index in STRUCTURES if STRUCTURES[index].is_intracranial]] = OPACITY
 
-    def paint(grey: np.ndarray, found: np.ndarray) -> np.ndarray:
-        index = found.astype(int)
-        shown = (1 - shows[index]) * grey[..., None] + shows[index] * colors[index]
-        return shown.astype(np.uint8)
+    def paint(grey: np.ndarray, values: np.ndarray) -> np.ndarray:
+        index = values.astype(int)
+        blend = (1 - shows[index]) * grey[..., None] + shows[index] * colors[index]
+        return blend.astype(np.uint8)
 
     return _laid_over(voxels, labels, grid, axis, paint)
 
@@ -269,8 +269,8 @@ def heat_slices(voxels: np.ndarray, error: np.ndarray, grid: Grid, axis: int) ->
     """Show slices of an expected error, where the head of ``voxels`` is."""
     most = UNSURE * window_of(voxels)[1]
 
-    def paint(_: np.ndarray, found: np.ndarray) -> np.ndarray:
-        return (colormaps['inferno']((found / most).clip(0, 1))[..., :3] * 255).astype(np.uint8)
+    def paint(_: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return (colormaps['inferno']((values / most).clip(0, 1))[..., :3] * 255).astype(np.uint8)
 
     return _laid_over(voxels, error, grid, axis, paint)
 

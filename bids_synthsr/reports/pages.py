@@ -117,13 +117,14 @@ def reliability_pictures(report: ExamReport) -> Iterator[Picture]:
 def viewers(report: ExamReport) -> Iterator[Viewer]:
     """Let the reader move through the outputs and the baseline."""
     volumes = [*report.outputs[:1], *_baseline(report), *report.outputs[1:]]
-    shown = [volume for volume in volumes if volume.grid == volumes[0].grid]
-    box = head_box(to_screen(shown[0].voxels, shown[0].grid))
+    same_grid = [volume for volume in volumes if volume.grid == volumes[0].grid]
+    box = head_box(to_screen(same_grid[0].voxels, same_grid[0].grid))
     screens = [
-        embedding.thinned(cropped(to_screen(volume.voxels, volume.grid), box)) for volume in shown
+        embedding.thinned(cropped(to_screen(volume.voxels, volume.grid), box))
+        for volume in same_grid
     ]
     yield Viewer(
-        tuple(volume.name for volume in shown),
+        tuple(volume.name for volume in same_grid),
         tuple(embedding.sprite(screen) for screen in screens),
         tuple(float(step) for step in screens[0].spacing),  # type: ignore[arg-type]
         tuple(tuple(row) for row in screens[0].vox2ras[:3].tolist()),
@@ -145,11 +146,11 @@ def output_pictures(report: ExamReport) -> Iterator[Picture]:
 
 def segmentation_pictures(report: ExamReport) -> Iterator[Picture]:
     """Show the segmentation over the main output, and where the output is unsure."""
-    main, found = report.outputs[0], report.segmentation
+    main, labels = report.outputs[0], report.segmentation
     unsure = next((volume for volume in report.outputs if volume.name == 'Uncertainty'), None)
     for axis in (2, 1, 0):
-        if found is not None:
-            figure = figures.labelled_slices(main.voxels, found.voxels, main.grid, axis)
+        if labels is not None:
+            figure = figures.labelled_slices(main.voxels, labels.voxels, main.grid, axis)
             title = f'{PLANES[axis].capitalize()}: segmentation'
             yield Picture(embedding.jpeg(figure), f'{title} over {main.name}.', title)
         if unsure is not None:
@@ -268,12 +269,12 @@ SECTIONS = (
 
 def write_report(report: ExamReport, path: Path) -> Path:
     """Write the page of an exam: one file that needs no other, whole or not at all."""
-    shown = [
-        (section, [made for exhibit in section.exhibits for made in exhibit(report)])
+    sections = [
+        (section, [part for exhibit in section.exhibits for part in exhibit(report)])
         for section in SECTIONS
         if section.needs(report)
     ]
-    return write_page('exam.html', path, report=report, sections=shown)
+    return write_page('exam.html', path, report=report, sections=sections)
 
 
 def write_thumbnail(report: ExamReport, path: Path) -> Path:

@@ -72,13 +72,13 @@ def to_screen(voxels: np.ndarray, grid: Grid) -> Screen:
     """Permute and flip the axes of a volume to screen order; no voxel is copied."""
     axes, signs = axis_order(grid.vox2ras)
     step = [-1 if sign > 0 else 1 for sign in signs]
-    shown2vox = np.zeros((4, 4))
-    shown2vox[3, 3] = 1
+    view2vox = np.zeros((4, 4))
+    view2vox[3, 3] = 1
     for axis, source in enumerate(axes):
-        shown2vox[source, axis] = step[axis]
-        shown2vox[source, 3] = grid.shape[source] - 1 if step[axis] < 0 else 0
-    shown = voxels.transpose(axes)[:: step[0], :: step[1], :: step[2]]
-    return Screen(shown, grid.vox2ras @ shown2vox, axes)
+        view2vox[source, axis] = step[axis]
+        view2vox[source, 3] = grid.shape[source] - 1 if step[axis] < 0 else 0
+    view = voxels.transpose(axes)[:: step[0], :: step[1], :: step[2]]
+    return Screen(view, grid.vox2ras @ view2vox, axes)
 
 
 def direction_letters(direction: np.ndarray) -> str:
@@ -160,8 +160,8 @@ def head_extent(screen: Screen, axis: int, level: float) -> tuple[int, int]:
     others = tuple(other for other in range(3) if other != axis)
     thinned = screen.voxels[tuple(slice(None, None, 1 if a == axis else 4) for a in range(3))]
     profile = np.nan_to_num(np.abs(thinned)).mean(others)
-    shown = np.flatnonzero(profile > level * profile.max())
-    return (int(shown[0]), int(shown[-1])) if shown.size else (0, screen.voxels.shape[axis] - 1)
+    bright = np.flatnonzero(profile > level * profile.max())
+    return (int(bright[0]), int(bright[-1])) if bright.size else (0, screen.voxels.shape[axis] - 1)
 
 
 def slice_positions(screen: Screen, axis: int, count: int) -> list[int]:

@@ -125,8 +125,8 @@ def test_contours_lie_on_the_edges_that_the_mosaic_shows():
     grid = Grid((20, 20, 20), np.diag([2.0, 2, 2, 1]))
     voxels = np.zeros(grid.shape, np.float32)
     voxels[6:14, 6:14, 6:14] = 100
-    shown = np.asarray(embedding._drawn(figures.overview(voxels, voxels, grid)))[..., :3]
-    drawn = np.asarray(embedding._drawn(figures.outline(voxels, grid)))
+    shown = np.asarray(embedding._render(figures.overview(voxels, voxels, grid)))[..., :3]
+    drawn = np.asarray(embedding._render(figures.outline(voxels, grid)))
     assert shown.shape[:2] == drawn.shape[:2]
     is_line = drawn[..., 3] > 128
     tiling = figures.tile(figures._overview_panels(voxels, voxels, grid), 4)
@@ -157,7 +157,7 @@ def test_volumes_of_the_same_units_share_a_window():
     brightness = {}
     for is_shared in (False, True):
         figure = figures.rows_of_slices([bright, bright / 2], grid, 2, has_same_units=is_shared)
-        above, below = np.array_split(np.asarray(embedding._drawn(figure))[..., 0], 2)
+        above, below = np.array_split(np.asarray(embedding._render(figure))[..., 0], 2)
         brightness[is_shared] = below.mean() / above.mean()
     assert brightness[False] == pytest.approx(1, abs=0.1) and brightness[True] < 0.6
 
