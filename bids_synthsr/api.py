@@ -74,10 +74,10 @@ def synthesize(
     """
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
-        named = list(contrasts) or [guess_contrast(file.name) for file in files]
+        suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
         variables = os.environ if environ is None else environ
         settings = with_weights(settings or MethodSettings(), variables)
-        exam = exam_of_files(files, named)
+        exam = exam_of_files(files, suffixes)
         volumes = run_exam(
             exam,
             settings,

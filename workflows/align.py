@@ -13,7 +13,7 @@ from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan, KeepAli
 def init_align_wf(
     *,
     mem_gb: float,
-    given: Mapping[str, Mapping[str, str]] | None = None,
+    transforms: Mapping[str, Mapping[str, str]] | None = None,
     name: str = 'align_wf',
 ) -> pe.Workflow:
     """Align the scans of an exam to its reference, and leave out those that cannot be.
@@ -22,7 +22,7 @@ def init_align_wf(
     ----------
     mem_gb
         Memory that one alignment takes, GB.
-    given
+    transforms
         Transforms that are known already, as `find_transforms` finds them.
     name
         Name of the workflow among the nodes of the exam.
@@ -49,7 +49,7 @@ def init_align_wf(
         for name in ('first', 'first_name')
     )
     align = pe.MapNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
-    align.inputs.given = {scan: dict(known) for scan, known in (given or {}).items()}
+    align.inputs.given = {scan: dict(transform) for scan, transform in (transforms or {}).items()}
     keep = pe.Node(KeepAligned(), name='keep', run_without_submitting=True)
     outputnode = pe.Node(
         niu.IdentityInterface([*SCAN_FIELDS, 'scan2ref', 'fits']), name='outputnode'

@@ -85,9 +85,9 @@ def init_stages_wf(*, setup: ExamSetup, stage: str) -> pe.Workflow:
     workflow = pe.Workflow(name=exam_name(setup.exam['subject'], setup.exam['session']))
     stages = stages_until(stage)
     last = init_configured_exam_wf(setup=setup)
-    wanted = {node for part in stages for node in part.nodes}
+    names = {node for part in stages for node in part.nodes}
     last.remove_nodes([
-        last.get_node(name) for name in node_names(last) if name not in wanted
+        last.get_node(name) for name in node_names(last) if name not in names
     ])  # fmt: skip
     workflow.add_nodes([last])
     for later in stages:
@@ -116,7 +116,9 @@ def init_configured_exam_wf(*, setup: ExamSetup, name: str = 'exam_wf') -> pe.Wo
     """
     forecast, method = setup.forecast, setup.method
     workflow = init_exam_wf(
-        align_wf=init_align_wf(mem_gb=forecast.align_gb, given=setup.exam.get('transforms', {})),
+        align_wf=init_align_wf(
+            mem_gb=forecast.align_gb, transforms=setup.exam.get('transforms', {})
+        ),
         method_wf=init_method_wf(
             method=make_step(method, setup.num_threads, setup.device, setup.low_mem),
             # those on a GPU are counted apart

@@ -35,17 +35,17 @@ def init_outputs_wf(*, setup: ExamSetup, name: str = 'outputs_wf') -> pe.Workflo
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(['products', 'warnings']), name='inputnode')
     folders, mem_gb = setup.folders or {}, setup.forecast.outputs_gb
-    place = {
+    fields = {
         'exam': dict(setup.exam),
         'output_dir': folders['output_dir'],
         'run_uuid': folders['run_uuid'],
     }
     save_outputs = SaveOutputs(
-        bids_dir=folders['bids_dir'], fingerprint=dict(setup.fingerprint), **place
+        bids_dir=folders['bids_dir'], fingerprint=dict(setup.fingerprint), **fields
     )
     save = pe.Node(save_outputs, name='save', mem_gb=mem_gb, overwrite=True)
-    report = pe.Node(WriteReport(**place), name='report', mem_gb=mem_gb, overwrite=True)
-    record = pe.Node(RecordExam(**place), name='record', overwrite=True)
+    report = pe.Node(WriteReport(**fields), name='report', mem_gb=mem_gb, overwrite=True)
+    record = pe.Node(RecordExam(**fields), name='record', overwrite=True)
     outputnode = pe.Node(niu.IdentityInterface(['record']), name='outputnode')
     workflow.connect([
         (inputnode, save, [('products', 'products'), ('warnings', 'warnings')]),

@@ -271,22 +271,22 @@ def _find_weights(
     from bids_synthsr.dataset.weights import find_weights
 
     names = [*options.methods, *([SEGMENTER] if structures else [])]
-    given = _given_weights(options.weights, names)
+    weights = _parse_weights(options.weights, names)
     return {
-        name: find_weights(METHODS[name], given.get(name), environ)
+        name: find_weights(METHODS[name], weights.get(name), environ)
         for name in dict.fromkeys(names)
     }
 
 
-def _given_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, Path]:
+def _parse_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, Path]:
     """Read which weights the user gave for which method, ``METHOD=FILE``."""
-    given = {}
+    weights = {}
     for text in map(str, texts):
         method, _, file = text.partition('=')
         if method not in methods or not file:
             raise ValueError(f'--weights {text}: write METHOD=FILE with a method of --methods')
-        given[method] = Path(file)
-    return given
+        weights[method] = Path(file)
+    return weights
 
 
 def run(evaluation: Evaluation, options: argparse.Namespace, environ: Mapping[str, str]) -> int:

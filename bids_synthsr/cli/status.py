@@ -46,11 +46,11 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
         )
         return WRONG_USE
     sys.stdout.writelines(f'{line}\n' for line in describe_progress(exams, options.all))
-    missing = [exam.exam for exam in exams if exam.state != 'finished']
-    if not missing:
+    unfinished = [exam.exam for exam in exams if exam.state != 'finished']
+    if not unfinished:
         return SUCCESS
     if runs:
-        words = ' '.join(command_for(missing, runs[-1].command))
+        words = ' '.join(command_for(unfinished, runs[-1].command))
         sys.stdout.write(
             f'To do only what is missing:\ncd {shlex.quote(runs[-1].started_in)} && {words}\n'
         )

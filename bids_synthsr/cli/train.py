@@ -200,11 +200,11 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
     logger.info('%s', options.out)
 
 
-def training_device(wanted: str, environ: Mapping[str, str]) -> str:
+def training_device(name: str, environ: Mapping[str, str]) -> str:
     """Choose a device; torchrun gives every process a GPU of its own."""
     from bids_synthsr.run.machine import choose_device
 
-    device = choose_device(wanted)
+    device = choose_device(name)
     return f'cuda:{environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device
 
 

@@ -253,8 +253,8 @@ class CompareVolume(Step):
 
 def _file_of_error(products: list[dict[str, Any]]) -> str | None:
     """Find the expected error of the main volume among the products."""
-    found = [x['file'] for x in products if x['entities'].get('desc') == 'uncertainty']
-    return found[0] if found else None
+    files = [x['file'] for x in products if x['entities'].get('desc') == 'uncertainty']
+    return files[0] if files else None
 
 
 def _structures(inputs: Any, grid: Any) -> dict[str, dict[str, float]]:

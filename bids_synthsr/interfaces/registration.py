@@ -41,10 +41,10 @@ class AlignScan(Step):
         from bids_synthsr.dataset.images import save_rigid
         from bids_synthsr.registration.alignment import align_scan
 
-        given = inputs.given.get(inputs.name)
-        is_usable = given and given['reference'] == inputs.reference_name
-        known = Path(given['file']) if is_usable else None
-        scan2ref, fit = align_scan(Path(inputs.reference), Path(inputs.scan), inputs.name, known)
+        transform = inputs.given.get(inputs.name)
+        is_usable = transform and transform['reference'] == inputs.reference_name
+        path = Path(transform['file']) if is_usable else None
+        scan2ref, fit = align_scan(Path(inputs.reference), Path(inputs.scan), inputs.name, path)
         return {
             'scan2ref': save_rigid(folder / 'scan2ref.txt', scan2ref),
             'fit': {'name': inputs.name, **asdict(fit)},

@@ -63,8 +63,8 @@ class Step(SimpleInterface):
         """Take less memory and more time from now on, where the step can."""
 
     def _run_interface(self, runtime: Any) -> Any:
-        made = self.make(self.inputs, Path(runtime.cwd))
-        self._results.update({name: _as_text(value) for name, value in made.items()})
+        outputs = self.make(self.inputs, Path(runtime.cwd))
+        self._results.update({name: _as_text(value) for name, value in outputs.items()})
         return runtime
 
 

@@ -135,11 +135,11 @@ def super_resolve(
         precision=precision,
         tiling=Tiling(max_voxels, TILE_MARGIN),
     )
-    own = tuple(slice(MARGIN, MARGIN + size) for size in shape)
-    volume = np.moveaxis(run.output[0, 0][own].numpy(), 2, across) * unit
-    seen = within(vox2vox(grid, scan.grid), scan.grid.shape, grid.shape)
+    inside = tuple(slice(MARGIN, MARGIN + size) for size in shape)
+    volume = np.moveaxis(run.output[0, 0][inside].numpy(), 2, across) * unit
+    in_view = within(vox2vox(grid, scan.grid), scan.grid.shape, grid.shape)
     lowest = min(float(scan.voxels.min()), 0)
-    return np.where(seen, volume.clip(lowest), 0).astype(np.float32), run
+    return np.where(in_view, volume.clip(lowest), 0).astype(np.float32), run
 
 
 def slices_on_grid(scan: Observation, grid: Grid) -> tuple[Tensor, tuple[float, float], int]:
@@ -169,7 +169,7 @@ def slices_on_grid(scan: Observation, grid: Grid) -> tuple[Tensor, tuple[float, 
         raise ValueError('The output grid is not parallel to the scan that is to be sharpened')
     image = anti_alias(scan.voxels.astype(np.float32), scan.grid, float(grid.spacing.max()))
     across = int(np.flatnonzero(axes == scan.acquisition.slice_axis)[0])
-    lines = [(grid2scan[own, 3], grid2scan[own, axis]) for axis, own in enumerate(axes)]
+    lines = [(grid2scan[other, 3], grid2scan[other, axis]) for axis, other in enumerate(axes)]
     slices = torch.from_numpy(np.ascontiguousarray(image.transpose(axes)))
     for axis in {0, 1, 2} - {across}:
         first, step = lines[axis]

@@ -73,23 +73,23 @@ def synthesize(
     run = partial(_run, trained.network, precision=precision, max_voxels=max_voxels)
     is_general = trained.network.in_channels == 1
     index = (0,) if is_general else find_pair(observations, ct)
-    used = [observations[number] for number in index]
+    scans = [observations[number] for number in index]
     if is_general:
         reason = 'the general network takes one scan: the reference'
-        voxels, own, done = run_general(used[0], run, ct=ct, flip=flip)
+        voxels, grid_1mm, inference = run_general(scans[0], run, ct=ct, flip=flip)
     else:
         reason = 'the network takes a T1w and a T2w'
-        voxels, own, done = run_pair(used[0], used[1], run)
+        voxels, grid_1mm, inference = run_pair(scans[0], scans[1], run)
     facts = {
-        'scans': [observation.contrast for observation in used],
+        'scans': [observation.contrast for observation in scans],
         'scans_reason': reason,
         'ct': ct,
-        'flip_averaging': flip and len(used) == 1,
-        **done.facts,
+        'flip_averaging': flip and len(scans) == 1,
+        **inference.facts,
         **trained.file,
     }
-    doubts = (*_doubts(used, own, grid), *done.doubts)
-    return Synthesis((Image('T1w', 'synthsr', voxels, own),), facts, doubts, index)
+    doubts = (*_doubts(scans, grid_1mm, grid), *inference.doubts)
+    return Synthesis((Image('T1w', 'synthsr', voxels, grid_1mm),), facts, doubts, index)
 
 
 def forecast(size: ExamSize) -> MethodForecast:
@@ -136,24 +136,24 @@ def run_general(
 ) -> tuple[np.ndarray, Grid, Inference]:
     """Apply the general network: intensities from 0 to 128."""
     voxels = scan.voxels.clip(*BRAIN_HU) if ct else scan.voxels
-    image, own = resample_1mm(voxels, scan.grid)
-    done = run(rescale(image)[None], flip=flip)
-    voxels = (UNIT * done.output[0, 0].numpy()).clip(0, BRIGHTEST)
-    return voxels, moved(own, scan.scan2ref), done
+    image, grid_1mm = resample_1mm(voxels, scan.grid)
+    inference = run(rescale(image)[None], flip=flip)
+    voxels = (UNIT * inference.output[0, 0].numpy()).clip(0, BRIGHTEST)
+    return voxels, moved(grid_1mm, scan.scan2ref), inference
 
 
 def run_pair(t1w: Observation, t2w: Observation, run: Run) -> tuple[np.ndarray, Grid, Inference]:
     """Apply the two-channel network, which adds to the T1w: intensities in units of the T1w."""
-    image, own = resample_1mm(t1w.voxels, t1w.grid)
+    image, grid_1mm = resample_1mm(t1w.voxels, t1w.grid)
     t1w2t2w = np.linalg.inv(t2w.scan2ref) @ t1w.scan2ref
     other = affine_transform(
-        t2w.voxels, vox2vox(own, t2w.grid, t1w2t2w), output_shape=own.shape, order=1
+        t2w.voxels, vox2vox(grid_1mm, t2w.grid, t1w2t2w), output_shape=grid_1mm.shape, order=1
     )
     low, high = intensity_range(image)
     first, second = rescale(image, 3), rescale(other, 2)  # the factors are those of its training
-    done = run(np.stack([first, second]), flip=False)
-    voxels = low + (high - low) / 3 * (done.output[0, 0].numpy() + first)
-    return voxels.clip(min=0).astype(np.float32), moved(own, t1w.scan2ref), done
+    inference = run(np.stack([first, second]), flip=False)
+    voxels = low + (high - low) / 3 * (inference.output[0, 0].numpy() + first)
+    return voxels.clip(min=0).astype(np.float32), moved(grid_1mm, t1w.scan2ref), inference
 
 
 def find_pair(observations: Sequence[Observation], ct: bool) -> tuple[int, ...]:
@@ -191,8 +191,8 @@ def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:
     vox2ras[:3, :3] /= zoom
     vox2ras[:3, 3] -= vox2ras[:3, :3] @ (0.5 * (zoom - 1))
     i, j, k = image.shape
-    own = Grid((i, j, k), vox2ras)
-    return np.ascontiguousarray(voxels_in_ras_order(image, own)), in_ras_order(own)
+    grid_1mm = Grid((i, j, k), vox2ras)
+    return np.ascontiguousarray(voxels_in_ras_order(image, grid_1mm)), in_ras_order(grid_1mm)
 
 
 def interpolate_axis(voxels: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
@@ -208,16 +208,16 @@ def moved(grid: Grid, scan2ref: np.ndarray) -> Grid:
     return Grid(grid.shape, scan2ref @ grid.vox2ras)
 
 
-def _doubts(used: Sequence[Observation], own: Grid, grid: Grid) -> tuple[str, ...]:
+def _doubts(scans: Sequence[Observation], grid_1mm: Grid, grid: Grid) -> tuple[str, ...]:
     """Tell what a reader of the result should know."""
     doubts = []
-    if not _covers_the_same(own, grid):
+    if not _covers_the_same(grid_1mm, grid):
         doubts.append(
             'The volume lies on the 1 mm grid of the published command, not on the output grid '
             'that was asked for.'
         )
-    sizes = np.array([scan.grid.spacing for scan in used])
-    if len(used) == 2 and not np.allclose(np.sort(sizes, axis=1), SWOOP_MM, rtol=0.2):
+    sizes = np.array([scan.grid.spacing for scan in scans])
+    if len(scans) == 2 and not np.allclose(np.sort(sizes, axis=1), SWOOP_MM, rtol=0.2):
         voxels = ' and '.join(' x '.join(f'{size:.1f}' for size in scan) for scan in sizes)
         doubts.append(
             'The two-channel network was trained for scans of 1.5 x 1.5 x 5 mm; these have '
@@ -226,7 +226,7 @@ def _doubts(used: Sequence[Observation], own: Grid, grid: Grid) -> tuple[str, ..
     return tuple(doubts)
 
 
-def _covers_the_same(own: Grid, grid: Grid) -> bool:
+def _covers_the_same(grid_1mm: Grid, grid: Grid) -> bool:
     """Tell whether two grids differ by rounding of their size at most."""
-    is_parallel = np.allclose(own.vox2ras[:3, :3], grid.vox2ras[:3, :3], atol=1e-3)
-    return is_parallel and np.allclose(own.shape, grid.shape, rtol=0, atol=1)
+    is_parallel = np.allclose(grid_1mm.vox2ras[:3, :3], grid.vox2ras[:3, :3], atol=1e-3)
+    return is_parallel and np.allclose(grid_1mm.shape, grid.shape, rtol=0, atol=1)

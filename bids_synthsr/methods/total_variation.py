@@ -169,19 +169,19 @@ def _prepare(scan: Observation, grid: Grid) -> _Scan:
     is_tissue = tissue_mask(scan.voxels)
     unit = float(scan.voxels[is_tissue].mean()) or 1.0
     voxels, interleaving = balance_slices(scan.voxels / unit, is_tissue, slice_axis)
-    voxels, own = average_fine_axes(voxels, scan.grid, float(grid.spacing.mean()))
+    voxels, scan_grid = average_fine_axes(voxels, scan.grid, float(grid.spacing.mean()))
     ref2scan = np.linalg.inv(scan.scan2ref)
-    grid2scan = vox2vox(grid, own, ref2scan)
+    grid2scan = vox2vox(grid, scan_grid, ref2scan)
     return _Scan(
         scan.contrast,
         voxels,
-        AcquisitionOperator(grid, own, scan.acquisition, ref2scan),
+        AcquisitionOperator(grid, scan_grid, scan.acquisition, ref2scan),
         unit,
         noise_sd(voxels, tissue_mask(voxels), slice_axis),
         interleaving,
         # border voxels reach on, so that no edge arises where a scan ends
         affine_transform(voxels, grid2scan, output_shape=grid.shape, order=1, mode='nearest'),
-        within(grid2scan, own.shape, grid.shape),
+        within(grid2scan, scan_grid.shape, grid.shape),
     )
 
 
@@ -345,9 +345,9 @@ def _split(dual: Tensor, volumes: Tensor) -> list[Tensor]:
     """Shrink ``grad x + u`` to ``z``, keep the rest as ``u`` in place, give ``grad' (z - u)``."""
     for field, volume in zip(dual, volumes, strict=True):
         field += gradient(volume)
-    kept = shrinkage(_joint_length(dual), EDGE)
-    targets = [gradient_adjoint((2 * kept - 1) * field) for field in dual]
-    dual *= 1 - kept
+    share = shrinkage(_joint_length(dual), EDGE)
+    targets = [gradient_adjoint((2 * share - 1) * field) for field in dual]
+    dual *= 1 - share
     return targets
 
 

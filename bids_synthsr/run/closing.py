@@ -159,8 +159,8 @@ def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
     """Show a record in the index."""
     is_finished = record.state == 'finished'
     picture = derivatives.exam_of(record.exam).thumbnail
-    shown = is_finished and picture.is_file()
-    thumbnail = picture.relative_to(derivatives.root).as_posix() if shown else ''
+    has_picture = is_finished and picture.is_file()
+    thumbnail = picture.relative_to(derivatives.root).as_posix() if has_picture else ''
     state: Literal['complete', 'warned', 'failed']
     state = ('warned' if record.warnings else 'complete') if is_finished else 'failed'
     note = record.reason or (record.warnings[0] if record.warnings else '')

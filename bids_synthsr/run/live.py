@@ -50,7 +50,7 @@ class LiveView:
 
     def __init__(self, progress: RunProgress, mem_gb: float, *, shows_gpu: bool = False) -> None:
         self.progress, self.mem_gb, self._shows_gpu = progress, mem_gb, shows_gpu
-        self._gpu, self._gpu_asked = '', -GPU_EVERY_S
+        self._gpu, self._gpu_time = '', -GPU_EVERY_S
 
     def __rich__(self) -> Group:
         """Draw it."""
@@ -76,12 +76,12 @@ class LiveView:
         if progress.seconds_left is not None:
             parts.append(f'about {duration(progress.seconds_left)} left')
         parts.append(f'{used_gb():.1f} of {self.mem_gb:.1f} GB')
-        return ', '.join([*parts, *filter(None, [self._ask_gpu(now)])])
+        return ', '.join([*parts, *filter(None, [self._gpu_line(now)])])
 
-    def _ask_gpu(self, now: float) -> str:
+    def _gpu_line(self, now: float) -> str:
         """Describe the GPU, now and then."""
-        if self._shows_gpu and now - self._gpu_asked > GPU_EVERY_S:
-            self._gpu, self._gpu_asked = describe_gpu(), now
+        if self._shows_gpu and now - self._gpu_time > GPU_EVERY_S:
+            self._gpu, self._gpu_time = describe_gpu(), now
         return self._gpu
 
 
@@ -99,7 +99,7 @@ def used_gb() -> float:
 def describe_gpu() -> str:
     """Tell what the first GPU does, as its driver says; nothing where there is none to ask."""
     with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
-        asked = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
-        busy, used, total = map(float, asked.stdout.splitlines()[0].split(','))
+        process = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
+        busy, used, total = map(float, process.stdout.splitlines()[0].split(','))
         return f'GPU {busy:.0f} %, {used / 1024:.1f} of {total / 1024:.1f} GB'
     return ''

@@ -67,7 +67,7 @@ def available_memory_gb(environ: Mapping[str, str], cgroup: Path = CGROUP) -> fl
     return min(limits) / 1e9 * SHARE_OF_MEMORY
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(name: str) -> str:
     """Resolve ``auto`` and check that a GPU that is asked for is there.
 
     PyTorch is asked in a process of its own: CUDA must not start in a process that forks workers.
@@ -77,15 +77,15 @@ def choose_device(wanted: str) -> str:
     ValueError
         For a name that is no device, and for a GPU that PyTorch cannot use.
     """
-    kind, _, number = wanted.partition(':')
-    if wanted == 'cpu' or (wanted == 'auto' and not Path('/dev/nvidiactl').exists()):
+    kind, _, number = name.partition(':')
+    if name == 'cpu' or (name == 'auto' and not Path('/dev/nvidiactl').exists()):
         return 'cpu'
-    if wanted != 'auto' and (kind != 'cuda' or (':' in wanted and not number.isdecimal())):
-        raise ValueError(f'--device {wanted}: choose auto, cpu, cuda or cuda:N')
+    if name != 'auto' and (kind != 'cuda' or (':' in name and not number.isdecimal())):
+        raise ValueError(f'--device {name}: choose auto, cpu, cuda or cuda:N')
     probe = [sys.executable, '-c', CUDA_PROBE, number or '0']
     has_gpu = subprocess.run(probe, capture_output=True, check=False).returncode == 0
     if has_gpu:
-        return wanted if kind == 'cuda' else 'cuda'
-    if wanted == 'auto':
+        return name if kind == 'cuda' else 'cuda'
+    if name == 'auto':
         return 'cpu'
-    raise ValueError(f'--device {wanted}: PyTorch finds no such GPU; use --device cpu or auto')
+    raise ValueError(f'--device {name}: PyTorch finds no such GPU; use --device cpu or auto')
