@@ -31,7 +31,7 @@ GUESSES = (
     (r't1|mp2?rage|spgr|bravo', 'T1w'),
     (r't2', 'T2w'),
     (r'pd', 'PDw'),
-)  # what file names say of contrasts, the more special first
+)  # contrasts by words in file names, the more special first
 
 
 def synthesize(
@@ -70,7 +70,7 @@ def synthesize(
     Raises
     ------
     ValueError
-        If a contrast cannot be told, or no scan can be used; the message names scan and fault.
+        If a contrast cannot be guessed, or no scan can be used; the message names scan and fault.
     """
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
@@ -95,7 +95,7 @@ def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> Method
 
 
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:
-    """Give an image a file, if it has none of its own."""
+    """Return the file of an image, written here if it has none."""
     if isinstance(image, str | Path):
         return Path(image).absolute()
     path = folder / f'scan-{number}.nii'
@@ -104,12 +104,12 @@ def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Pat
 
 
 def guess_contrast(name: str) -> str:
-    """Tell the BIDS suffix of a scan by its file name.
+    """Guess the BIDS suffix of a scan from its file name.
 
     Raises
     ------
     ValueError
-        If the name does not tell.
+        If the name does not contain a contrast.
     """
     stem = name.lower().split('.nii')[0]
     for pattern, suffix in GUESSES:
@@ -195,7 +195,7 @@ def run_exam(
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep nipype from telling its steps to whoever called: errors are raised."""
+    """Keep nipype from logging its steps: errors are raised."""
     logger = logging.getLogger('nipype.workflow')
     before, logger.disabled = logger.disabled, True
     try:

@@ -72,7 +72,7 @@ def exam_name(subject: str, session: str | None) -> str:
 def init_stages_wf(*, setup: ExamSetup, stage: str) -> pe.Workflow:
     """Do what is to be done to an exam, up to a stage.
 
-    Steps keep their names whichever stage ends the run: by these nipype knows them again in the
+    Steps keep their names whichever stage ends the run: by these nipype recognizes them in the
     work folder.
 
     Parameters

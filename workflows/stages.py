@@ -24,7 +24,7 @@ SYNTHESIS_STEP = 'synthesize'  # makes the volumes
 
 @dataclass(frozen=True)
 class Stage:
-    """What the program knows of a stage.
+    """Description of a stage.
 
     Parameters
     ----------
@@ -111,16 +111,16 @@ STAGES: dict[str, Stage] = {stage.name: stage for stage in _ENTRIES}
 
 
 def last_stage() -> Stage:
-    """Give the stage that finishes an exam."""
+    """Return the stage that finishes an exam."""
     return [*STAGES.values()][-1]
 
 
 def stages_until(name: str) -> list[Stage]:
-    """Give the stages up to one, and with it, in their order."""
+    """Return the stages up to one, and with it, in their order."""
     names = [*STAGES]
     return [STAGES[other] for other in names[: names.index(name) + 1]]
 
 
 def waiting_states() -> list[str]:
-    """Give the states of exams that wait for a later stage."""
+    """Return the states of exams that wait for a later stage."""
     return [stage.state for stage in STAGES.values() if stage is not last_stage()]

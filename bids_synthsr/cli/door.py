@@ -35,7 +35,7 @@ def positive_float(text: str) -> float:
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
-    """Add the option that says where networks run."""
+    """Add the option for the device that networks run on."""
     parser.add_argument(
         '--device',
         default='auto',
@@ -66,7 +66,7 @@ class PrintCompletion(argparse.Action):
 
 
 def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Give a parser and those of its sub-commands."""
+    """Yield a parser and those of its sub-commands."""
     yield parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -98,7 +98,7 @@ def use_utf8(module: str) -> None:
 
 
 def silence_telemetry() -> None:
-    """Keep nipype from asking the network for a newer version of itself."""
+    """Keep nipype from looking for a newer version of itself in the network."""
     os.environ['NO_ET'] = '1'
 
 
@@ -106,7 +106,7 @@ def choose_cache(work_dir: Path) -> None:
     """Let Matplotlib keep its cache in the work folder where it cannot in the home.
 
     Of a home that may not even be looked into, as in a container that runs as somebody else, the
-    libraries are told nothing: they fail when they look for their settings in it.
+    libraries are not configured: they fail when they look for their settings in it.
     """
     home = os.environ.get('HOME') or '/nowhere'
     has_home = os.access(home, os.W_OK)

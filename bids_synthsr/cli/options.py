@@ -282,7 +282,7 @@ def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
 
 
 def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:
-    """Give a value of the config file the type and the checks of its option."""
+    """Convert and check a value of the config file as its option requires."""
     items = value if isinstance(value, list) else [value]
     if callable(action.type):
         try:

@@ -29,7 +29,7 @@ from bids_synthsr.settings import (
 def request_of(
     options: argparse.Namespace, command: Sequence[str], environ: Mapping[str, str]
 ) -> Request:
-    """Make of the options what is asked of a run.
+    """Turn options into a request for a run.
 
     Parameters
     ----------

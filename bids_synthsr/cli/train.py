@@ -47,7 +47,7 @@ def add_parser(commands: Commands) -> None:
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say what is trained on."""
+    """Add the options for what is trained on."""
     parser.add_argument('recipe', help='name of a shipped recipe, or a TOML file')
     parser.add_argument(
         '--set',

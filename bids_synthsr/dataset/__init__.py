@@ -1,1 +1,1 @@
-"""The only place that knows files."""
+"""Reading the input: data set, scans, weights and other files."""

@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary name beside ``path`` that replaces it when the block ends well.
 
     A reader never sees half a file; an error or a kill leaves ``path`` as it was.
     """

@@ -36,7 +36,7 @@ def check_filters(filters: Any) -> None:
 
 
 def _faults(filters: Any) -> Iterator[str]:
-    """Tell what is wrong with filters."""
+    """List what is wrong with filters."""
     if not isinstance(filters, dict):
         yield 'they must be an object, such as {"t1w": {"acquisition": "sag"}}'
         return
@@ -52,7 +52,7 @@ def _faults(filters: Any) -> Iterator[str]:
 
 
 def _field_faults(query: str, fields: Mapping[str, Any]) -> Iterator[str]:
-    """Tell what is wrong with the filter of one suffix."""
+    """List what is wrong with the filter of one suffix."""
     for field, value in fields.items():
         if not is_field(field):
             yield (
@@ -80,7 +80,7 @@ def is_wanted(filters: Filters, suffix: str, entities: Mapping[str, str]) -> boo
 
 
 def _short(field: str) -> str:
-    """Give the short name of an entity, whichever it is given by."""
+    """Return the short name of an entity, from either name."""
     return ENTITIES.get(field, field)
 
 

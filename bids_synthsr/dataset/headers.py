@@ -1,4 +1,4 @@
-"""NIfTI headers: where the voxels of a file lie, or why that cannot be told.
+"""NIfTI headers: where the voxels of a file lie, or why that is unknown.
 
 A header that cannot be used is refused with a sentence that names the way out; nothing is
 guessed. What is merely odd is added to ``notes``.
@@ -83,7 +83,7 @@ def _check_content(path: Path) -> None:
 
 
 def in_short(error: Exception, path: Path) -> str:
-    """Tell an error in one line without the path, which the reader knows."""
+    """Describe an error in one line, without the path, which the reader knows."""
     first = next(iter(str(error).splitlines()), '') or type(error).__name__
     return first.replace(str(path), path.name)
 
@@ -94,7 +94,7 @@ def read_grid(header: nb.Nifti1Header, notes: list[str]) -> Grid:
     Raises
     ------
     UnusableScanError
-        Where the file is not one volume of intensities, or its place in space is not certain.
+        Where the file is not one volume of intensities, or its position in space is not certain.
     """
     shape = _read_shape(header)
     vox2ras = _read_vox2ras(header, shape, notes)
@@ -157,7 +157,7 @@ def _read_qform(header: nb.Nifti1Header) -> np.ndarray | None:
 def _compare_forms(
     sform: np.ndarray, qform: np.ndarray, shape: tuple[int, int, int], notes: list[str]
 ) -> None:
-    """Compare the places that sform and qform give; opposite handedness is refused."""
+    """Compare the positions by sform and qform; opposite handedness is refused."""
     if np.linalg.det(sform[:3, :3]) * np.linalg.det(qform[:3, :3]) < 0:
         raise UnusableScanError(
             'Its sform and qform contradict each other about left and right: '

@@ -76,7 +76,7 @@ def find_exams(
 
 
 def check_root(bids_dir: Path) -> Path:
-    """Resolve the root of a data set, or tell why it is none."""
+    """Resolve the root of a data set; raise with the reason if it is none."""
     root = bids_dir.resolve()
     file = root / DESCRIPTION
     if not root.is_dir():
@@ -95,7 +95,7 @@ def check_root(bids_dir: Path) -> Path:
 
 
 def _hint(root: Path) -> str:
-    """Say which folder the root probably is, else what to write."""
+    """Name the folder that is probably the root, else describe what to write."""
     for folder in (root.parent, *sorted(root.glob('*/'))):
         if (folder / DESCRIPTION).is_file():
             return f'; did you mean {folder}?'

@@ -1,6 +1,6 @@
 """Judging a scan by its name, sidecar, header and voxels: every verdict is a sentence.
 
-Nothing here raises for a bad scan. What speaks against it is written in ``Scan.problems``, what a
+Nothing here raises for a bad scan. What rules it out is written in ``Scan.problems``, what a
 reader should know nevertheless in ``Scan.warnings``.
 """
 
@@ -55,7 +55,7 @@ def read_scan(
     path
         Path of the image file.
     suffix, entities, metadata
-        What its name and sidecar say, as in `Scan`.
+        What its name and sidecar state, as in `Scan`.
     """
     scan = Scan(Path(path), suffix, entities or {}, metadata or {})
     problems = [*_declared_problems(scan)]
@@ -85,9 +85,9 @@ def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
     Returns
     -------
     scan
-        With digest, and with what the voxels tell.
+        With digest, and judged by its voxels.
     voxels
-        As `conform` gives them, on ``scan.grid``; None for a scan that is not usable.
+        As `conform` returns them, on ``scan.grid``; None for a scan that is not usable.
     """
     if not scan.is_usable:
         return scan, None
@@ -133,7 +133,7 @@ def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan
     scan
         Usable by its header.
     voxels, replaced
-        As `conform` gives them.
+        As `conform` returns them.
     """
     problem = _intensity_problem(voxels, replaced) or _head_problem(scan, voxels)
     warnings = scan.warnings
@@ -148,7 +148,7 @@ def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan
 
 
 def _declared_problems(scan: Scan) -> Iterator[str]:
-    """Tell what name and sidecar say against a scan."""
+    """List what rules a scan out by its name and sidecar."""
     part = scan.entities.get('part', 'mag')
     if part != 'mag':
         yield f'It is part-{part} of a complex image; only magnitude images are used.'
@@ -162,7 +162,7 @@ def _declared_problems(scan: Scan) -> Iterator[str]:
 
 
 def _declared_warnings(scan: Scan) -> Iterator[str]:
-    """Tell what name and sidecar say that a reader should know."""
+    """List what a reader should know from name and sidecar."""
     if scan.has_contrast_agent:
         agent = scan.entities.get('ce') or scan.metadata.get('ContrastBolusIngredient')
         yield f'A contrast agent was given ({agent}): vessels and lesions may be enhanced.'
@@ -244,7 +244,7 @@ def _length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | 
 
 
 def _coverage_problems(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
-    """Tell what speaks against a field of view."""
+    """List what rules a field of view out."""
     extent = (np.asarray(grid.shape) * grid.spacing).min()
     slices = grid.shape[acquisition.slice_axis]
     if slices < MIN_SLICES:
@@ -260,7 +260,7 @@ def _coverage_problems(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
 
 
 def _coverage_warnings(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
-    """Tell what a reader should know of a field of view."""
+    """List what a reader should know of a field of view."""
     extent = (np.asarray(grid.shape) * grid.spacing).min()
     if MIN_COVERAGE_MM <= extent < FULL_COVERAGE_MM:
         yield f'It covers {extent:.0f} mm only: a part of the brain may lie outside.'
@@ -272,7 +272,7 @@ def _coverage_warnings(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
 
 
 def _intensity_problem(voxels: np.ndarray, replaced: int) -> str:
-    """Tell the first thing that speaks against the intensities; else nothing."""
+    """Describe the first fault of the intensities; empty if there is none."""
     if replaced > MAX_NONFINITE * voxels.size:
         return (
             f'{replaced / voxels.size:.1%} of its voxels are NaN or infinite, and at most '
@@ -290,7 +290,7 @@ def _intensity_problem(voxels: np.ndarray, replaced: int) -> str:
 
 
 def _head_problem(scan: Scan, voxels: np.ndarray) -> str:
-    """Tell why the largest bright object of a scan cannot be a head; else nothing."""
+    """Describe why the largest bright object is no head; empty if it can be one."""
     if scan.grid is None:
         return ''
     size = head_size(voxels, scan.grid)

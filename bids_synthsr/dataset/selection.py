@@ -160,7 +160,7 @@ def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[S
     Raises
     ------
     ValueError
-        If the filter cannot be understood, or no scan matches; it tells which there are.
+        If the filter cannot be understood, or no scan matches; the message names those there are.
     """
     if query:
         filters = {'anat': parse_reference(query)}

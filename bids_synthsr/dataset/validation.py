@@ -1,4 +1,4 @@
-"""Validating the input with bids-validator-deno, and telling the result in a few lines.
+"""Validating the input with bids-validator-deno, and describing the result in a few lines.
 
 The validator carries its schema, so it needs no network; only a data set with HED tags makes it
 fetch theirs. As in fMRIPrep, errors stop the program and warnings do not. Two kinds of errors
@@ -79,7 +79,7 @@ def validate(bids_dir: Path, participants: Sequence[str] = ()) -> tuple[Fault, .
     Returns
     -------
     faults
-        Errors that do not stop the program, to be told.
+        Errors that do not stop the program but are reported.
 
     Raises
     ------

@@ -62,7 +62,7 @@ class Weights:
 
 
 def load_weights(path: Path) -> Weights:
-    """Read a file of weights, safetensors or Keras h5, told apart by their content."""
+    """Read a file of weights, safetensors or Keras h5, distinguished by their content."""
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such file of weights')
     with path.open('rb') as file:
@@ -196,7 +196,7 @@ def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:
 def _with_weights(
     network: Network, weights: Weights, path: Path
 ) -> tuple[Network, dict[str, str]]:
-    """Give a network its weights; return it with the name and SHA-256 of its file."""
+    """Load weights into a network; return it with the name and SHA-256 of its file."""
     try:
         network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""The outputs: their places, names, sidecars and tables, and records of the work."""
+"""The outputs: their paths, names, sidecars and tables, and records of the work."""

@@ -16,13 +16,13 @@ from pathlib import Path
 from types import TracebackType
 
 LOGGER = logging.getLogger(__name__)
-BYTES = 2**62  # of a file that is as long as nothing: places to lock
+BYTES = 2**62  # of a file that is empty: offsets to lock
 BUSY = (BlockingIOError, PermissionError)  # POSIX lets a system choose between the two
 
 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait for other runs to leave the block, where the file system knows locks."""
+    """Wait for other runs to leave the block, where the file system supports locks."""
     with path.open('a') as file:
         with suppress(OSError):
             fcntl.lockf(file, fcntl.LOCK_EX)
@@ -57,7 +57,7 @@ class ExamLocks:
     def claim(self, label: str) -> bool:
         """Lock an exam; False where another process has it.
 
-        A file system without locks is told in the log: there, runs must not share exams.
+        A file system without locks is reported in the log: there, runs must not share exams.
         """
         digest = hashlib.sha256(label.encode()).digest()
         offset = int.from_bytes(digest[:8], 'big') % BYTES

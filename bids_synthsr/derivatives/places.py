@@ -1,6 +1,6 @@
 """The outputs: where they lie and what they are called.
 
-No other module knows the name of an output. ``T1w`` names the space of the output volume, as in
+No other module contains the name of an output. ``T1w`` names the space of the output volume, as in
 fMRIPrep, whichever scan is the reference.
 """
 
@@ -167,7 +167,7 @@ class ExamDerivatives:
         return self.path_of('volumes', {'desc': desc}, '.tsv')
 
     def synthesized(self, suffix: str, desc: str) -> Path:
-        """Volume that a method made; images of another contrast than T1w say where they lie."""
+        """Volume that a method made; images of another contrast than T1w name their space."""
         return self.path_of(suffix, entities_of_synthesis(suffix, desc))
 
     def resampled(self, scan: str) -> Path:

@@ -47,7 +47,7 @@ class ProductFile:
     sources
         Names of the scans that it was made of.
     sidecar
-        What its sidecar says beside sources, space and program; empty for no sidecar.
+        Fields of its sidecar beside sources, space and program; empty for no sidecar.
     labels
         Label values that may occur in it; empty for all but segmentations.
     frame

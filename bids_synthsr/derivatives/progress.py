@@ -76,7 +76,7 @@ def read_runs(derivatives: Derivatives) -> list[PastRun]:
 
 
 def read_progress(derivatives: Derivatives, runs: list[PastRun]) -> list[ExamProgress]:
-    """Tell how far every exam is that any run was to process or has processed, by label."""
+    """Return how far every exam is that any run planned or processed, by label."""
     records = read_records(derivatives)
     labels = {label for run in runs for label in run.exams} | records.keys()
     steps = _last_steps(derivatives, runs)

@@ -49,7 +49,7 @@ def describe_synthesis(
     method
         Name of the method.
     facts
-        What the method says of itself: iterations, weights and their SHA-256.
+        What the method reports: iterations, weights and their SHA-256.
     """
     return {
         'Description': f'{_kind_of(suffix, desc)}, computed by bids_synthsr (method {method}) '
@@ -63,7 +63,7 @@ def describe_synthesis(
 
 
 def _kind_of(suffix: str, desc: str) -> str:
-    """Say what a volume is."""
+    """Describe what a volume is."""
     if suffix == 'dseg':
         return 'Segmentation (the numbers of FreeSurfer)'
     if suffix == 'mask':
@@ -105,7 +105,7 @@ def complete_sidecar(
     Parameters
     ----------
     described
-        What the step that made the output says of it.
+        What the step that made the output reports.
     sources
         BIDS URIs of what it was made of.
     space

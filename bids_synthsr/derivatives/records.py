@@ -143,7 +143,7 @@ def fingerprint_digest(fingerprint: Mapping[str, Any]) -> str:
 
 
 def _content(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """Drop from a fingerprint what does not tell content."""
+    """Drop from a fingerprint what does not depend on content."""
     scans = fingerprint.get('scans', {})
     contents = {name: [file.get('sha256'), file.get('sidecar')] for name, file in scans.items()}
     return {**fingerprint, 'scans': contents}
@@ -152,7 +152,7 @@ def _content(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 def reason_to_redo(
     record: Record | None, fingerprint: Mapping[str, Any], derivatives: Derivatives
 ) -> str:
-    """Tell why an exam must be done (again); empty where its outputs are as they should be."""
+    """Return why an exam must be done (again); empty if its outputs are up to date."""
     if record is None:
         return 'not done yet'
     if record.state != 'finished':
@@ -177,7 +177,7 @@ def is_finished(
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Tell which parts of two fingerprints differ."""
+    """Name the parts in which two fingerprints differ."""
     if before.get('version') != now['version']:
         yield f'version ({before.get("version")} to {now["version"]})'
     for part in ('settings', 'scans'):

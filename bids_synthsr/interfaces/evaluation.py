@@ -182,7 +182,7 @@ class SegmentVolume(Step):
 
 
 def _files_by_suffix(products: list[dict[str, Any]]) -> dict[str, str]:
-    """Give the files of products by their BIDS suffix, the first of each."""
+    """Return the files of products by their BIDS suffix, the first of each."""
     return {product['suffix']: product['file'] for product in reversed(products)}
 
 

@@ -38,7 +38,7 @@ class Step(SimpleInterface):
         """What it makes."""
 
     def __init_subclass__(cls) -> None:
-        """Tell nipype which fields were declared."""
+        """Register the declared fields with nipype."""
         super().__init_subclass__()
         cls.input_spec, cls.output_spec = cls.Inputs, cls.Outputs
 

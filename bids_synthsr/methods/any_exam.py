@@ -72,7 +72,7 @@ def synthesize(
     low_mem
         Whether to keep probabilities in 16 bits, in half the memory.
     least_quality
-        Score below which a warning says that the exam is doubtful.
+        Score below which a warning calls the exam doubtful.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def find_obstacle(
     acquisitions: Sequence[Acquisition],  # noqa: ARG001
     spacing_mm: float,
 ) -> str:
-    """Say why an exam cannot be processed, a sentence; empty where it can.
+    """Describe why an exam cannot be processed, in a sentence; empty if it can.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def find_obstacle(
 def reason_against_network(
     contrasts: Sequence[str], acquisitions: Sequence[Acquisition], spacing_mm: float
 ) -> str:
-    """Say why the network is not for an exam, a sentence; empty where it is.
+    """Describe why the network is not for an exam, in a sentence; empty if it is.
 
     Parameters
     ----------

@@ -7,9 +7,9 @@ entry and the module that it names, which holds three functions:
     Make the volumes. Where the entry names a network, ``trained`` (see `LoadedNetwork`) and
     ``low_mem`` are among the arguments; so is every option that the entry names.
 ``forecast(scans) -> MethodForecast``
-    Estimate memory and time from the headers of the scans, see `ScansToForecast`.
+    Estimate memory and time from the headers of the scans, see `ExamSize`.
 ``find_obstacle(contrasts, acquisitions, spacing_mm) -> str``
-    Say why an exam cannot be processed, in a sentence; empty where it can.
+    Describe why an exam cannot be processed, in a sentence; empty if it can.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """What the program knows of a method.
+    """Description of a method.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ class Method:
     desc
         BIDS ``desc-`` label of the main volume; empty where a method that it chooses decides.
     help
-        What ``--help`` says, a clause.
+        Text of ``--help``, a clause.
     summary
-        What the report of an exam says was made, in a sentence or two. Fields in braces are
+        Text of the report on what was made, in a sentence or two. Fields in braces are
         those of `bids_synthsr.reports.boilerplate`.
     methods_text
-        What a paper would say, with citations; fields as in ``summary``.
+        Text for a paper, with citations; fields as in ``summary``.
     network
-        Kind of network that it runs, as `bids_synthsr.dataset.weights.load_network` knows it;
+        Kind of network that it runs, as `bids_synthsr.dataset.weights.load_network` names it;
         empty for none.
     weights
         Name of the weights that come with the program; empty where users bring their own.

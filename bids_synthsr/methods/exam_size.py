@@ -47,7 +47,7 @@ class ExamSize:
 
     @cached_property
     def output_millions(self) -> float:
-        """Millions of voxels of the output grid, the scans lying as their headers say."""
+        """Millions of voxels of the output grid, the scans lying as their headers state."""
         grids = [grid for grid, _ in self.geometries]
         grid = output_grid(grids[0], self.spacing_mm)
         if self.fov == 'union':

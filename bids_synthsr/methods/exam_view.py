@@ -271,7 +271,7 @@ class BlendedPrediction:
 class ExamView:
     """The scans of an exam on the output grid, and the network that predicts windows of it.
 
-    ``warnings`` collects what went otherwise than was asked for while the network ran.
+    ``warnings`` collects what went otherwise than requested while the network ran.
 
     Parameters
     ----------

@@ -143,7 +143,7 @@ def super_resolve(
 
 
 def slices_on_grid(scan: Observation, grid: Grid) -> tuple[Tensor, tuple[float, float], int]:
-    """Interpolate slices within their planes, cubically, and say where the grid lies across them.
+    """Interpolate slices within their planes, cubically, and locate the grid across them.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def _continued(slices: Tensor, whole: Sequence[int]) -> Tensor:
 
 
 def _multiple_above(size: int, multiple: int) -> int:
-    """Give a size with margins, rounded up."""
+    """Return a size with margins, rounded up to a multiple."""
     return -(-(size + 2 * MARGIN) // multiple) * multiple
 
 
@@ -203,14 +203,14 @@ def find_obstacle(
     acquisitions: Sequence[Acquisition],  # noqa: ARG001
     spacing_mm: float,
 ) -> str:
-    """Say why an exam cannot be sharpened, a sentence; empty where it can.
+    """Describe why an exam cannot be sharpened, in a sentence; empty if it can.
 
     Parameters
     ----------
     contrasts
         BIDS suffixes of the scans, the reference's first.
     acquisitions
-        Slices of the scans; not asked here, see `find_doubt`.
+        Slices of the scans; not checked here, see `find_doubt`.
     spacing_mm
         Voxel size of the output, mm.
     """
@@ -225,7 +225,7 @@ def find_obstacle(
 
 
 def find_doubt(acquisition: Acquisition) -> str:
-    """Say in what the slices are unlike those of the training, a sentence; empty for nothing."""
+    """Describe how the slices differ from those of the training, in a sentence; empty if not."""
     low, high = TRAINED_MM
     if low <= acquisition.slice_spacing <= high:
         return ''

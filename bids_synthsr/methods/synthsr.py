@@ -57,7 +57,7 @@ def synthesize(
         The exam, reference first.
     grid
         Output grid of the exam. The volume lies on the authors' own 1 mm grid all the same; a
-        warning tells where the two differ.
+        warning states where the two differ.
     trained
         The network with its weights, on the device that shall run it.
     low_mem
@@ -103,7 +103,7 @@ def find_obstacle(
     acquisitions: Sequence[Acquisition],  # noqa: ARG001
     spacing_mm: float,
 ) -> str:
-    """Say why the general network cannot process an exam, a sentence; empty where it can.
+    """Describe why the general network cannot process an exam, in a sentence; empty if it can.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def moved(grid: Grid, scan2ref: np.ndarray) -> Grid:
 
 
 def _doubts(scans: Sequence[Observation], grid_1mm: Grid, grid: Grid) -> tuple[str, ...]:
-    """Tell what a reader of the result should know."""
+    """List what a reader of the result should know."""
     doubts = []
     if not _covers_the_same(grid_1mm, grid):
         doubts.append(
@@ -227,6 +227,6 @@ def _doubts(scans: Sequence[Observation], grid_1mm: Grid, grid: Grid) -> tuple[s
 
 
 def _covers_the_same(grid_1mm: Grid, grid: Grid) -> bool:
-    """Tell whether two grids differ by rounding of their size at most."""
+    """Whether two grids differ by rounding of their size at most."""
     is_parallel = np.allclose(grid_1mm.vox2ras[:3, :3], grid.vox2ras[:3, :3], atol=1e-3)
     return is_parallel and np.allclose(grid_1mm.shape, grid.shape, rtol=0, atol=1)

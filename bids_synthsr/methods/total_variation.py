@@ -361,7 +361,7 @@ class _Move:
         self._diagonal = term.hessian(torch.ones(shape)) + 6 * coupling
 
     def __call__(self, volume: Tensor, target: Tensor) -> Tensor:
-        """Take some steps and give their sum; ``target`` is ``grad' (z - u)``."""
+        """Take some steps and return their sum; ``target`` is ``grad' (z - u)``."""
         residual = self._pull + self._coupling * target - self._hessian(volume)
         step = conjugate_gradients(self._hessian, residual, self._diagonal, INNER_STEPS)
         volume += step

@@ -97,7 +97,7 @@ class MethodFacts:
 
 
 def summary_text(facts: MethodFacts) -> str:
-    """Tell in a sentence or two what was made of the scans of one exam."""
+    """Describe in a sentence or two what was made of the scans of one exam."""
     count, reference = len(facts.contrasts), facts.contrasts[0]
     scans = f'the {reference}' if count == 1 else f'{count} scans ({_join_names(facts.contrasts)})'
     summary = METHODS[facts.method].summary.format(
@@ -125,7 +125,7 @@ def methods_text(facts: MethodFacts) -> str:
 
 
 def citation_markdown(facts: MethodFacts) -> str:
-    """Make the ``CITATION.md`` of a run; ``facts`` without contrasts speak of all its exams."""
+    """Make the ``CITATION.md`` of a run; ``facts`` without contrasts describe all its exams."""
     return (
         '# Methods\n\nThis text may be copied into a paper as it is; it describes what this '
         'version ran with these settings.\n\n' + methods_text(facts)
@@ -133,7 +133,7 @@ def citation_markdown(facts: MethodFacts) -> str:
 
 
 def _inputs(facts: MethodFacts) -> str:
-    """Tell what came in and how it was aligned."""
+    """Describe the input and how it was aligned."""
     opening = INPUTS.format(**_versions(facts))
     if len(facts.contrasts) == 1:
         return f'{opening} The exam has one usable scan, {facts.contrasts[0]}.'
@@ -150,14 +150,14 @@ def _inputs(facts: MethodFacts) -> str:
 
 
 def _grid(facts: MethodFacts) -> str:
-    """Tell of the output grid."""
+    """Describe the output grid."""
     fov = {'reference': 'the field of view of the reference', 'union': 'all scans'}[facts.fov]
     scans = 'The scan was' if len(facts.contrasts) == 1 else 'Every scan was'
     return GRID.format(spacing=facts.spacing, fov=fov, scans=scans)
 
 
 def _method(facts: MethodFacts) -> str:
-    """Tell what the method did."""
+    """Describe what the method did."""
     return METHODS[facts.method].methods_text.format(
         used=_source_scans(facts),
         outside=_outside(facts),
@@ -173,7 +173,7 @@ def _source_scans(facts: MethodFacts) -> str:
 
 
 def _outside(facts: MethodFacts) -> str:
-    """Tell which scans made the T1w outside of the brain, where they were not all."""
+    """Name the scans that the T1w outside of the brain was predicted from, if not all."""
     if facts.used and facts.outside in ((), facts.used):
         return ''
     scans = f'the {_join_names(facts.outside)} alone,' if facts.outside else 'those scans alone'

@@ -31,7 +31,7 @@ from bids_synthsr.reports.content import (
 from bids_synthsr.values.exam import SUFFIXES, Scan
 
 VOLUMES = '_volumes.tsv'
-HEX_SHOWN = 12  # digits of a SHA-256 that tell files apart for a reader
+HEX_SHOWN = 12  # digits of a SHA-256 by which a reader distinguishes files
 
 
 def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]) -> ExamReport:
@@ -77,7 +77,7 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
 def collect_failure(
     place: ExamDerivatives, record: Record, rows: Sequence[Row], failure: Failure
 ) -> ExamReport:
-    """Gather what can be told of an exam that failed.
+    """Gather what is known of an exam that failed.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[StepCost, ...]:
 def method_facts(
     run: Mapping[str, Any], main: Mapping[str, Any], rows: Sequence[Row] = ()
 ) -> MethodFacts:
-    """Tell what the methods text of an exam, or without ``rows`` of a run, depends on."""
+    """Collect what the methods text of an exam, or without ``rows`` of a run, depends on."""
     settings, details = run.get('settings', {}), main.get('MethodDetails', {})
     by_name = {row['scan']: row for row in rows}
     names = used_names(rows)
@@ -172,14 +172,14 @@ def _natives(names: Sequence[str], scans: Iterable[Scan]) -> Iterator[Volume]:
 
 
 def _products(place: ExamDerivatives, record: Record) -> list[Path]:
-    """Find the volumes that the method made: their sidecars say that they are synthetic."""
+    """Find the volumes that the method made: their sidecars mark them as synthetic."""
     root = place.dataset.root
     images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
     return [path for path in images if read_json(sidecar_of(path)).get('Synthetic')]
 
 
 def _files(place: ExamDerivatives, record: Record) -> Iterator[FileRow]:
-    """List all outputs but sidecars, with what these say of them."""
+    """List all outputs but sidecars, with the fields of these."""
     for name in record.outputs:
         if not name.endswith('.json'):
             sidecar = sidecar_of(place.dataset.root / name)
@@ -248,7 +248,7 @@ def _baseline(reference: Volume, main: Volume) -> Volume:
 
 
 def _provenance(run: Mapping[str, Any], main: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """Tell where the outputs come from."""
+    """Describe where the outputs come from."""
     details = {'Method': main.get('Method'), 'Details': main.get('MethodDetails')}
     return {**run, **{key: value for key, value in details.items() if value}} | {
         'run': record.run_uuid

@@ -1,4 +1,4 @@
-"""What the report of an exam tells: values only, all optional but the name and the state."""
+"""What the report of an exam shows: values only, all optional but the name and the state."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ class FileRow:
     path
         Path of the file, relative to the output folder.
     description
-        What its sidecar says of it; empty without a sidecar.
+        Fields of its sidecar; empty without a sidecar.
     """
 
     path: str

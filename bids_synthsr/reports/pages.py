@@ -172,7 +172,7 @@ def histogram_pictures(report: ExamReport) -> Iterator[Picture]:
 
 
 def _baseline(report: ExamReport) -> list[Volume]:
-    """Give the baseline if there is one on the grid of the main output."""
+    """Return the baseline if there is one on the grid of the main output."""
     baseline = report.baseline
     return [baseline] if baseline and baseline.grid == report.outputs[0].grid else []
 
@@ -309,7 +309,7 @@ def write_page(template: str, path: Path, **values: Any) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """Tell a time as people do: ``0.4 s``, ``38 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    """Write a time as people do: ``0.4 s``, ``38 s``, ``3 min 12 s``, ``2 h 05 min``."""
     if seconds < 9.95:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)

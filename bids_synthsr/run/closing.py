@@ -134,7 +134,7 @@ def _record_failure(
 
 
 def _describe_failure(plan: Plan, reason: str, crash: Crash | None) -> Failure:
-    """Tell what went wrong and what to do; an exam that was not reached tells it itself."""
+    """Describe what went wrong and what to do about it."""
     if crash is None:
         return Failure(step='', message=reason, advice=MEND_SCAN if plan.fault else '')
     advice = MEND_SCAN if crash.step == JUDGING_STEP else TRY_AGAIN
@@ -149,7 +149,7 @@ def unusable(row: Row) -> Row:
 
 
 def write_data_set_index(derivatives: Derivatives) -> None:
-    """Write the page of all exams that the output folder knows."""
+    """Write the page of all exams that the output folder records."""
     with one_at_a_time(derivatives.index_lock):  # or a slow run would write what it read long ago
         rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
         write_index(rows, derivatives.index)
@@ -176,7 +176,7 @@ def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
-    """Tell how the exams ended, a line each, and the count."""
+    """Describe how the exams ended, a line each, and count them."""
     width = max(len(outcome.exam) for outcome in outcomes)
     lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
     counts = Counter(outcome.state for outcome in outcomes)

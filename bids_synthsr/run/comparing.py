@@ -102,7 +102,7 @@ class EvaluationOutcome:
 
 
 def make_steps(settings: EvaluationSettings) -> dict[str, tuple[Synthesize, float]]:
-    """Make the step of every method, and say how much memory it takes for a head, GB."""
+    """Make the step of every method, and estimate how much memory it takes for a head, GB."""
     from bids_synthsr.workflows.method import make_step
 
     slices = Acquisition(2, 5.0, 5.0)

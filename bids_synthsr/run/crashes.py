@@ -1,4 +1,4 @@
-"""What nipype's crash files tell."""
+"""Reading nipype's crash files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Crash:
     path
         Path of the crash file.
     traceback
-        All that it tells.
+        The whole traceback as written.
     """
 
     exam: str

@@ -97,7 +97,7 @@ def used_gb() -> float:
 
 
 def describe_gpu() -> str:
-    """Tell what the first GPU does, as its driver says; nothing where there is none to ask."""
+    """Describe the load of the first GPU as its driver reports it; empty without a driver."""
     with suppress(OSError, subprocess.SubprocessError, ValueError, IndexError):
         process = subprocess.run(GPU_QUERY, capture_output=True, text=True, timeout=5, check=True)
         busy, used, total = map(float, process.stdout.splitlines()[0].split(','))

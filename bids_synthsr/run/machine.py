@@ -36,7 +36,7 @@ def available_cores(environ: Mapping[str, str], cgroup: Path = CGROUP) -> int:
 
 
 def _read(path: Path) -> str:
-    """Read what a control group allows; nothing where it does not tell."""
+    """Read what a control group allows; nothing where it sets no limit."""
     return path.read_text().strip() if path.is_file() else ''
 
 
@@ -70,7 +70,7 @@ def available_memory_gb(environ: Mapping[str, str], cgroup: Path = CGROUP) -> fl
 def choose_device(name: str) -> str:
     """Resolve ``auto`` and check that a GPU that is asked for is there.
 
-    PyTorch is asked in a process of its own: CUDA must not start in a process that forks workers.
+    PyTorch is queried in a separate process: CUDA must not start in a process that forks workers.
 
     Raises
     ------

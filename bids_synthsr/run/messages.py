@@ -9,7 +9,7 @@ from pathlib import Path
 LOGGER = logging.getLogger('bids_synthsr')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
-NOTE = logging.WARNING + 5  # what a run always tells: plan, failures, result
+NOTE = logging.WARNING + 5  # what a run always prints: plan, failures, result
 LIBRARIES = (
     'nipype.workflow',
     'nipype.interface',
@@ -59,5 +59,5 @@ def log_to_file(path: Path) -> None:
 
 
 def announce(message: str, *arguments: object) -> None:
-    """Say what every user of a run should see."""
+    """Log a message that every user of a run should see."""
     LOGGER.log(NOTE, message, *arguments)

@@ -86,7 +86,7 @@ Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
 
 @dataclass(frozen=True)
 class Request:
-    """What a door asks of a run.
+    """What a door requests of a run.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Request:
     validates
         Whether the input data set is validated.
     options
-        Options as TOML values, by which the same run can be asked for again.
+        Options as TOML values, by which the same run can be requested again.
     """
 
     settings: Settings
@@ -114,7 +114,7 @@ class Request:
 
 
 def run_participants(request: Request) -> int:
-    """Do what is asked for, or until a signal; return the exit code of the program."""
+    """Do what is requested, or until a signal; return the exit code of the program."""
     try:
         with stoppable():
             return _plan_and_run(request)
@@ -125,7 +125,7 @@ def run_participants(request: Request) -> int:
 
 
 def _plan_and_run(request: Request) -> int:
-    """Plan, and do with the plans what the mode says."""
+    """Plan, and do with the plans what the mode requests."""
     settings = request.settings
     derivatives = Derivatives(settings.output_dir)
     try:
@@ -226,7 +226,7 @@ def command_line(command: Sequence[str]) -> str:
 
 
 def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
-    """Tell what is run where: command, settings that change results, versions, machine."""
+    """Describe what is run where: command, settings that change results, versions, machine."""
     return {
         'command': command_line(command),
         'settings': describe_method(settings.method),
@@ -283,7 +283,7 @@ def _process_part(
     steps: StepLog,
     closing: Closing,
 ) -> bool:
-    """Run the workflows of some exams; tell whether all went well."""
+    """Run the workflows of some exams; return whether all went well."""
     from bids_synthsr.workflows.base import init_base_wf
 
     workflow = init_base_wf(
@@ -310,7 +310,7 @@ def _process_part(
                 request_resources(workflow)
             workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
-        LOGGER.debug('nipype: %s', error)  # the crash files tell which exams failed
+        LOGGER.debug('nipype: %s', error)  # the crash files name the exams that failed
         return False
     return True
 
@@ -326,7 +326,7 @@ def _keep_usage(settings: Settings, path: Path) -> None:
 def _choose_engine(
     plans: Sequence[Plan], settings: Settings, steps: StepLog, closing: Closing
 ) -> tuple[str | ExamByExamPlugin, dict[str, Any]]:
-    """Give nipype's plugin and its arguments: ours unless the user names another one."""
+    """Return nipype's plugin and its arguments: ours unless the user names another one."""
     from bids_synthsr.workflows.base import exam_name
 
     run = settings.run
@@ -350,7 +350,7 @@ def _choose_engine(
 
 
 def _close_run(plans: Sequence[Plan], settings: Settings, closing: Closing) -> int:
-    """Record failures, write index and table, tell the result; return the exit code."""
+    """Record failures, write index and table, announce the result; return the exit code."""
     if not plans:
         return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)

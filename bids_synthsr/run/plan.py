@@ -37,7 +37,7 @@ class Plan:
     exam
         The exam, its scans judged by their headers.
     rows
-        Rows of its selection table, as far as headers tell.
+        Rows of its selection table, as far as headers show.
     fingerprint
         What its outputs depend on: scans, settings and version.
     to_do
@@ -94,7 +94,7 @@ def _plan_exam(
 
 
 def find_method_fault(scans: Sequence[Scan], method: MethodSettings) -> str:
-    """Say why the method cannot process an exam, a sentence; empty where it can."""
+    """Describe why the method cannot process an exam, in a sentence; empty if it can."""
     find_obstacle = METHODS[method.method].load().find_obstacle
     contrasts = [scan.suffix for scan in scans]
     acquisitions = [scan.geometry[1] for scan in scans]
@@ -102,7 +102,7 @@ def find_method_fault(scans: Sequence[Scan], method: MethodSettings) -> str:
 
 
 def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: int) -> Forecast:
-    """Tell what an exam will take on a CPU like this one, of which these scans are to be used.
+    """Forecast what an exam takes on a CPU like this one, if these scans are used.
 
     The reference comes first.
     """
@@ -118,7 +118,7 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
 
 
 def threads_of(run: RunSettings, exams: int) -> int:
-    """Threads of one process: what the user said, else a share of the cores."""
+    """Threads of one process: as the user set them, else a share of the cores."""
     return run.omp_nthreads or max(1, run.nprocs // max(exams, 1))
 
 
@@ -137,7 +137,7 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
 
 
 def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
-    """Tell what would be done, a block per exam with a line per scan, and what it would take."""
+    """Describe what would be done, a block per exam with a line per scan, and what it takes."""
     work = [plan for plan in plans if plan.to_do and not plan.fault]
     threads = threads_of(settings.run, len(work))
     needs = {
@@ -168,7 +168,7 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
 
 
 def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
-    """Tell what to ask a scheduler for, a line of a table for each exam that is to be processed.
+    """List what to request from a scheduler, a line of a table for each exam to be processed.
 
     Memory of the largest step and of the main process, and some to spare; one core is enough.
     """
@@ -185,7 +185,7 @@ def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
 
 
 def describe_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:
-    """Say which exams are forecast to take more than there is, and what helps; by exam."""
+    """List the exams that are forecast to take more than there is, each with what helps."""
     return [
         f'{label}: forecast to take {need.memory_gb:.1f} GB, and there are {mem_gb:.1f}. It is '
         'tried alone, in smaller parts where the method can; should it be killed, allow more '

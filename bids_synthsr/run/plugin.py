@@ -101,7 +101,7 @@ def run_step(node: Any, updatehash: bool, task: int) -> dict[str, Any]:
 
 
 def peak_gb(status: Path = Path('/proc/self/status')) -> float:
-    """Most memory that this process has held, GB; 0 where the system does not tell."""
+    """Most memory that this process has held, GB; 0 where the system does not report it."""
     with suppress(OSError):
         match = PEAK.search(status.read_text())
         return int(match[1]) * 1024 / 1e9 if match else 0.0
@@ -135,7 +135,7 @@ def save_memory(node: Any) -> None:
 
 
 def request_resources(workflow: pe.Workflow) -> None:
-    """Let nipype's plugin for Slurm ask for what every step needs."""
+    """Let nipype's plugin for Slurm request what every step needs."""
     os.environ.setdefault('LOGNAME', 'bids_synthsr')  # the plugin names jobs by it
     for name in workflow.list_node_names():
         step = workflow.get_node(name)
@@ -231,7 +231,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         return self._order[step.fullname.split('.')[1]]
 
     def _submit_mapnode(self, jobid: int) -> bool:
-        """Tell that a step of several parts starts; called by MultiProc before it starts them."""
+        """Log that a step of several parts starts; called by MultiProc before it starts them."""
         callback = self.plugin_args.get('status_callback')
         if callback and jobid not in self.mapnodes:
             callback(self.procs[jobid], 'start')
@@ -254,7 +254,7 @@ class ExamByExamPlugin(MultiProcPlugin):
             self._task_obj[task] = self.pool.submit(run_step, node, updatehash, task)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        """Give what a step made or why it failed, None while it runs; called at every poll."""
+        """Return the result or the error of a step, None while it runs; called at every poll."""
         future = self._task_obj[taskid]
         if not future.done():
             return None
@@ -273,14 +273,14 @@ class ExamByExamPlugin(MultiProcPlugin):
         return {'taskid': taskid, 'result': None, 'traceback': format_exception(error)}
 
     def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
-        """Tell the step log what memory a step took, or the largest of its parts."""
+        """Write the memory of a step, or of the largest of its parts, to the step log."""
         peak = self._peaks.pop(self.procs[jobid].output_dir(), 0.0)
         whole = self.procs[self.mapnodesubids.get(jobid, jobid)]
         whole.mem_peak_gb = max(getattr(whole, 'mem_peak_gb', 0.0), peak)
         super()._task_finished_cb(jobid, cached=cached)
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
-        """Write the crash file of a step, and tell that it is there."""
+        """Write the crash file of a step, and report its exam as failed."""
         path = super()._report_crash(node, result)
         self._failed(node.fullname.split('.')[1])
         return path

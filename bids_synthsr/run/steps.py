@@ -1,4 +1,4 @@
-"""What nipype says of every step, written to a file that reports and status can read."""
+"""What nipype reports of every step, written to a file that reports and status can read."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class StepLog:
     """Status callback of nipype that appends one JSON line per event to ``path``.
 
     A line stands in the file before any step that depends on it starts, whatever the plugin, so
-    the report of an exam can tell how long its steps took. Every exam that is done is told, with
-    the time that the others will take.
+    the report of an exam can state how long its steps took. Every exam that is done is announced,
+    with the time that the others will take.
 
     Parameters
     ----------
@@ -94,13 +94,13 @@ class StepLog:
         try:
             with self.path.open('a', encoding='utf-8') as file:
                 file.write(json.dumps(event) + '\n')
-        except OSError as error:  # the step itself will tell, if it matters
+        except OSError as error:  # the step itself will fail, if it matters
             LOGGER.warning('%s: %s', self.path, error.strerror)
         LOGGER.info('%s: %s %s', exam, step, status)
         self._follow(exam, step, status)
 
     def _follow(self, exam: str, step: str, status: str) -> None:
-        """Keep the progress, and tell of every exam that ends."""
+        """Keep the progress, and announce every exam that ends."""
         progress = self.progress
         if status == 'start':
             progress.running[exam, step] = time.monotonic()

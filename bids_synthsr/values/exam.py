@@ -54,7 +54,7 @@ class Scan:
     warnings
         What a reader should know although the scan is used.
     digest
-        SHA-256 of the voxels, which tells copies; empty until they have been read.
+        SHA-256 of the voxels, by which copies are found; empty until they have been read.
     """
 
     path: Path
@@ -69,7 +69,7 @@ class Scan:
 
     @property
     def is_usable(self) -> bool:
-        """Whether nothing speaks against the use of this scan."""
+        """Whether no problem rules out the use of this scan."""
         return not self.problems
 
     @property
@@ -81,7 +81,7 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """What tells the scan from the others of its exam, such as ``run-2_FLAIR``."""
+        """Name of the scan, unique in its exam, such as ``run-2_FLAIR``."""
         labels = [
             f'{key}-{value}' for key, value in self.entities.items() if key not in ('sub', 'ses')
         ]
@@ -89,7 +89,7 @@ class Scan:
 
     @property
     def has_contrast_agent(self) -> bool:
-        """Whether name or sidecar say that a contrast agent was given."""
+        """Whether name or sidecar state that a contrast agent was given."""
         agent = str(self.metadata.get('ContrastBolusIngredient') or '').strip().lower()
         return 'ce' in self.entities or agent not in ('', 'none', 'n/a', 'no')
 

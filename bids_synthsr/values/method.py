@@ -93,7 +93,7 @@ class Synthesis:
     products
         Images and tables, the main volume first.
     facts
-        What provenance and report should say, JSON types only: scans used and why, iterations,
+        What provenance and report state, JSON types only: scans used and why, iterations,
         weights and their SHA-256.
     warnings
         What a reader must know, one sentence each.

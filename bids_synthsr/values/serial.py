@@ -32,7 +32,7 @@ TYPE_WORDS = {bool: 'true or false', int: 'a whole number', float: 'a number', s
 
 
 class _UnfitValueError(ValueError):
-    """A value that does not fit its field; the text says why and does not name the field."""
+    """A value that does not fit its field; the text gives the reason, not the field."""
 
 
 def as_plain(value: Any) -> Any:
@@ -43,7 +43,7 @@ def as_plain(value: Any) -> Any:
 def read_dataclass(
     kind: type[T], table: Mapping[str, Any], where: str, start: T | None = None
 ) -> T:
-    """Make a dataclass from nested tables, such as `as_plain` or a TOML file give them.
+    """Make a dataclass from nested tables, such as `as_plain` or a TOML file hold them.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def read_dataclass(
 
 
 def unknown_key(key: str, choices: Sequence[str]) -> str:
-    """Say that a key is not known, and which key may be meant."""
+    """Describe a key that is not known, and suggest the one that may be meant."""
     near = difflib.get_close_matches(key, choices, 1)
     if near:
         return f'unknown key {key!r}; did you mean {near[0]!r}?'
@@ -88,7 +88,7 @@ def _completed(table: Mapping[str, Any], start: Any) -> dict[str, Any]:
 
 
 def _describe(error: BaseException, path: str) -> str:
-    """Say what is wrong and where: the first unknown key, or else the first value."""
+    """Describe what is wrong and where: the first unknown key, or else the first value."""
     if isinstance(error, BaseValidationError):
         unknown = [x for x in error.exceptions if isinstance(x, ForbiddenExtraKeysError)]
         first = (unknown or error.exceptions)[0]
@@ -197,7 +197,7 @@ def _sequence_reader(hint: Any) -> Read:
 
 
 def _read_item(index: int, value: Any, hint: Any) -> Any:
-    """Read an item of a list; an error says which one."""
+    """Read an item of a list; an error names it."""
     try:
         return CONVERTER.structure(value, hint)
     except (ValueError, BaseValidationError) as error:
