@@ -45,7 +45,7 @@ def functions(trees: dict[str, ast.Module]) -> list[tuple[int, int, str]]:
 
 def imports(trees: dict[str, ast.Module], at_top: bool) -> dict[str, set[str]]:
     """Imports between modules of the package: of all, or of those at the top alone."""
-    edges = defaultdict(set)
+    edges: dict[str, set[str]] = defaultdict(set)
     for module, tree in trees.items():
         for node in tree.body if at_top else ast.walk(tree):
             names = []
@@ -60,7 +60,10 @@ def imports(trees: dict[str, ast.Module], at_top: bool) -> dict[str, set[str]]:
 
 def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     """Groups of modules that import one another, by Tarjan's algorithm."""
-    index, low, stack, groups = {}, {}, [], []
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
 
     def visit(node: str) -> None:
         index[node] = low[node] = len(index)
@@ -72,7 +75,7 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
             elif other in stack:
                 low[node] = min(low[node], index[other])
         if low[node] == index[node]:
-            group = []
+            group: list[str] = []
             while not group or group[-1] != node:
                 group.append(stack.pop())
             groups.append(group)

@@ -41,7 +41,7 @@ def difference(before: Path, after: Path) -> str:
     """Say in what two files differ; nothing where they are equal."""
     if not before.name.endswith('.nii.gz'):
         return '' if before.read_text() == after.read_text() else 'text differs'
-    one, other = nb.load(before), nb.load(after)
+    one, other = (nb.Nifti1Image.from_filename(path) for path in (before, after))
     if one.shape != other.shape or not np.array_equal(one.affine, other.affine):
         return f'grids differ: {one.shape} and {other.shape}'
     if one.get_data_dtype() != other.get_data_dtype():
