@@ -77,8 +77,7 @@ def test_flipped_scan_gives_the_flipped_volume():
 def test_facts_tell_what_was_used_and_doubts_what_was_not_learned():
     observation = scan(spacing=12.0)
     grid = output_grid(observation.grid)
-    made = synthesize([observation, scan(contrast='T2w')], grid, trained=trained(),
-                      weights={'sha256': 'abc'})  # fmt: skip
+    made = synthesize([observation, scan(contrast='T2w')], grid, trained=trained())
     (product,) = made.products
     assert (product.suffix, product.desc) == ('T1w', 'sr')
     assert made.facts['scans'] == ['T1w'] and made.facts['sha256'] == 'abc'

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from bids_synthsr.derivatives.records import StepCost
 from bids_synthsr.reports import embedding
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text
 from bids_synthsr.reports.content import (
@@ -17,7 +18,6 @@ from bids_synthsr.reports.content import (
     Failure,
     IndexRow,
     SelectionRow,
-    Step,
     StructureRow,
     Volume,
 )
@@ -101,7 +101,7 @@ def full_report(name='T1w'):
             StructureRow('CSF', (300,), 9),
         ),
         quality={'expected_dice': 0.91, 'coverage': 0.99, 'agreement': 0.9, 'score': 0.81},
-        steps=(Step('Align', 5.2, 1.5), Step('Write', 0.0)),
+        steps=(StepCost('Align', 5.2, 1.5), StepCost('Write', 0.0)),
         provenance={'Weights': name, 'Versions': {'numpy': '2.0'}, 'Contrasts': ['T1w', 'FLAIR']},
         methods=methods_text(MethodFacts('tv', ('T1w', 'FLAIR'))),
         failures=(Failure('align', f'{name} is broken.', 'Copy it.', '/crash.txt', 'Traceback'),),

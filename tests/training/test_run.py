@@ -336,7 +336,7 @@ def test_two_processes_train_one_network(data, tmp_path):
     arguments = command(data, tmp_path, '--max-steps', '2')
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     done = subprocess.run(
-        [*script, '-m', 'bids_synthsr.cli.train', *arguments],
+        [*script, '-m', 'bids_synthsr.cli.synthsr', 'train', *arguments],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
