@@ -16,6 +16,7 @@ from bids_synthsr.reports.content import (
     AlignedPair,
     ExamReport,
     Failure,
+    FileRow,
     IndexRow,
     SelectionRow,
     StructureRow,
@@ -101,6 +102,10 @@ def full_report(name='T1w'):
             StructureRow('CSF', (300,), 9),
         ),
         quality={'expected_dice': 0.91, 'coverage': 0.99, 'agreement': 0.9, 'score': 0.81},
+        files=(
+            FileRow('sub-01/anat/sub-01_desc-tv_T1w.nii.gz', f'Made of {EVIL}'),
+            FileRow('x.tsv'),
+        ),
         steps=(StepCost('Align', 5.2, 1.5), StepCost('Write', 0.0)),
         provenance={'Weights': name, 'Versions': {'numpy': '2.0'}, 'Contrasts': ['T1w', 'FLAIR']},
         methods=methods_text(MethodFacts('tv', ('T1w', 'FLAIR'))),
