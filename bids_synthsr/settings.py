@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FIELDS_OF_VIEW = ('reference', 'union')
+SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
 
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from bids_synthsr.cli.door import (
-    WRONG_USE,
     choose_cache,
     environ,
     silence_telemetry,
     use_utf8,
 )
 from bids_synthsr.cli.options import parse_options
+from bids_synthsr.settings import WRONG_USE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

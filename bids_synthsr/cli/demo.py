@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bids_synthsr.cli.door import SUCCESS
+from bids_synthsr.settings import SUCCESS
 
 if TYPE_CHECKING:
     from bids_synthsr.evaluation.demo import DemoComparison

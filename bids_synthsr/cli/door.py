@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-SUCCESS, FAILED, WRONG_USE = 0, 1, 2  # exit codes of all commands
+from bids_synthsr.settings import WRONG_USE
+
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bids_synthsr import __version__
 from bids_synthsr.cli.door import (
-    FAILED,
-    SUCCESS,
     add_device,
     end_with_message,
     positive_float,
     positive_int,
 )
 from bids_synthsr.methods.catalogue import METHODS
-from bids_synthsr.settings import MethodSettings
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, MethodSettings
 
 if TYPE_CHECKING:
     from bids_synthsr.evaluation.cases import Slices
@@ -301,4 +299,4 @@ def _print_outcome(outcome: EvaluationOutcome) -> int:
     """Print what failed and what was written."""
     sys.stderr.writelines(f'failed: {failure}\n' for failure in outcome.failures)
     sys.stderr.writelines(f'{path}\n' for path in outcome.files)
-    return SUCCESS if outcome.is_complete else FAILED
+    return SUCCESS if outcome.is_complete else SOME_FAILED

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bids_synthsr.cli.door import FAILED, SUCCESS, add_device, end_with_message, positive_int
+from bids_synthsr.cli.door import add_device, end_with_message, positive_int
 from bids_synthsr.cli.options import check_ct, check_resolution
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW
+from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -77,7 +77,7 @@ def run(
         parser.error(f'-o {options.output} is one of the scans, which are never written to')
     check_resolution(parser, options)
     check_ct(parser, options)
-    return end_with_message('synthsr exam', lambda: _print_files(options, environ), FAILED)
+    return end_with_message('synthsr exam', lambda: _print_files(options, environ), SOME_FAILED)
 
 
 def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bids_synthsr.cli.door import FAILED, SUCCESS, WRONG_USE
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
     from bids_synthsr.derivatives.progress import ExamProgress
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
         sys.stdout.write(
             f'To do only what is missing:\ncd {shlex.quote(runs[-1].started_in)} && {words}\n'
         )
-    return FAILED
+    return SOME_FAILED
 
 
 def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> Iterator[str]:

@@ -13,7 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from bids_synthsr.cli.door import FAILED, SUCCESS, WRONG_USE, add_device, positive_int
+from bids_synthsr.cli.door import add_device, positive_int
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
     from bids_synthsr.dataset.weights import Weights
@@ -163,7 +164,7 @@ def run(action: Action, options: argparse.Namespace, environ: Mapping[str, str])
         return WRONG_USE
     except RuntimeError as error:
         logger.error('%s', error)
-        return FAILED
+        return SOME_FAILED
     return SUCCESS
 
 

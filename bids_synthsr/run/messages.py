@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 LOGGER = logging.getLogger('bids_synthsr')
-SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
 NOTE = logging.WARNING + 5  # what a run always prints: plan, failures, result
 LIBRARIES = (

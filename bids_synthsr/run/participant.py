@@ -40,9 +40,6 @@ from bids_synthsr.run.closing import (
 from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.messages import (
-    SOME_FAILED,
-    SUCCESS,
-    WRONG_USE,
     announce,
     log_to_file,
 )
@@ -65,7 +62,7 @@ from bids_synthsr.run.plugin import (
     stoppable,
 )
 from bids_synthsr.run.steps import StepLog
-from bids_synthsr.settings import RunSettings, Settings
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, RunSettings, Settings
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.stages import STAGES

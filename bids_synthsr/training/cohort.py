@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.imaging.geometry import output_grid, voxels_in_ras_order
+from bids_synthsr.imaging.geometry import bounding_box, output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.synthesis.heads import Head, RealImage, make_head
@@ -213,7 +213,7 @@ def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
     whole = labels.astype(np.int32)
     if (whole == labels).all():  # else `make_head` raises
         labels = whole
-    box = _bounding_box(labels > 0)
+    box = bounding_box(labels > 0, MARGIN_VOX)
     return make_head(
         torch.from_numpy(labels[box].copy()),
         None if image is None else torch.from_numpy(image[box].copy()),
@@ -247,7 +247,7 @@ def read_real_image(path: Path) -> RealImage:
     if unit <= 0:
         raise ValueError(f'{path} shows nothing: all its voxels are {voxels.flat[0]}')
     fine /= unit
-    head = fine[_bounding_box(fine > SHOWN)]
+    head = fine[bounding_box(fine > SHOWN, MARGIN_VOX)]
     return RealImage(torch.from_numpy(head.astype(np.float16)), path.name)
 
 
@@ -263,13 +263,3 @@ def _check_finite(voxels: np.ndarray, path: Path) -> None:
     count = int((~np.isfinite(voxels)).sum())
     if count:
         raise ValueError(f'{path} has {count} voxels that are not finite (NaN): set them to 0')
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Compute the box that a mask spans, with a margin."""
-    box = []
-    for axis in range(3):
-        marked = np.flatnonzero(mask.any(tuple(other for other in range(3) if other != axis)))
-        low, high = (marked[0], marked[-1]) if len(marked) else (0, mask.shape[axis] - 1)
-        box.append(slice(max(low - MARGIN_VOX, 0), high + MARGIN_VOX + 1))
-    return tuple(box)

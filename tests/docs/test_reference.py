@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from documented_commands import load_generated
 
-from bids_synthsr.cli.door import FAILED, SUCCESS, WRONG_USE
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import TRAINED_MM
 from bids_synthsr.registration.fit import GOOD_PEAK, MIN_OVERLAP, STEP, STEP_DEG
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 from bids_synthsr.workflows.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ def test_exit_codes():
     rows = re.findall(r'^\| (\d+) \| (.+)', text_of('docs/reference/exit-codes.md'), re.M)
     codes = {int(code): text for code, text in rows}
     assert codes[SUCCESS].startswith('all exams finished')
-    assert 'some exams failed' in codes[FAILED] and 'wrong use' in codes[WRONG_USE]
+    assert 'some exams failed' in codes[SOME_FAILED] and 'wrong use' in codes[WRONG_USE]
     assert 'Ctrl-C' in codes[130] and 'SIGTERM' in codes[143]
 
 
