@@ -1,15 +1,25 @@
-"""Files that are written whole or not at all, and text in them."""
+"""Files that are written whole or not at all, and the one way to read JSON.
+
+What is read may come from anybody: pipes and devices are refused and not waited for, and size,
+depth and numbers have limits.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
+
+MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
+MAX_DIGITS = 18  # of a whole number; 64 bits hold them all
 
 
 @contextmanager
@@ -49,18 +59,80 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write text, whole or not at all."""
+    """Write text, whole or not at all; what UTF-8 cannot hold is written as an escape."""
     with written_atomically(path) as temporary:
-        temporary.write_text(text, encoding='utf-8')
+        temporary.write_text(text, encoding='utf-8', errors='backslashreplace')
     return path
 
 
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file in hexadecimal digits."""
-    with path.open('rb') as file:
+    with open_regular(path) as file:
         return file_digest(file, 'sha256').hexdigest()
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON."""
-    return json.loads(path.read_text(encoding='utf-8'))
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, a pipe or a device, which could block for ever.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, 'It is no regular file, but a folder, pipe or device', path)
+    return os.fdopen(handle, 'rb')
+
+
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """Read JSON from a regular file; letters that are not UTF-8 are replaced.
+
+    Whole numbers that 64 bits cannot hold are read as floats, infinite ones included.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    max_bytes
+        Size above which the file is refused.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    ValueError
+        If it is too large or no JSON, in a sentence without the path.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f'it is larger than {max_bytes >> 20} MB')
+    return parse_json(content.decode('utf-8-sig', errors='replace'))
+
+
+def parse_json(text: str) -> Any:
+    """Read JSON from text, as `read_json` does from a file.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text, parse_int=_read_whole)
+    except RecursionError:
+        raise ValueError('its brackets are nested too deeply') from None
+
+
+def _read_whole(text: str) -> int | float:
+    return int(text) if len(text) <= MAX_DIGITS else float(text)
+
+
+def read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read JSON that must hold an object; raise as `read_json` does."""
+    content = read_json(path, max_bytes)
+    if not isinstance(content, dict):
+        raise ValueError(f'it holds {type(content).__name__}, not an object')
+    return content
