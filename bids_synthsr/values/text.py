@@ -10,7 +10,7 @@ from typing import Any
 
 MAX_LENGTH = 300  # characters of a text
 MAX_ITEMS, MAX_DEPTH = 1000, 8  # of lists and objects
-# control characters, formatting such as reversed writing, halves of pairs, private ones, breaks, spaces of all kinds
+# control and formatting characters, halves of pairs, private ones, breaks and odd spaces
 HIDDEN = {'Cc', 'Cf', 'Cs', 'Co', 'Cn', 'Zl', 'Zp', 'Zs'}
 
 
