@@ -49,7 +49,9 @@ def init_align_wf(
         for name in ('first', 'first_name')
     )
     align = pe.MapNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
-    align.inputs.given = {scan: dict(transform) for scan, transform in (transforms or {}).items()}
+    align.inputs.transforms = {
+        scan: dict(transform) for scan, transform in (transforms or {}).items()
+    }
     keep = pe.Node(KeepAligned(), name='keep', run_without_submitting=True)
     outputnode = pe.Node(
         niu.IdentityInterface([*SCAN_FIELDS, 'scan2ref', 'fits']), name='outputnode'

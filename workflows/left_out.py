@@ -84,7 +84,7 @@ def init_left_out_wf(
         See `init_leave_one_out_wf`.
     """
     workflow = pe.Workflow(name=case.name)
-    select = pe.Node(SelectScans(exam=dict(case.given)), name='select', mem_gb=SCAN_MEM_GB)
+    select = pe.Node(SelectScans(exam=dict(case.others)), name='select', mem_gb=SCAN_MEM_GB)
     align_wf = init_align_wf(mem_gb=SCAN_MEM_GB)
     grid = pe.Node(DefineGrid(spacing=1.0, fov='reference'), name='grid')
     load = pe.Node(SelectScans(exam=dict(case.left_out)), name='load', mem_gb=SCAN_MEM_GB)

@@ -59,8 +59,8 @@ class LeftOut:
     ----------
     name
         Name in results: letters, digits and underscores.
-    given, left_out
-        Exams in plain values, as `describe_exam` writes them: the others, and the scan alone.
+    others, left_out
+        Exams in plain values, as `describe_exam` writes them: the other scans, and the one alone.
     facts
         What the table shows of the case, as `describe_case` writes it.
     methods
@@ -68,7 +68,7 @@ class LeftOut:
     """
 
     name: str
-    given: Mapping[str, Any]
+    others: Mapping[str, Any]
     left_out: Mapping[str, Any]
     facts: Mapping[str, str | float]
     methods: tuple[str, ...]
@@ -190,23 +190,23 @@ def list_left_out_cases(
     for scan in scans:
         others = [other for other in scans if other is not scan]
         sizes = range(1 if takes_subsets else max(len(others), 1), len(others) + 1)
-        for given in (given for size in sizes for given in combinations(others, size)):
-            chosen = select_scans(replace(exam, scans=tuple(given))).scans
+        for inputs in (inputs for size in sizes for inputs in combinations(others, size)):
+            chosen = select_scans(replace(exam, scans=tuple(inputs))).scans
             contrasts = [other.suffix for other in chosen]
             acquisitions = [other.geometry[1] for other in chosen]
             able = tuple(x for x in methods if can_take(x, contrasts, acquisitions))
-            names = '_'.join(other.name for other in given)
+            names = '_'.join(other.name for other in inputs)
             if able:
                 yield LeftOut(
                     f'{scan.name}_from_{names}'.replace('-', '_'),
-                    describe_exam(replace(exam, scans=tuple(given)), content),
+                    describe_exam(replace(exam, scans=tuple(inputs)), content),
                     describe_exam(replace(exam, scans=(scan,)), content),
-                    describe_case(exam, scan, given),
+                    describe_case(exam, scan, inputs),
                     able,
                 )
 
 
-def describe_case(exam: Exam, scan: Scan, given: Sequence[Scan]) -> dict[str, str | float]:
+def describe_case(exam: Exam, scan: Scan, inputs: Sequence[Scan]) -> dict[str, str | float]:
     """Describe what was left out of what, for the table.
 
     Parameters
@@ -215,7 +215,7 @@ def describe_case(exam: Exam, scan: Scan, given: Sequence[Scan]) -> dict[str, st
         The exam of which all scans are.
     scan
         The scan that is left out.
-    given
+    inputs
         The scans from which it is to be explained.
     """
     grid, acquisition = scan.geometry
@@ -223,7 +223,7 @@ def describe_case(exam: Exam, scan: Scan, given: Sequence[Scan]) -> dict[str, st
         'subject': exam.subject,
         'session': exam.session or '',
         'left_out': scan.name,
-        'contrasts': '+'.join(sorted(other.name for other in given)),
+        'contrasts': '+'.join(sorted(other.name for other in inputs)),
         'orientation': describe_orientation(grid, acquisition.slice_axis),
         'spacing': acquisition.slice_spacing,
         'thickness': acquisition.slice_thickness,

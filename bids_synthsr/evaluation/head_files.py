@@ -93,14 +93,14 @@ def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, He
         If there are none.
     """
     t1w = {_stem(path): path for path in images.rglob('*T1w.nii*')}
-    wanted = {label.removeprefix('sub-') for label in labels}
+    subjects = {label.removeprefix('sub-') for label in labels}
     heads: dict[str, HeadFiles] = {}
     for path in sorted(folder.rglob('*.nii*')):
         stem = _stem(path)
         first, _, last = stem.rpartition('_')
         subject = first if last in MAP_SUFFIXES or f'{first}_T1w' in t1w else stem
         label = subject.removeprefix('sub-')
-        if path.name.endswith('T1w.nii.gz') or (wanted and not wanted & {stem, label}):
+        if path.name.endswith('T1w.nii.gz') or (subjects and not subjects & {stem, label}):
             continue
         image = t1w.get(f'{subject}_T1w')
         name = _name_of(stem)
@@ -129,14 +129,14 @@ def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
     ValueError
         If two have the same name.
     """
-    wanted = {label.removeprefix('sub-') for label in labels}
+    subjects = {label.removeprefix('sub-') for label in labels}
     heads: dict[str, HeadFiles] = {}
     for path in sorted(folder.rglob('*T1w.nii*')):
         match = T1W.match(path.name)
         if match is None or 'derivatives' in path.relative_to(folder).parts:
             continue
         subject = match['subject'] or _stem(path).removesuffix('_T1w')
-        if wanted and subject not in wanted:
+        if subjects and subject not in subjects:
             continue
         name = _name_of(_stem(path))
         if name in heads:

@@ -90,7 +90,7 @@ def write_left_out_page(results: Sequence[Result], failures: Sequence[str], path
     path
         HTML file to be written.
     """
-    shown = [
+    pictures = [
         Picture(
             jpeg_of_file(result.picture),
             f'Slices of {result.left_out} and, below, what {result.method} shows of them',
@@ -107,7 +107,7 @@ def write_left_out_page(results: Sequence[Result], failures: Sequence[str], path
         summaries=summarise_agreement(results),
         results=[(exam_of(result), result) for result in results],
         exams=len({exam_of(result) for result in results}),
-        pictures=shown[:PICTURES],
+        pictures=pictures[:PICTURES],
         failures=failures,
     )
 

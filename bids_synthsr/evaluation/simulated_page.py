@@ -124,7 +124,7 @@ def write_simulated_page(results: Sequence[Result], failures: Sequence[str], pat
     path
         HTML file to be written.
     """
-    shown = [
+    pictures = [
         Picture(
             jpeg_of_file(result.picture),
             f'Slices of the truth and, below, of {result.method}',
@@ -148,7 +148,7 @@ def write_simulated_page(results: Sequence[Result], failures: Sequence[str], pat
         shown_structures=volume_errors.SHOWN,
         heads=len({(result.subject, result.session) for result in results}),
         chart=chart,
-        pictures=shown,
+        pictures=pictures,
         failures=failures,
     )
 

@@ -88,12 +88,12 @@ def _dice(group: Sequence[Result], name: str) -> float | None:
 
 def _cell(group: Sequence[Result], name: str) -> Cell | None:
     """Compare the volumes of a structure with the truth."""
-    shown = [result for result in group if name in result.structures]
-    if not shown:
+    measured = [result for result in group if name in result.structures]
+    if not measured:
         return None
-    volumes, true = volumes_in(shown, name)
-    is_varied = len({result.subject for result in shown}) >= LEAST_HEADS
-    labels = [result.group for result in shown]
+    volumes, true = volumes_in(measured, name)
+    is_varied = len({result.subject for result in measured}) >= LEAST_HEADS
+    labels = [result.group for result in measured]
     return Cell(
         float(np.abs(volumes / true - 1).mean()),
         float((volumes / true - 1).mean()),

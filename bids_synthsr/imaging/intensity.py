@@ -28,8 +28,8 @@ def bright_intensity(voxels: np.ndarray) -> float:
 
     Training and inference scale by it.
     """
-    shown = voxels[voxels > AIR_SHARE * voxels.max()]
-    return float(np.percentile(shown, BRIGHT_PERCENTILE)) if shown.size else 0.0
+    bright = voxels[voxels > AIR_SHARE * voxels.max()]
+    return float(np.percentile(bright, BRIGHT_PERCENTILE)) if bright.size else 0.0
 
 
 def intensity_range(voxels: np.ndarray) -> tuple[float, float]:

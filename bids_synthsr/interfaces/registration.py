@@ -28,7 +28,7 @@ class AlignScan(Step):
         scan = File(exists=True, mandatory=True, desc='scan that is moved')
         name = traits.Str(mandatory=True, desc='name of the scan')
         reference_name = traits.Str(desc='name of the reference')
-        given = traits.Dict(usedefault=True, desc='transforms that are known already')
+        transforms = traits.Dict(usedefault=True, desc='transforms that are known already')
 
     class Outputs(OutputFields):
         """The alignment."""
@@ -41,7 +41,7 @@ class AlignScan(Step):
         from bids_synthsr.dataset.images import save_rigid
         from bids_synthsr.registration.alignment import align_scan
 
-        transform = inputs.given.get(inputs.name)
+        transform = inputs.transforms.get(inputs.name)
         is_usable = transform and transform['reference'] == inputs.reference_name
         path = Path(transform['file']) if is_usable else None
         scan2ref, fit = align_scan(Path(inputs.reference), Path(inputs.scan), inputs.name, path)

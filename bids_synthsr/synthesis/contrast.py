@@ -150,17 +150,20 @@ def _draw_uniform_classes(
 def _draw_gaussian_classes(
     prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
 ) -> Statistics:
-    known = {entry.name: entry for entry in prior.statistics}
-    if set(known) != set(classes):
-        missing, extra = sorted(set(classes) - set(known)), sorted(set(known) - set(classes))
+    statistics = {entry.name: entry for entry in prior.statistics}
+    if set(statistics) != set(classes):
+        missing, extra = (
+            sorted(set(classes) - set(statistics)),
+            sorted(set(statistics) - set(classes)),
+        )
         raise ValueError(
-            f'The contrast prior has statistics for {len(known)} classes, the label table '
+            f'The contrast prior has statistics for {len(statistics)} classes, the label table '
             f'{len(classes)}: missing {missing}, unknown {extra}. Estimate it with this table.'
         )
     return [
         (
-            max(known[name].mean + draw_normal(known[name].mean_sd, generator), 0.0),
-            _draw_truncated(known[name].sd, known[name].sd_sd, generator),
+            max(statistics[name].mean + draw_normal(statistics[name].mean_sd, generator), 0.0),
+            _draw_truncated(statistics[name].sd, statistics[name].sd_sd, generator),
         )
         for name in classes
     ]

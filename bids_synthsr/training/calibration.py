@@ -109,15 +109,15 @@ def _task_of(weights: Weights) -> Task:
 
 def _trained_on(weights: Weights, cohort: Cohort[Head]) -> Cohort[Head]:
     """Take the heads that weights were trained on; people held out stay out."""
-    wanted = weights.description['data']['training']
-    missing = sorted(set(wanted) - {head.name for head in cohort.training})
+    names = weights.description['data']['training']
+    missing = sorted(set(names) - {head.name for head in cohort.training})
     if missing:
         raise ValueError(
-            f'The weights were trained on {len(wanted)} heads, but {", ".join(missing)} '
+            f'The weights were trained on {len(names)} heads, but {", ".join(missing)} '
             f'{"is" if len(missing) == 1 else "are"} not among the label maps: give the folder of '
             'the training'
         )
-    return replace(cohort, training=tuple(x for x in cohort.training if x.name in wanted))
+    return replace(cohort, training=tuple(x for x in cohort.training if x.name in names))
 
 
 @torch.no_grad()

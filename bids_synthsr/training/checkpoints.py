@@ -109,10 +109,11 @@ def best_of(weights: Weights) -> dict[str, Tensor]:
     return average or network or dict(weights.tensors)
 
 
-def check_same_recipe(path: Path, stored: Recipe, wanted: Recipe) -> None:
+def check_same_recipe(path: Path, stored: Recipe, requested: Recipe) -> None:
     """Raise where a training would go on by another recipe; how often it reports is free."""
     before, now = (
-        flat(as_plain(replace(recipe, intervals=IntervalRecipe()))) for recipe in (stored, wanted)
+        flat(as_plain(replace(recipe, intervals=IntervalRecipe())))
+        for recipe in (stored, requested)
     )
     differing = [key for key in before | now if before.get(key) != now.get(key)]
     if differing:
@@ -157,18 +158,18 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
     weights = load_weights(path)
     network, arguments = (weights.description.get(key) for key in ('network', 'arguments'))
     tensors = with_new_classes(best_of(weights), weights.description, task)
-    wanted = learner.network.state_dict()
+    expected = learner.network.state_dict()
     later = tuple(getattr(learner.network, 'later_parts', ()))
-    tensors |= {name: value for name, value in wanted.items()
+    tensors |= {name: value for name, value in expected.items()
                 if name.startswith(later) and name not in tensors}  # fmt: skip
-    unlike = [name for name in tensors.keys() | wanted.keys()
-              if name not in tensors or name not in wanted
-              or tensors[name].shape != wanted[name].shape]  # fmt: skip
+    unlike = [name for name in tensors.keys() | expected.keys()
+              if name not in tensors or name not in expected
+              or tensors[name].shape != expected[name].shape]  # fmt: skip
     if unlike:
         raise ValueError(
             f'{path} holds {network} {arguments}; the recipe asks for '
             f'{task.recipe.network.name} {task.arguments}, and {len(unlike)} of its '
-            f'{len(wanted)} tensors differ, such as {min(unlike)}'
+            f'{len(expected)} tensors differ, such as {min(unlike)}'
         )
     learner.network.load_state_dict(tensors)
     learner.average.load_state_dict(tensors)
@@ -194,11 +195,11 @@ def with_new_classes(
         Weights with a row for each class that is wanted. They are unchanged where these classes
         are other than the known ones and parts of them.
     """
-    known = list(description.get('labels') or ())
-    sources = [label if label in known else PART_OF.get(label) for label in task.labels]
-    if task.labels == tuple(known) or set(sources) != set(known):
+    labels = list(description.get('labels') or ())
+    sources = [label if label in labels else PART_OF.get(label) for label in task.labels]
+    if task.labels == tuple(labels) or set(sources) != set(labels):
         return dict(tensors)
-    classes = [known.index(source) for source in sources]
+    classes = [labels.index(source) for source in sources]
     first = 1 + task.has_scale  # channels before those of the classes
     channels = torch.tensor([*range(first), *(first + number for number in classes)])
     share = torch.tensor([0.0] * first + [math.log(sources.count(x)) for x in sources])
@@ -210,7 +211,7 @@ def with_new_classes(
     widened = dict(tensors)
     for name, chosen in rows.items():
         if name in tensors:
-            blocks = len(tensors[name]) // (len(known) + first) if name in CLASS_ROWS else 1
+            blocks = len(tensors[name]) // (len(labels) + first) if name in CLASS_ROWS else 1
             values = tensors[name].unflatten(0, (-1, blocks))[chosen]
             if name == 'head.bias':  # together as likely as before
                 values = values - share[:, None]

@@ -173,13 +173,13 @@ def find_images(folders: Sequence[Path], exclude: Sequence[str] = ()) -> list[Pa
         if not folder.is_dir():
             raise FileNotFoundError(f'{folder} is not a folder')
         images = sorted(path for path in folder.iterdir() if path.name.endswith(ENDINGS))
-        wanted = [path for path in images if not fits(path, exclude)]
-        if not wanted:
+        usable = [path for path in images if not fits(path, exclude)]
+        if not usable:
             raise FileNotFoundError(
                 f'{folder} holds {len(images)} image files ({", ".join(ENDINGS)}), and '
                 f'{len(images)} of them are excluded: nothing is left to train on'
             )
-        paths += wanted
+        paths += usable
     return paths
 
 

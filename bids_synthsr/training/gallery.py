@@ -50,5 +50,5 @@ def real_tile(path: Path) -> Tile:
     voxels, grid = load_volume(path)
     volume = resample(voxels, grid, output_grid(grid))
     low, high = (float(x) for x in normalisation_range(torch.from_numpy(volume), 'percentiles'))
-    shown = np.clip((volume - low) / (high - low), 0, 1)
-    return path.name.split('.')[0], shown[:, shown.shape[1] // 2], GREY
+    grey = np.clip((volume - low) / (high - low), 0, 1)
+    return path.name.split('.')[0], grey[:, grey.shape[1] // 2], GREY

@@ -52,7 +52,7 @@ def test_every_scan_is_left_out_once(bids_dir):
     for case in cases:
         assert case.name.isidentifier()
         assert [scan['suffix'] for scan in case.left_out['scans']] == [case.facts['left_out']]
-        assert case.facts['left_out'] not in [scan['suffix'] for scan in case.given['scans']]
+        assert case.facts['left_out'] not in [scan['suffix'] for scan in case.others['scans']]
 
 
 def test_nothing_can_be_left_out_of_a_single_scan(bids_dir):
