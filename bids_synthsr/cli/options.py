@@ -6,7 +6,7 @@ import argparse
 import difflib
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +283,12 @@ def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
 
 def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:
     """Convert and check a value of the config file as its option requires."""
-    items = value if isinstance(value, list) else [value]
+    is_list = action.nargs == '+'
+    expected, is_fit = _form_of(action)
+    items = value if isinstance(value, list) and is_list else [value]
+    if not items or not all(is_fit(item) for item in items):
+        form = f'a list of {expected}s' if is_list else expected
+        parser.error(f'--config-file: {action.dest} is {value!r:.60}, not {form}')
     if callable(action.type):
         try:
             items = [action.type(str(item)) for item in items]
@@ -292,9 +297,18 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
     for item in items:
         if action.choices is not None and item not in action.choices:
             parser.error(f'--config-file: {action.dest} is {item!r}, not one of {action.choices}')
-        if isinstance(action, argparse._StoreTrueAction) and not isinstance(item, bool):
-            parser.error(f'--config-file: {action.dest} is {item!r}, not true or false')
-    return items if action.nargs == '+' else items[0]
+    return items if is_list else items[0]
+
+
+def _form_of(action: argparse.Action) -> tuple[str, Callable[[Any], bool]]:
+    """Name the form that the value of an option has in the config file, and test for it."""
+    if isinstance(action, argparse._StoreTrueAction):
+        return 'true or false', lambda item: isinstance(item, bool)
+    if isinstance(action, argparse._CountAction):
+        return 'a whole number', lambda item: type(item) is int and item >= 0
+    if action.type in (positive_int, positive_float, float):
+        return 'a number', lambda item: type(item) in (int, float)
+    return 'text', lambda item: isinstance(item, str) and '\0' not in item
 
 
 def config_of(options: argparse.Namespace) -> dict[str, Any]:

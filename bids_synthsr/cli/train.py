@@ -184,7 +184,7 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
     recipe = load_recipe(options.recipe, options.changes)
     Task(recipe).build()  # raises before any data are read
     with reusing_memory():
-        train(
+        learner = train(
             recipe,
             cohort_of(options, recipe),
             TrainingRun(
@@ -198,7 +198,8 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
                 show=progress_line(sys.stderr) if processes.is_first else lambda _: None,
             ),
         )
-    logger.info('%s', options.out)
+    end = 'Done' if learner.step >= recipe.steps else 'Stopped; the same command goes on'
+    logger.info('Step %d of %d in %s. %s.', learner.step, recipe.steps, options.out, end)
 
 
 def training_device(name: str, environ: Mapping[str, str]) -> str:
@@ -267,8 +268,9 @@ def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, st
 def export(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Write weights and model card."""
     from bids_synthsr.training.checkpoints import NAME
-    from bids_synthsr.training.export import export_weights, load_trained
+    from bids_synthsr.training.export import check_export, export_weights, load_trained
 
+    check_export(options.out)
     checkpoint = options.checkpoint
     if checkpoint.is_dir():
         checkpoint /= NAME

@@ -16,6 +16,8 @@ LEVELS = 5  # of every published network
 FEATURES = 24  # of its first level
 PREFIX = 'unet_'  # of the names of layers
 FIRST_LAYER = 'conv_downarm_0_0'
+MAX_FEATURES, MAX_CHANNELS = 64, 8  # of any network in this layout: 300 MB at most
+FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, MemoryError)
 NORM = ('weight', 'bias', 'running_mean', 'running_var')  # PyTorch's names, Keras' order
 
 Shape = tuple[int, ...]
@@ -37,7 +39,7 @@ def read_keras(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with h5py.File(path) as file:
             return _read_unet(file)
-    except (OSError, ValueError) as error:
+    except FAULTS as error:  # whatever HDF5 finds in a damaged or odd file
         raise ValueError(f'{path}: {error}') from error
 
 
@@ -45,14 +47,14 @@ def _read_unet(file: h5py.File) -> tuple[dict[str, torch.Tensor], dict[str, Any]
     """Read what `published_layers` lists, and list what does not agree with it."""
     group = file.get('model_weights', file)
     prefix = _find_prefix(group)
-    in_channels, features = _find_widths(_arrays(group, prefix + FIRST_LAYER))
+    in_channels, features = _find_widths(_data_sets(group, prefix + FIRST_LAYER))
     tensors, faults = {}, []
     for module, layer, shapes in published_layers(in_channels, features):
-        arrays = _arrays(group, prefix + layer)
-        actual, expected = [array.shape for array in arrays], [*shapes.values()]
+        data_sets = _data_sets(group, prefix + layer)
+        actual, expected = [entry.shape for entry in data_sets], [*shapes.values()]
         if actual == expected:
-            for name, array in zip(shapes, arrays, strict=True):
-                tensors[f'{module}.{name}'] = _to_torch(array)
+            for name, entry in zip(shapes, data_sets, strict=True):
+                tensors[f'{module}.{name}'] = _to_torch(np.asarray(entry))
         else:
             fault = f'has shapes {actual}, not {expected}' if actual else 'is missing'
             faults.append(f'{prefix}{layer} {fault}')
@@ -68,25 +70,31 @@ def _find_prefix(layers: h5py.Group) -> str:
     return prefixes[0] if len(prefixes) == 1 else PREFIX
 
 
-def _arrays(layers: h5py.Group, layer: str) -> list[np.ndarray]:
-    """Read the arrays of a layer in the order in which it lists them; none if it is not there.
+def _data_sets(layers: h5py.Group, layer: str) -> list[h5py.Dataset]:
+    """List the data sets of a layer in the order in which it lists them; none if it is not there.
 
-    Their own names are no guide: Keras adds suffixes to them now and then.
+    Their own names are no guide: Keras adds suffixes to them now and then. They are read later,
+    where their shapes are right: a file may claim any size.
     """
-    if layer not in layers:
+    group = layers.get(layer)
+    if not isinstance(group, h5py.Group):
         return []
     names = [
-        name.decode() if isinstance(name, bytes) else name
-        for name in layers[layer].attrs.get('weight_names', ())
+        name.decode() if isinstance(name, bytes) else str(name)
+        for name in group.attrs.get('weight_names', ())
     ]
-    return [np.asarray(layers[layer][name]) for name in names if name in layers[layer]]
+    entries = [group.get(name) for name in names]
+    return [entry for entry in entries if isinstance(entry, h5py.Dataset)]
 
 
-def _find_widths(first: Sequence[np.ndarray]) -> tuple[int, int]:
+def _find_widths(first: Sequence[h5py.Dataset]) -> tuple[int, int]:
     """Take input channels and features from the first kernel, or those of the general network."""
-    if not first or first[0].ndim != 5:
+    if not first or len(first[0].shape) != 5:
         return 1, FEATURES
-    return first[0].shape[3], first[0].shape[4]
+    channels, features = first[0].shape[3:]
+    if not (0 < channels <= MAX_CHANNELS and 0 < features <= MAX_FEATURES):
+        raise ValueError(f'its first layer has {channels} channels and {features} features')
+    return channels, features
 
 
 def _to_torch(array: np.ndarray) -> torch.Tensor:

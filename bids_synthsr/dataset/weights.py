@@ -6,33 +6,42 @@ Nothing that can hold code is ever opened, and nothing is ever downloaded.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bids_synthsr.dataset.files import sha256, written_atomically
+from bids_synthsr.dataset.files import open_regular, parse_json, sha256, written_atomically
 from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.methods.catalogue import Method
-from bids_synthsr.networks.exam_unet import ExamUNet, TrainedExamUNet
+from bids_synthsr.networks.exam_unet import TrainedExamUNet
 from bids_synthsr.networks.loaded import LoadedNetwork
-from bids_synthsr.networks.registry import EXAM_UNET, SLICE_UNET, UNET
+from bids_synthsr.networks.registry import (
+    EXAM_UNET,
+    SLICE_UNET,
+    UNET,
+    build_network,
+    network_shapes,
+)
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.values.structures import STRUCTURES
-
-Network = TypeVar('Network', bound=torch.nn.Module)
+from bids_synthsr.values.text import plain_text
 
 DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
 HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
 PICKLE_SUFFIXES = ('.pt', '.pth', '.ckpt', '.pkl', '.pickle')
+
+MAX_CAUTION = 2000  # characters
+COUNTER = '.num_batches_tracked'  # of a batch normalisation: of no use, and not in every file
 
 SHIPPED = Path(str(files('bids_synthsr') / 'data')) / 'weights'
 
@@ -65,7 +74,7 @@ def load_weights(path: Path) -> Weights:
     """Read a file of weights, safetensors or Keras h5, distinguished by their content."""
     if not path.is_file():
         raise FileNotFoundError(f'{path}: there is no such file of weights')
-    with path.open('rb') as file:
+    with open_regular(path) as file:
         start = file.read(16)
     if start.startswith(HDF5_START):
         tensors, description = read_keras(path)
@@ -96,7 +105,7 @@ def save_weights(
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read tensors and description."""
+    """Read tensors, which must be finite, and description."""
     try:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
@@ -105,7 +114,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         raise ValueError(f'{path} is damaged: {error}') from error
     if DESCRIPTION not in metadata:
         raise ValueError(f'{path} does not tell its network: bids_synthsr did not write it')
-    return tensors, json.loads(metadata[DESCRIPTION])
+    try:
+        description = parse_json(metadata[DESCRIPTION])
+    except ValueError as error:
+        raise ValueError(f'{path}: its header is no JSON: {error}') from error
+    if not isinstance(description, dict):
+        raise ValueError(f'{path}: its header describes no network')
+    return tensors, description
 
 
 def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
@@ -147,33 +162,59 @@ def _load_once(
 def load_published(path: Path) -> LoadedNetwork[UNet]:
     """Make a published network with its weights."""
     weights = load_weights(path)
-    name, arguments = weights.description['network'], weights.description['arguments']
-    if name != UNET or arguments['in_channels'] not in PUBLISHED_NAMES:
+    name, arguments = (weights.description.get(key) for key in ('network', 'arguments'))
+    channels = arguments.get('in_channels') if isinstance(arguments, dict) else None
+    if name != UNET or channels not in (*PUBLISHED_NAMES,):
         raise ValueError(f'{path} is no published network but {name} with arguments {arguments}')
-    return LoadedNetwork(*_with_weights(UNet(**arguments), weights, path))
+    return LoadedNetwork(*_with_weights(weights, path))
 
 
 def load_slice_unet(path: Path) -> LoadedNetwork[SliceUNet]:
     """Make a super-resolution network with the weights of an export."""
     weights = _exported(path, SLICE_UNET, 'sr-t1', 'sr-t1')
-    network = SliceUNet(**weights.description['arguments'])
-    return LoadedNetwork(*_with_weights(network, weights, path))
+    return LoadedNetwork(*_with_weights(weights, path))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:
     """Make a network for exams with the weights of an export."""
     weights = _exported(path, EXAM_UNET, 'any-exam', 'any-exam')
-    labels = weights.description.get('labels', [])
-    unknown = [index for index in labels if index not in STRUCTURES]
+    labels = _labels_of(weights, path)
+    network, file = _with_weights(weights, path)
+    caution = plain_text(str(weights.description.get('caution', '')), MAX_CAUTION)
+    shape, odds = _sample_shape(weights, path), _odds_of(weights, len(labels), path)
+    return TrainedExamUNet(network, labels, shape, file, caution, odds)
+
+
+def _labels_of(weights: Weights, path: Path) -> list[int]:
+    """Read the label of each class of the segmentation."""
+    labels = weights.description.get('labels') or []
+    if not isinstance(labels, list):
+        raise ValueError(f'{path}: the labels in its header are {labels!r:.50}, not a list')
+    unknown = [x for x in labels if not isinstance(x, int) or x not in STRUCTURES]
     if not labels or unknown:
         fault = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
         raise ValueError(f'{path} names {fault}; export it with this version of "synthsr train"')
-    network = ExamUNet.from_arguments(weights.description['arguments'])
-    network, file = _with_weights(network, weights, path)
-    first, second, third = weights.description['recipe']['samples']['shape']
-    caution = str(weights.description.get('caution', ''))
-    odds = weights.description.get('odds', ())
-    return TrainedExamUNet(network, labels, (first, second, third), file, caution, odds)
+    return labels
+
+
+def _sample_shape(weights: Weights, path: Path) -> tuple[int, int, int]:
+    """Read the shape of the samples of a training, voxels."""
+    try:
+        first, second, third = weights.description['recipe']['samples']['shape']
+    except (KeyError, TypeError, ValueError):
+        first = second = third = 0
+    if not all(isinstance(side, int) and side > 0 for side in (first, second, third)):
+        raise ValueError(f'{path}: its header holds no recipe with samples.shape')
+    return first, second, third
+
+
+def _odds_of(weights: Weights, classes: int, path: Path) -> list[float]:
+    """Read the factor of each class by which its probabilities are calibrated; may be empty."""
+    odds = weights.description.get('odds') or []
+    is_list = isinstance(odds, list) and len(odds) in (0, classes)
+    if not is_list or not all(isinstance(x, int | float) and 0 < x < math.inf for x in odds):
+        raise ValueError(f'{path}: the odds in its header are not a positive number per class')
+    return odds
 
 
 def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:
@@ -193,15 +234,57 @@ def _exported(path: Path, network: str, method: str, recipe: str) -> Weights:
     return weights
 
 
-def _with_weights(
-    network: Network, weights: Weights, path: Path
-) -> tuple[Network, dict[str, str]]:
-    """Load weights into a network; return it with the name and SHA-256 of its file."""
+def _with_weights(weights: Weights, path: Path) -> tuple[Any, dict[str, str]]:
+    """Make the network that a header describes; return it with name and SHA-256 of its file.
+
+    It is made only where the tensors of the file have its shapes, so that its size is that of the
+    file, whatever the header says.
+    """
+    name, arguments = (weights.description.get(key) for key in ('network', 'arguments'))
+    if not isinstance(arguments, dict):
+        raise ValueError(f'{path}: its header holds no arguments of the network {name}')
     try:
-        network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
-    except RuntimeError as error:
-        raise ValueError(f'{path} does not fit the network that it names: {error}') from error
+        shapes = network_shapes(str(name), arguments)
+    except ValueError as error:
+        raise ValueError(f'{path}: its header describes no network: {error}') from error
+    check_shapes(weights.tensors, shapes, path)
+    network = build_network(str(name), arguments)
+    network.load_state_dict({name: value.float() for name, value in weights.tensors.items()})
     return network.eval(), dict(weights.file)
+
+
+def check_shapes(
+    tensors: Mapping[str, torch.Tensor], shapes: Mapping[str, torch.Size], path: Path
+) -> None:
+    """Check that tensors are finite, and those of a network.
+
+    Parameters
+    ----------
+    tensors
+        Tensors of a file by their names.
+    shapes
+        Shapes that the tensors of the network have, by their names.
+    path
+        Path of the file, for the message.
+
+    Raises
+    ------
+    ValueError
+        Naming the first tensor that is missing, unknown, of another shape or not finite.
+    """
+    for name in sorted({*tensors, *shapes}):
+        if name.endswith(COUNTER):
+            continue
+        if name not in tensors or name not in shapes:
+            fault = 'is missing' if name in shapes else 'is none of its tensors'
+        elif tensors[name].shape != shapes[name]:
+            sizes = (list(tensors[name].shape), list(shapes[name]))
+            fault = 'has shape {}, not {}'.format(*sizes)
+        elif not torch.isfinite(tensors[name]).all():
+            fault = 'holds NaN or infinite numbers'
+        else:
+            continue
+        raise ValueError(f'{path} does not fit the network that it names: {name} {fault}')
 
 
 def find_weights(method: Method, weights: Path | None, environ: Mapping[str, str]) -> Path | None:

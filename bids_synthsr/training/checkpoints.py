@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from bids_synthsr.synthesis.labels import PART_OF
 from bids_synthsr.training.learner import Learner
 from bids_synthsr.training.recipe import IntervalRecipe, Recipe, recipe_from
 from bids_synthsr.training.task import Task
-from bids_synthsr.values.serial import as_plain
+from bids_synthsr.values.serial import as_plain, read_dataclass
 
 NAME = 'checkpoint.safetensors'
 # tensors of an exam network with a row, or a block of rows, for every output or tissue
@@ -29,6 +29,29 @@ TISSUE_ROWS = (
     'mixture.trust',
 )
 PARTS = ('network.', 'average.', 'optimizer.')  # prefixes of the names of tensors
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is.
+
+    Parameters
+    ----------
+    step
+        Number of steps that are done.
+    seconds
+        Time that they took.
+    sums
+        Sums of what was measured since the last line of the table.
+    """
+
+    step: int
+    seconds: float
+    sums: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if self.step < 0:
+            raise ValueError(f'its step is {self.step}')
 
 
 def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str, Any]) -> Path:
@@ -78,20 +101,41 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
     description = weights.description
     if 'sums' not in description:
         raise ValueError(f'{path} holds weights without the state of a training')
-    check_same_recipe(path, recipe_from(description['recipe']), recipe)
+    try:
+        stored = recipe_from(description['recipe'])
+        facts = {key: description[key] for key in ('step', 'seconds', 'sums')}
+        progress = read_dataclass(Progress, facts, 'its header')
+    except (KeyError, ValueError) as error:
+        raise ValueError(f'{path} is no checkpoint that this version can read: {error}') from error
+    check_same_recipe(path, stored, recipe)
     network, average, optimizer = (part_of(weights, prefix) for prefix in PARTS)
-    learner.network.load_state_dict(network)
-    if learner.average is not learner.network:
-        learner.average.load_state_dict(average)
+    try:
+        learner.network.load_state_dict(network)
+        if learner.average is not learner.network:
+            learner.average.load_state_dict(average)
+        learner.optimizer.load_state_dict(_optimizer_state(optimizer, learner))
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(f'{path} does not fit the network of its recipe: {error}') from error
+    learner.step, learner.seconds = progress.step, progress.seconds
+    learner.sums, learner.data = dict(progress.sums), data_of(weights)
+
+
+def data_of(weights: Weights) -> dict[str, list[str]]:
+    """Read the names of what weights were trained on and validated on; none where unknown."""
+    data = weights.description.get('data')
+    lists = data if isinstance(data, Mapping) else {}
+    return {
+        key: [str(name) for name in lists.get(key) or ()] for key in ('training', 'validation')
+    }
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor], learner: Learner) -> dict[str, Any]:
+    """Give the state of an optimizer the form that PyTorch loads."""
     states: dict[int, dict[str, Tensor]] = {}
-    for name, value in optimizer.items():
+    for name, value in tensors.items():
         index, key = name.split('.')
         states.setdefault(int(index), {})[key] = value
-    groups = learner.optimizer.state_dict()['param_groups']
-    learner.optimizer.load_state_dict({'state': states, 'param_groups': groups})
-    learner.step, learner.seconds, learner.sums = (
-        description[key] for key in ('step', 'seconds', 'sums')
-    )
+    return {'state': states, 'param_groups': learner.optimizer.state_dict()['param_groups']}
 
 
 def part_of(weights: Weights, prefix: str) -> dict[str, Tensor]:
@@ -173,6 +217,7 @@ def load_initial_weights(path: Path, learner: Learner, task: Task) -> None:
         )
     learner.network.load_state_dict(tensors)
     learner.average.load_state_dict(tensors)
+    learner.data = data_of(weights)
 
 
 def with_new_classes(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.files import sha256, written_atomically
+from bids_synthsr.dataset.files import sha256, write_text
 from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
 from bids_synthsr.training.checkpoints import best_of, flat
 
@@ -47,7 +47,13 @@ def export_weights(
     -------
     card
         ``path`` with the ending ``.md``.
+
+    Raises
+    ------
+    ValueError
+        If ``path`` does not end in ``.safetensors``, or holds the state of a training.
     """
+    check_export(path)
     tensors = best_of(weights)
     if is_half:
         tensors = {
@@ -63,9 +69,26 @@ def export_weights(
     save_weights(path, tensors, description)
     size = sum(value.numel() for value in tensors.values())
     card = path.with_suffix('.md')
-    with written_atomically(card) as temporary:
-        temporary.write_text(model_card(path, description, size) + notes, encoding='utf-8')
-    return card
+    return write_text(card, model_card(path, description, size) + notes)
+
+
+def check_export(path: Path) -> None:
+    """Refuse a name for weights under which something else is or would be.
+
+    Parameters
+    ----------
+    path
+        File of safetensors that is to be written.
+
+    Raises
+    ------
+    ValueError
+        If it does not end in ``.safetensors``, or holds the state of a training.
+    """
+    if path.suffix != '.safetensors':
+        raise ValueError(f'--out {path}: weights are files that end in .safetensors')
+    if path.exists() and 'sums' in load_weights(path).description:
+        raise ValueError(f'--out {path} holds the state of a training: choose another name')
 
 
 def load_trained(checkpoint: Path) -> Weights:

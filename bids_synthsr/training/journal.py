@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bids_synthsr.dataset.files import written_atomically
+from bids_synthsr.dataset.files import write_text
 from bids_synthsr.training.learner import Learner
 
 METRICS, VALIDATION, PICTURES, TENSORBOARD = (
@@ -111,16 +111,26 @@ def append_line(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def drop_later_lines(path: Path, step: int) -> None:
-    """Remove the lines of a table that a killed run wrote after ``step``, or only in part."""
+    """Remove the lines of a table that a killed run wrote after ``step``, or only in part.
+
+    A file that is no such table is set aside: a training goes on from its checkpoint without it.
+    """
     if not path.exists():
         return
-    header, *lines = path.read_text(encoding='utf-8').splitlines()
-    columns = header.count(',')
-    earlier = [
-        line for line in lines if line.count(',') == columns and int(line.split(',')[0]) <= step
-    ]
-    with written_atomically(path) as temporary:
-        temporary.write_text('\n'.join([header, *earlier, '']), encoding='utf-8')
+    header, *lines = path.read_text(encoding='utf-8', errors='replace').splitlines() or ['']
+    if not header.startswith('step,'):
+        aside = path.with_suffix('.unreadable')
+        logger.warning('%s is no table of a training: it is now %s', path, aside.name)
+        path.replace(aside)
+        return
+    earlier = [line for line in lines if _is_row(line, header.count(','), step)]
+    write_text(path, '\n'.join([header, *earlier, '']))
+
+
+def _is_row(line: str, commas: int, step: int) -> bool:
+    """Whether a line is a whole one of a step that counts."""
+    number = line.partition(',')[0]
+    return line.count(',') == commas and number.isdecimal() and int(number) <= step
 
 
 def _open_tensorboard(folder: Path, step: int) -> Any:

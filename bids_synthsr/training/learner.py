@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -42,6 +43,9 @@ class Learner:
         Time that these steps took, s.
     sums
         Sums of all measures since the last line of metrics, and the number of ``steps`` since.
+    data
+        Names of what the weights were trained on and validated on before, by ``training`` and
+        ``validation``.
     """
 
     network: nn.Module
@@ -50,6 +54,7 @@ class Learner:
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
+    data: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def new_learner(task: Task, device: torch.device) -> Learner:

@@ -6,7 +6,7 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,7 +195,8 @@ class Writer:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.task, self.run, self.learner, self.held_out = task, run, learner, held_out
         self.intervals = task.recipe.intervals
-        self.facts = {'data': cohort.names, 'device': str(run.device), 'validation': {}}
+        data = with_earlier_data(cohort.names, learner.data)
+        self.facts = {'data': data, 'device': str(run.device), 'validation': {}}
         self.journal = Journal(run.folder, learner, run.last_step, run.show)
         self.saved_step, self.saved_at = learner.step, time.monotonic()
 
@@ -230,6 +231,29 @@ class Writer:
         if self.saved_step != self.learner.step or not (self.run.folder / NAME).exists():
             self.save()
         self.journal.close()
+
+
+def with_earlier_data(
+    names: Mapping[str, Sequence[str]], earlier: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Name all that weights were ever trained on, those of an earlier training first.
+
+    Parameters
+    ----------
+    names
+        Names of what this training uses, by ``training`` and ``validation``.
+    earlier
+        Names of what the weights at its start were trained on, likewise.
+    """
+    training = [*dict.fromkeys([*earlier.get('training', ()), *names['training']])]
+    seen = sorted({*training} & {*names['validation']})
+    if seen:
+        logger.warning(
+            'Held out, but the weights at the start were trained on them: %s. What they are '
+            'validated by says too much.',
+            ', '.join(seen),
+        )
+    return {'training': training, 'validation': [*names['validation']]}
 
 
 def is_due(step: int, interval: int) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
+MAX_BATCH, MAX_SIDE = 4096, 1024
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 
@@ -253,4 +254,16 @@ def recipe_from(table: Mapping[str, Any]) -> Recipe:
     recipe = read_dataclass(Recipe, table, 'recipe')
     if not any(getattr(recipe.loss, term) > 0 for term in LOSS_TERMS):
         raise ValueError('recipe: no term of the loss has a weight; set loss.l1 = 1.0, for one')
+    _check_ranges(recipe)
     return recipe
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    """Raise for numbers that no training can have."""
+    samples = recipe.samples
+    if not 1 <= samples.batch <= MAX_BATCH:
+        raise ValueError(f'recipe: samples.batch is {samples.batch}, not 1 to {MAX_BATCH}')
+    if not all(1 <= side <= MAX_SIDE for side in samples.shape):
+        raise ValueError(f'recipe: samples.shape is {samples.shape}, not 1 to {MAX_SIDE} each')
+    if recipe.steps < 0:
+        raise ValueError(f'recipe: steps is {recipe.steps}, not 0 or more')

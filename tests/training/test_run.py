@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -365,7 +366,7 @@ def test_export_writes_weights_and_their_card(uninterrupted, tmp_path, capsys):
     ):
         assert part in card
     assert main(['export', str(path), '--out', str(tmp_path / 'b.safetensors')]) == 0
-    assert main(['export', str(tmp_path / 'no'), '--out', str(tmp_path / 'c')]) == 2
+    assert main(['export', str(tmp_path / 'no'), '--out', str(tmp_path / 'c.safetensors')]) == 2
     assert 'there is no such file of weights' in capsys.readouterr().err
 
 
@@ -469,3 +470,49 @@ def test_damaged_checkpoint_is_reported(data, tmp_path, capsys):
     (tmp_path / 'checkpoint.safetensors').write_bytes(b'no safetensors at all')
     assert main(command(data, tmp_path)) == 2
     assert str(Path(tmp_path, 'checkpoint.safetensors')) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['w.md', 'w.txt', 'w'])
+def test_weights_are_exported_under_their_own_ending_only(uninterrupted, tmp_path, name, capsys):
+    assert main(['export', str(uninterrupted), '--out', str(tmp_path / name)]) == 2
+    assert f'{name}: weights are files that end in .safetensors' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_state_of_a_training_is_never_overwritten(uninterrupted, tmp_path, capsys):
+    copied = tmp_path / 'out'
+    shutil.copytree(uninterrupted, copied)
+    checkpoint = copied / 'checkpoint.safetensors'
+    before = checkpoint.read_bytes()
+    assert main(['export', str(copied), '--out', str(checkpoint)]) == 2
+    assert 'holds the state of a training' in capsys.readouterr().err
+    assert checkpoint.read_bytes() == before
+
+
+def test_all_heads_that_weights_were_ever_trained_on_are_named(data, uninterrupted, tmp_path):
+    maps, _, _ = data
+    fewer = tmp_path / 'fewer'
+    fewer.mkdir()
+    for file in sorted(maps.glob('sub-[12]*')):
+        shutil.copy(file, fewer / file.name.replace('sub-1', 'sub-9'))
+    weights = uninterrupted / 'checkpoint.safetensors'
+    words = command((fewer, *data[1:]), tmp_path / 'out', '--weights', weights, '--max-steps', '1')
+    assert main(words) == 0
+    names = load_weights(tmp_path / 'out/checkpoint.safetensors').description['data']['training']
+    before = load_weights(weights).description['data']['training']
+    assert set(before) < set(names) and any(name.startswith('sub-9') for name in names)
+
+
+def test_a_training_that_stops_says_how_to_go_on(data, tmp_path, capsys):
+    assert main(command(data, tmp_path / 'out', '--max-steps', '1')) == 0
+    assert 'Step 1 of 8' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('changes', [{'step': 'one'}, {'step': -1}, {'sums': []}, {'recipe': 1}])
+def test_an_odd_checkpoint_is_named(data, uninterrupted, tmp_path, changes, capsys):
+    weights = load_weights(uninterrupted / 'checkpoint.safetensors')
+    folder = tmp_path / 'out'
+    path = folder / 'checkpoint.safetensors'
+    save_weights(path, weights.tensors, {**weights.description, **changes})
+    assert main(command(data, folder)) == 2
+    assert 'checkpoint.safetensors' in capsys.readouterr().err
