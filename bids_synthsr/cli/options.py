@@ -286,7 +286,7 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
     is_list = action.nargs == '+'
     expected, is_fit = _form_of(action)
     items = value if isinstance(value, list) and is_list else [value]
-    if not items or not all(is_fit(item) for item in items):
+    if not all(is_fit(item) for item in items):
         form = f'a list of {expected}s' if is_list else expected
         parser.error(f'--config-file: {action.dest} is {value!r:.60}, not {form}')
     if callable(action.type):

@@ -181,7 +181,7 @@ def load_exam_unet(path: Path) -> TrainedExamUNet:
     labels = _labels_of(weights, path)
     network, file = _with_weights(weights, path)
     caution = plain_text(str(weights.description.get('caution', '')), MAX_CAUTION)
-    shape, odds = _sample_shape(weights, path), _odds_of(weights, len(labels), path)
+    shape, odds = _sample_shape(weights, path), _odds_of(weights, path)
     return TrainedExamUNet(network, labels, shape, file, caution, odds)
 
 
@@ -208,12 +208,12 @@ def _sample_shape(weights: Weights, path: Path) -> tuple[int, int, int]:
     return first, second, third
 
 
-def _odds_of(weights: Weights, classes: int, path: Path) -> list[float]:
+def _odds_of(weights: Weights, path: Path) -> list[float]:
     """Read the factor of each class by which its probabilities are calibrated; may be empty."""
     odds = weights.description.get('odds') or []
-    is_list = isinstance(odds, list) and len(odds) in (0, classes)
-    if not is_list or not all(isinstance(x, int | float) and 0 < x < math.inf for x in odds):
-        raise ValueError(f'{path}: the odds in its header are not a positive number per class')
+    numbers = odds if isinstance(odds, list) else [None]
+    if not all(isinstance(x, int | float) and 0 < x < math.inf for x in numbers):
+        raise ValueError(f'{path}: the odds in its header are {odds!r:.50}, not positive numbers')
     return odds
 
 

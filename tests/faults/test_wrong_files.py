@@ -173,7 +173,6 @@ def test_odd_keras_files_are_refused(tmp_path, change):
         'verbose = "abc"',
         'verbose = -1',
         'participant-label = 1',
-        'participant-label = []',
         'reference = 5',
         'device = 5',
         'device = 2020-01-01',
