@@ -6,7 +6,7 @@ import argparse
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         run=_run_settings(options, environ),
         output_dir=output_dir,
         work_dir=work_dir,
-        run_uuid=f'{datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}',
+        run_uuid=f'{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4()}',
     )
 
 

@@ -29,6 +29,11 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument('out', type=Path, metavar='OUT', help='output folder of bids_synthsr')
     parser.add_argument('--all', action='store_true', help='list finished exams, too')
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='read every output and compare its SHA-256 with the record; without it, sizes count',
+    )
     parser.set_defaults(run=run)
 
 
@@ -39,7 +44,7 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
 
     derivatives = Derivatives(options.out)
     runs = read_runs(derivatives)
-    exams = read_progress(derivatives, runs)
+    exams = read_progress(derivatives, runs, options.check)
     if not exams:
         sys.stderr.write(
             f'{options.out} holds no logs of bids_synthsr: is it the output folder?\n'

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
+UNABLE_TO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a few network file systems
 MAX_DIGITS = 18  # of a whole number; 64 bits hold them all
 
 
@@ -26,7 +27,8 @@ MAX_DIGITS = 18  # of a whole number; 64 bits hold them all
 def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` that replaces it when the block ends well.
 
-    A reader never sees half a file; an error or a kill leaves ``path`` as it was.
+    A reader never sees half a file; an error or a kill leaves ``path`` as it was. The content
+    is on the disk before it has its name, so that a power cut leaves no file of zeros.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
@@ -36,9 +38,20 @@ def written_atomically(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until the content of a file is on the disk, where the file system can do that."""
+    with path.open('rb') as file:
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in UNABLE_TO_FLUSH:
+                raise
 
 
 def _umask() -> int:

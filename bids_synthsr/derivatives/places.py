@@ -88,16 +88,20 @@ class Derivatives:
         return self.run_logs(run_uuid) / 'plan.json'
 
     def run_plans(self) -> list[Path]:
-        """All plans that there are, oldest run first."""
+        """All plans that there are, by the names of the runs."""
         return sorted(self.records.parent.glob('*/plan.json'))
 
     def labels(self, desc: str) -> Path:
         """Names of the labels of a segmentation."""
         return self.root / join_name({'desc': desc}, 'dseg', '.tsv')
 
+    def name_of(self, path: Path) -> str:
+        """Path of an output relative to this folder."""
+        return path.relative_to(self.root).as_posix()
+
     def uri(self, path: Path) -> str:
         """BIDS URI of an output."""
-        return f'bids::{path.relative_to(self.root).as_posix()}'
+        return f'bids::{self.name_of(path)}'
 
     def exam(self, subject: str, session: str | None = None) -> ExamDerivatives:
         """Where the outputs of an exam lie."""
@@ -136,6 +140,11 @@ class ExamDerivatives:
         return self.dataset.root.joinpath(
             *(f'{key}-{self.entities[key]}' for key in self.entities)
         )
+
+    @property
+    def anat(self) -> Path:
+        """Folder of all outputs but report and figures."""
+        return self.folder / 'anat'
 
     @property
     def figures(self) -> Path:
@@ -197,7 +206,7 @@ class ExamDerivatives:
             End of the file name, with its dot.
         """
         name = join_name(self.entities | dict(entities), suffix, extension)
-        return self.folder / 'anat' / name
+        return self.anat / name
 
 
 def entities_of_synthesis(suffix: str, desc: str) -> dict[str, str]:
@@ -232,7 +241,7 @@ def remove_leftovers(exam: ExamDerivatives) -> None:
     stale = time.time() - STALE_S
     leftovers = [
         file
-        for folder in (exam.folder / 'anat', exam.figures, *shared)
+        for folder in (exam.anat, exam.figures, *shared)
         for file in folder.glob(LEFTOVER)
         if folder not in shared or file.stat().st_mtime < stale
     ]

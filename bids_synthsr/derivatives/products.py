@@ -25,6 +25,7 @@ from bids_synthsr.derivatives.provenance import (
     describe_synthesis,
     describe_transform,
 )
+from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.values.method import Image, Product, Synthesis
 
 Kind = Literal['image', 'table', 'transform']
@@ -148,12 +149,32 @@ def write_synthesis(synthesis: Synthesis, names: Sequence[str], folder: Path) ->
     -------
     products
         The main volume first.
+
+    Raises
+    ------
+    ValueError
+        If a product is not worth keeping; see `bids_synthsr.derivatives.soundness`.
     """
+    for product in synthesis.products:
+        _check_product(product)
     sources = [names[index] for index in _source_indices(synthesis, names)]
     return [
         _write_product(number, product, synthesis, names[0], sources, folder)
         for number, product in enumerate(synthesis.products)
     ]
+
+
+def _check_product(product: Product) -> None:
+    """Raise where a product is not finite, or the same everywhere."""
+    if isinstance(product, Image):
+        fault = find_image_fault(product.voxels, product.suffix, product.desc)
+    else:
+        fault = find_table_fault(product.rows)
+    if fault:
+        raise ValueError(
+            f'The method made a useless {product.suffix} (desc-{product.desc}), which is not '
+            f'saved: {fault}. Check the weights, if you gave some, and the scans.'
+        )
 
 
 def _source_indices(synthesis: Synthesis, names: Sequence[str]) -> Sequence[int]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from bids_synthsr.dataset.files import write_json
+from bids_synthsr.dataset.files import read_object, write_json
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.records import Record, lost_outputs, read_events, read_records
+from bids_synthsr.derivatives.records import (
+    Record,
+    lost_outputs,
+    lost_pages,
+    read_events,
+    read_records,
+)
 
 State = Literal['finished', 'failed', 'missing']
 
@@ -23,7 +32,7 @@ class ExamProgress:
     exam
         Label of the exam, such as ``sub-01_ses-2``.
     state
-        ``missing`` if it is neither finished nor failed, or if outputs of it are gone.
+        ``missing`` if it is neither finished nor failed, or if outputs of it are gone or damaged.
     note
         Why it failed, what is gone or how far a run came; the first warning where it is finished.
     """
@@ -40,27 +49,51 @@ class PastRun:
     Parameters
     ----------
     run_uuid
-        Its name, which begins with its time.
+        Its name, which begins with its time (UTC).
     exams
         Labels of all exams that it was to finish, those included that were finished before.
     command
         As it was given.
     started_in
         The current folder, which relative paths of the command refer to.
+    number
+        How many runs of this folder began before it, and one more; 0 where it is not known.
+    begun
+        Time at which it began, UTC, which decides between runs that began together.
     """
 
     run_uuid: str
     exams: tuple[str, ...]
     command: str
     started_in: str
+    number: int = 0
+    begun: str = ''
 
 
 def write_plan(
     derivatives: Derivatives, run_uuid: str, exams: list[str], command: str, started_in: Path
 ) -> Path:
-    """Write down what a run sets out to do, before it does any of it."""
-    content = {'exams': exams, 'command': command, 'started_in': str(started_in)}
+    """Write down what a run sets out to do, before it does any of it.
+
+    Runs are numbered, since clocks differ between machines and can be set back.
+    """
+    content = {
+        'exams': exams,
+        'command': command,
+        'started_in': str(started_in),
+        'number': max(_run_numbers(derivatives), default=0) + 1,
+        'begun': datetime.now(UTC).isoformat(),
+    }
     return write_json(derivatives.run_plan(run_uuid), content)
+
+
+def _run_numbers(derivatives: Derivatives) -> Iterator[int]:
+    """Read the numbers of all runs that there were; a plan that cannot be read has none."""
+    for path in derivatives.run_plans():
+        with suppress(OSError, ValueError):
+            number = read_object(path).get('number')
+            if isinstance(number, int):
+                yield number
 
 
 def read_runs(derivatives: Derivatives) -> list[PastRun]:
@@ -69,31 +102,52 @@ def read_runs(derivatives: Derivatives) -> list[PastRun]:
         path.parent.name: json.loads(path.read_text(encoding='utf-8'))
         for path in derivatives.run_plans()
     }
-    return [
-        PastRun(name, tuple(plan['exams']), plan['command'], plan['started_in'])
+    runs = [
+        PastRun(
+            name,
+            tuple(plan['exams']),
+            plan['command'],
+            plan['started_in'],
+            plan.get('number', 0),
+            plan.get('begun', ''),
+        )
         for name, plan in plans.items()
     ]
+    return sorted(runs, key=lambda run: (run.number, run.begun))
 
 
-def read_progress(derivatives: Derivatives, runs: list[PastRun]) -> list[ExamProgress]:
-    """Return how far every exam is that any run planned or processed, by label."""
+def read_progress(
+    derivatives: Derivatives, runs: list[PastRun], reads_content: bool = False
+) -> list[ExamProgress]:
+    """Return how far every exam is that any run planned or processed, by label.
+
+    Parameters
+    ----------
+    derivatives
+        The output folder.
+    runs
+        What its runs set out to do.
+    reads_content
+        Whether the content of outputs is compared with the records, and not only their size.
+    """
     records = read_records(derivatives)
     labels = {label for run in runs for label in run.exams} | records.keys()
     steps = _last_steps(derivatives, runs)
     return [
-        _progress(label, records.get(label), steps.get(label, ''), derivatives)
+        _progress(label, records.get(label), steps.get(label, ''), derivatives, reads_content)
         for label in sorted(labels)
     ]
 
 
 def _progress(
-    label: str, record: Record | None, step: str, derivatives: Derivatives
+    label: str, record: Record | None, step: str, derivatives: Derivatives, reads_content: bool
 ) -> ExamProgress:
-    if record is None:
-        return ExamProgress(label, 'missing', step)
+    if record is None or record.state == 'begun':
+        return ExamProgress(label, 'missing', step or (record.reason if record else ''))
     if record.state == 'failed':
         return ExamProgress(label, 'failed', record.reason)
-    reason = lost_outputs(record, derivatives)
+    losses = [lost(record, derivatives, reads_content) for lost in (lost_outputs, lost_pages)]
+    reason = ', '.join(filter(None, losses))
     if reason:
         return ExamProgress(label, 'missing', reason)
     return ExamProgress(label, 'finished', record.warnings[0] if record.warnings else '')

@@ -1,26 +1,35 @@
 """What was done to each exam, and whether it must be done again.
 
 A finished exam is done again when, and only when, its scans, the settings, or the version of the
-program changed, or an output is gone. Times of files decide nothing: they only spare reading a
-file again that did not change.
+program changed, or an output is gone or has another size. Times of files decide nothing: they
+only spare reading a file again that did not change.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.dataset.files import read_json, write_json
-from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.dataset.files import read_json, sha256, write_json
+from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
-State = Literal['finished', 'failed']
+BROKEN_OFF = 'the work ended while its outputs were written'
+State = Literal['finished', 'failed', 'begun']
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """What an output held when it was written: its size in bytes, and its SHA-256."""
+
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Record:
     exam
         Its label, such as ``sub-01_ses-2``.
     state
-        How the work on it ended.
+        How the work on it ended; ``begun`` while its outputs are written.
     fingerprint
         As `take_fingerprint` took it before the work.
     reason
@@ -40,7 +49,11 @@ class Record:
     warnings
         What a reader must know.
     outputs
-        Paths of its outputs, relative to the output folder.
+        Content of its outputs, by their paths relative to the output folder.
+    pages
+        Content of its report and of the small picture, in the same way.
+    leftovers
+        Paths of files of earlier work, which go when the exam is finished.
     durations_s
         Seconds that each step took, by its name.
     run_uuid
@@ -52,14 +65,68 @@ class Record:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ''
     warnings: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
+    outputs: Mapping[str, OutputFile] = field(default_factory=dict)
+    pages: Mapping[str, OutputFile] = field(default_factory=dict)
+    leftovers: tuple[str, ...] = ()
     durations_s: Mapping[str, float] = field(default_factory=dict)
     run_uuid: str = ''
+
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of all files in the folder of the exam that this record knows, none twice."""
+        return tuple(dict.fromkeys([*self.outputs, *self.leftovers]))
 
 
 def write_record(path: Path, record: Record) -> Path:
     """Write the record of an exam, whole or not at all."""
     return write_json(path, as_plain(record))
+
+
+def write_unfinished_record(
+    place: ExamDerivatives, record: Record, outputs: Iterable[Path] = ()
+) -> Record:
+    """Write a record that is not one of a finished exam; it remembers all files that there are.
+
+    Parameters
+    ----------
+    place
+        Where the outputs of the exam lie.
+    record
+        How the work stands: begun or failed.
+    outputs
+        Paths of outputs that are about to be written.
+    """
+    earlier = read_record(place.record)
+    names = [*(earlier.files if earlier else ()), *map(place.dataset.name_of, outputs)]
+    record = replace(record, leftovers=tuple(dict.fromkeys(names)))
+    write_record(place.record, record)
+    return record
+
+
+def publish_record(place: ExamDerivatives, record: Record) -> Path:
+    """Write the record of a finished exam, once all that it does not know of earlier is gone."""
+    earlier = read_record(place.record)
+    for name in earlier.files if earlier else ():
+        if name not in record.outputs:
+            _remove(name, place)
+    return write_record(place.record, record)
+
+
+def _remove(name: str, place: ExamDerivatives) -> None:
+    """Remove a file of earlier work, if it lies with the outputs of the exam and nowhere else."""
+    path = place.dataset.root / name
+    real = place.dataset.root.resolve() / place.anat.relative_to(place.dataset.root)
+    is_ours = path.parent == place.anat and path.name.startswith(f'{place.label}_')
+    if is_ours and path.parent.resolve() == real:
+        path.unlink(missing_ok=True)
+
+
+def describe_outputs(paths: Iterable[Path], derivatives: Derivatives) -> dict[str, OutputFile]:
+    """Describe the content of outputs that were written just now, by their paths."""
+    return {
+        derivatives.name_of(path): OutputFile(path.stat().st_size, sha256(path)) for path in paths
+    }
 
 
 def load_record(path: Path) -> Record:
@@ -107,7 +174,7 @@ def take_fingerprint(
     version
         Version of the program, as far as it changes results.
     record
-        An earlier record: a file whose size and time are as there is not read again.
+        An earlier record: a file that has not been touched since is not read again.
     """
     before = record.fingerprint.get('scans', {}) if record else {}
     root = bids_dir.resolve()
@@ -123,14 +190,22 @@ def take_fingerprint(
 def _describe_file(path: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the content of a file; one that cannot be read has none."""
     try:
-        status = path.stat()
-        stamp = {'size': status.st_size, 'mtime_ns': status.st_mtime_ns}
-        if all(before.get(key) == value for key, value in stamp.items()):
-            return {**stamp, 'sha256': before['sha256']}
-        with path.open('rb') as file:
-            return {**stamp, 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+        stamp = _take_stamp(path)
+        is_known = before.get('stamp') == stamp and 'sha256' in before
+        return {'stamp': stamp, 'sha256': before['sha256'] if is_known else sha256(path)}
     except OSError:
-        return {'size': 0, 'mtime_ns': 0, 'sha256': ''}
+        return {'stamp': '', 'sha256': ''}
+
+
+def _take_stamp(path: Path) -> str:
+    """Write down what changes when a file is written to or replaced.
+
+    Tools that copy a file can keep its size and the time of its last change (``cp -p``, ``rsync
+    -t``), and not the time at which it came to be (ctime) and its number in the file system.
+    """
+    status = path.stat()
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return ' '.join(map(str, numbers))
 
 
 def _digest(content: bytes) -> str:
@@ -163,10 +238,44 @@ def reason_to_redo(
     return lost_outputs(record, derivatives)
 
 
-def lost_outputs(record: Record, derivatives: Derivatives) -> str:
-    """Name the outputs of a record that are no longer there; empty where all are."""
-    gone = [name for name in record.outputs if not (derivatives.root / name).is_file()]
-    return f'outputs are gone: {", ".join(gone)}' if gone else ''
+def lost_outputs(record: Record, derivatives: Derivatives, reads_content: bool = False) -> str:
+    """Name the outputs of a record that are gone, or not what they were; empty where all are well.
+
+    Parameters
+    ----------
+    record
+        Record of a finished exam.
+    derivatives
+        The output folder.
+    reads_content
+        Whether their content is compared, too, and not only their size.
+    """
+    return _losses(record.outputs, derivatives, reads_content)
+
+
+def lost_pages(record: Record, derivatives: Derivatives, reads_content: bool = False) -> str:
+    """Name report and picture where they are gone, or not what they were, as `lost_outputs`."""
+    return _losses(record.pages, derivatives, reads_content)
+
+
+def _losses(files: Mapping[str, OutputFile], derivatives: Derivatives, reads_content: bool) -> str:
+    gone, changed = [], []
+    for name, output in files.items():
+        path = derivatives.root / name
+        if not path.is_file():
+            gone.append(name)
+        elif path.stat().st_size != output.size or (reads_content and not _is_same(path, output)):
+            changed.append(name)
+    parts = (('outputs are gone', gone), ('outputs are damaged or were changed', changed))
+    return ', '.join(f'{words}: {", ".join(names)}' for words, names in parts if names)
+
+
+def _is_same(path: Path, output: OutputFile) -> bool:
+    """Whether a file can be read and has the content that it was written with."""
+    try:
+        return sha256(path) == output.sha256
+    except OSError:
+        return False
 
 
 def is_finished(

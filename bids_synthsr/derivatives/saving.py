@@ -9,15 +9,62 @@ from pathlib import Path
 import numpy as np
 
 from bids_synthsr.dataset.files import read_json, write_json, write_text, written_atomically
-from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
 from bids_synthsr.derivatives.places import ExamDerivatives, sidecar_of
 from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.derivatives.provenance import complete_sidecar
+from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
 
+EXTENSIONS = {'image': '.nii.gz', 'table': '.tsv', 'transform': '.txt'}  # by kind of product
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc: values scaled to the range of the type; reliability in steps of 0.004
 SCALED_TYPES = {'preproc': np.int16, 'reliability': np.uint8}
+
+
+def check_products(products: Sequence[ProductFile]) -> None:
+    """Refuse products that came to harm in the work folder, before any output is replaced.
+
+    They were sound when they were made, see `bids_synthsr.derivatives.products`.
+
+    Raises
+    ------
+    ValueError
+        If an image or a table cannot be read, is not finite or is the same everywhere.
+    """
+    for product in products:
+        fault = _find_fault(product)
+        if fault:
+            raise ValueError(
+                f'{product.file} in the work folder is damaged, and nothing is saved: {fault}. '
+                'Start again with --clean-workdir.'
+            )
+
+
+def _find_fault(product: ProductFile) -> str:
+    """Describe why a product cannot be saved, in a clause; empty if it can."""
+    path = Path(product.file)
+    try:
+        if product.kind == 'image':
+            return find_image_fault(load_volume(path)[0], product.suffix, product.desc)
+        if product.kind == 'table':
+            return find_table_fault(read_json(path))
+        load_rigid(path)
+        return ''
+    except MemoryError:
+        raise
+    except Exception as error:  # nibabel raises what it likes
+        return f'it cannot be read ({error})'
+
+
+def list_outputs(products: Sequence[ProductFile], exam: ExamDerivatives) -> list[Path]:
+    """List the paths of the outputs of an exam, before any is written."""
+    return [path for product in products for path in _paths_of(product, exam)]
+
+
+def _paths_of(product: ProductFile, exam: ExamDerivatives) -> list[Path]:
+    path = exam.path_of(product.suffix, product.entities, EXTENSIONS[product.kind])
+    return [path, sidecar_of(path)] if product.sidecar else [path]
 
 
 def save_products(
@@ -52,32 +99,30 @@ def _save_product(
     product: ProductFile, exam: ExamDerivatives, sources: Mapping[str, str], frame: str
 ) -> list[Path]:
     """Write one product, and its sidecar where it has one."""
-    path = _SAVE[product.kind](product, exam)
+    path, *sidecars = _paths_of(product, exam)
+    _SAVE[product.kind](product, path)
     if product.labels:  # a look-up table that all exams share
         write_text(exam.dataset.labels(product.desc), labels_text(product.labels))
-    if not product.sidecar:
-        return [path]
     uris = [sources[name] for name in product.sources]
     space = frame if product.kind == 'image' else ''
-    return [path, write_json(sidecar_of(path), complete_sidecar(product.sidecar, uris, space))]
+    for sidecar in sidecars:
+        write_json(sidecar, complete_sidecar(product.sidecar, uris, space))
+    return [path, *sidecars]
 
 
-def _save_image(product: ProductFile, exam: ExamDerivatives) -> Path:
+def _save_image(product: ProductFile, path: Path) -> Path:
     """Write an image: labels as whole numbers, scans scaled to 16 bits, all else as float32."""
-    path = exam.path_of(product.suffix, product.entities)
     voxels, grid = load_volume(Path(product.file))
     if product.desc in SCALED_TYPES:
         return save_volume(path, voxels, grid, dtype=SCALED_TYPES[product.desc])
     return save_volume(path, voxels.astype(LABEL_TYPES.get(product.suffix, np.float32)), grid)
 
 
-def _save_table(product: ProductFile, exam: ExamDerivatives) -> Path:
-    path = exam.path_of(product.suffix, product.entities, '.tsv')
+def _save_table(product: ProductFile, path: Path) -> Path:
     return write_text(path, table_text(read_json(Path(product.file))))
 
 
-def _save_transform(product: ProductFile, exam: ExamDerivatives) -> Path:
-    path = exam.path_of(product.suffix, product.entities, '.txt')
+def _save_transform(product: ProductFile, path: Path) -> Path:
     with written_atomically(path) as temporary:
         shutil.copyfile(product.file, temporary)
     return path

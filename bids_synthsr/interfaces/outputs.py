@@ -83,25 +83,35 @@ class SaveOutputs(Step):
         draft = File(desc='record of the exam, not yet published')
 
     def make(self, inputs: Any, folder: Path) -> Results:
-        """Write the products, and a draft of the record."""
+        """Write the products, all or none that is unsound, and a draft of the record."""
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.derivatives.products import ProductFile
         from bids_synthsr.derivatives.provenance import raw_uri
-        from bids_synthsr.derivatives.records import Record, write_record
-        from bids_synthsr.derivatives.saving import save_products
+        from bids_synthsr.derivatives.records import (
+            BROKEN_OFF,
+            Record,
+            describe_outputs,
+            write_record,
+            write_unfinished_record,
+        )
+        from bids_synthsr.derivatives.saving import check_products, list_outputs, save_products
 
         place, bids_dir = _place_of(inputs), Path(inputs.bids_dir)
         sources = {
             scan.name: raw_uri(scan.path, bids_dir) for scan in reversed(scans_of(inputs.exam))
         }
         products = [ProductFile(**product) for product in inputs.products]
+        check_products(products)
+        # until the record is published, that of earlier work would describe files that are gone
+        begun = Record(place.label, 'begun', reason=BROKEN_OFF, run_uuid=inputs.run_uuid)
+        write_unfinished_record(place, begun, list_outputs(products, place))
         outputs = save_products(products, place, sources)
         record = Record(
             exam=place.label,
             state='finished',
             fingerprint=dict(inputs.fingerprint),
             warnings=tuple(inputs.warnings),
-            outputs=tuple(path.relative_to(place.dataset.root).as_posix() for path in outputs),
+            outputs=describe_outputs(outputs, place.dataset),
             run_uuid=inputs.run_uuid,
         )
         return {'draft': write_record(folder / 'draft.json', record)}
@@ -118,20 +128,17 @@ class WriteReport(Step):
     class Outputs(OutputFields):
         """The same, once the report stands."""
 
-        draft = File(desc='the same record')
+        draft = File(desc='the record, with the pages of the exam')
 
-    def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
+    def make(self, inputs: Any, folder: Path) -> Results:
         """Gather what the report shows, and write it with its small picture."""
         from bids_synthsr.dataset.selection import scans_of
-        from bids_synthsr.derivatives.records import load_record
-        from bids_synthsr.reports.collect import collect_report
-        from bids_synthsr.reports.pages import write_report, write_thumbnail
+        from bids_synthsr.derivatives.records import load_record, write_record
+        from bids_synthsr.reports.exam_pages import write_pages
 
         record, place = load_record(Path(inputs.draft)), _place_of(inputs)
-        report = collect_report(place, record, scans_of(inputs.exam))
-        write_report(report, place.report)
-        write_thumbnail(report, place.thumbnail)
-        return {'draft': inputs.draft}
+        record = write_pages(place, record, scans_of(inputs.exam))
+        return {'draft': write_record(folder / 'draft.json', record)}
 
 
 class RecordExam(Step):
@@ -151,9 +158,9 @@ class RecordExam(Step):
         """Publish the record, with the time that every step took."""
         from dataclasses import replace
 
-        from bids_synthsr.derivatives.records import load_record, read_steps, write_record
+        from bids_synthsr.derivatives.records import load_record, publish_record, read_steps
 
         record, place = load_record(Path(inputs.draft)), _place_of(inputs)
         steps = read_steps(place.dataset.steps(inputs.run_uuid), place.label)
         durations = {step.name: step.seconds for step in steps}
-        return {'record': write_record(place.record, replace(record, durations_s=durations))}
+        return {'record': publish_record(place, replace(record, durations_s=durations))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,8 @@ from bids_synthsr.derivatives.records import (
     read_events,
     read_record,
     read_records,
-    write_record,
+    reason_to_redo,
+    write_unfinished_record,
 )
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
@@ -36,6 +37,8 @@ TRY_AGAIN = (
 )
 UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
 FINISHED, FAILED = 'finished', 'failed'
+LEFT = 'left'  # to another run
+ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -48,7 +51,8 @@ class Outcome:
     exam
         Label of the exam, such as ``sub-01_ses-2``.
     state
-        ``finished`` or ``failed``, or what an exam is called that waits for a later stage.
+        ``finished``, ``failed`` or ``left`` to another run, or what an exam is called that waits
+        for a later stage.
     note
         Reason of the failure, or the first of its warnings.
     report
@@ -94,10 +98,14 @@ class Closing:
     def _close(self, plan: Plan, waiting: Mapping[str, str]) -> Outcome:
         place = self.derivatives.exam(plan.exam.subject, plan.exam.session)
         record = read_record(place.record)
+        if plan.is_left:
+            plan = replace(plan, to_do=reason_to_redo(record, plan.fingerprint, self.derivatives))
         is_done = not plan.to_do or (record is not None and record.run_uuid == self.run_uuid)
         if record is not None and record.state == FINISHED and is_done:
             note = record.warnings[0] if record.warnings else ''
             return Outcome(place.label, FINISHED, note, place.report)
+        if plan.is_left:
+            return Outcome(place.label, LEFT, ANOTHER_RUN, place.report)
         if place.label in waiting:
             return Outcome(place.label, waiting[place.label], '', place.report)
         crashes = read_crashes(self.derivatives.crashes(self.run_uuid))
@@ -125,7 +133,7 @@ def _record_failure(
         reason=reason,
         run_uuid=run_uuid,
     )
-    write_record(place.record, record)
+    record = write_unfinished_record(place, record)
     failure = _describe_failure(plan, reason, crash)
     rows = plan.rows
     if failure.step == JUDGING_STEP:  # the rows of the plan knew the headers alone
@@ -151,7 +159,8 @@ def unusable(row: Row) -> Row:
 def write_data_set_index(derivatives: Derivatives) -> None:
     """Write the page of all exams that the output folder records."""
     with one_at_a_time(derivatives.index_lock):  # or a slow run would write what it read long ago
-        rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
+        records = read_records(derivatives).values()
+        rows = [_index_row(record, derivatives) for record in records if record.state != 'begun']
         write_index(rows, derivatives.index)
 
 
@@ -181,6 +190,7 @@ def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
     lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
     counts = Counter(outcome.state for outcome in outcomes)
     summary = [f'{counts[FINISHED]} of {len(outcomes)} exams finished']
-    summary += [f'{counts[state]} {state}' for state in waiting_states() if counts[state]]
+    others = (*waiting_states(), LEFT)
+    summary += [f'{counts[state]} {state}' for state in others if counts[state]]
     lines.append(', '.join([*summary, f'{counts[FAILED]} failed']))
     return '\n'.join(lines)

@@ -27,10 +27,10 @@ from bids_synthsr.derivatives.progress import write_plan
 from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import fingerprint_digest, read_record, reason_to_redo
 from bids_synthsr.reports.boilerplate import citation_markdown
-from bids_synthsr.reports.collect import collect_report, method_facts
-from bids_synthsr.reports.pages import write_report, write_thumbnail
+from bids_synthsr.reports.collect import method_facts
 from bids_synthsr.run.closing import (
     FAILED,
+    LEFT,
     Closing,
     describe_outcomes,
     find_waiting,
@@ -61,6 +61,7 @@ from bids_synthsr.run.plugin import (
     request_resources,
     stoppable,
 )
+from bids_synthsr.run.renewal import renew_lost_reports, renew_reports
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, RunSettings, Settings
 from bids_synthsr.values.exam import Exam
@@ -136,7 +137,7 @@ def _plan_and_run(request: Request) -> int:
         sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
     if request.mode == 'reports-only':
-        return _rewrite_reports(plans, derivatives)
+        return renew_reports(plans, derivatives)
     try:
         return _run(plans, request)
     except OSError as error:  # such as a full disk
@@ -159,14 +160,16 @@ def _run(plans: Sequence[Plan], request: Request) -> int:
     with ExamLocks(derivatives.locks) as locks:
         plans = [*_claimed(plans, locks, derivatives)]
         for plan in plans:
-            if plan.fault:
+            if plan.fault and not plan.is_left:
                 closing.close(plan)
-        _process([plan for plan in plans if plan.to_do and not plan.fault], settings, closing)
-        return _close_run(plans, settings, closing)
+        _process([plan for plan in plans if plan.is_work], settings, closing)
+        faults = renew_lost_reports(plans, derivatives)
+        code = _close_run(plans, settings, closing)
+        return SOME_FAILED if faults else code
 
 
 def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) -> Iterator[Plan]:
-    """Leave the exams out on which another run works; see what it has finished meanwhile."""
+    """Leave the exams to others on which these work; see what they have finished meanwhile."""
     for plan in plans:
         if not plan.to_do:
             yield plan
@@ -176,6 +179,7 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
             yield replace(plan, to_do=to_do)
         else:
             announce('%s: another run works on it, and is left to do so', plan.exam)
+            yield replace(plan, is_left=True)
 
 
 def _find(settings: Settings, validates: bool) -> list[Exam]:
@@ -348,28 +352,11 @@ def _choose_engine(
 
 def _close_run(plans: Sequence[Plan], settings: Settings, closing: Closing) -> int:
     """Record failures, write index and table, announce the result; return the exit code."""
-    if not plans:
-        return SUCCESS  # all are left to other runs
     derivatives = Derivatives(settings.output_dir)
     waiting = find_waiting(derivatives.steps(settings.run_uuid), STAGES[settings.run.stage])
     outcomes = [closing.close(plan, waiting) for plan in plans]
     write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
     announce('%s', describe_outcomes(outcomes))
-    return SOME_FAILED if any(outcome.state == FAILED for outcome in outcomes) else SUCCESS
-
-
-def _rewrite_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
-    """Write the reports of finished exams anew; return the exit code."""
-    for plan in plans:
-        place = derivatives.exam(plan.exam.subject, plan.exam.session)
-        record = read_record(place.record)
-        if record is None or record.state != 'finished':
-            announce('%s is not finished: no report', plan.exam)
-            continue
-        report = collect_report(place, record, plan.exam.scans)
-        write_report(report, place.report)
-        write_thumbnail(report, place.thumbnail)
-        announce('%s', place.report)
-    write_data_set_index(derivatives)
-    return SUCCESS
+    is_short = any(outcome.state in (FAILED, LEFT) for outcome in outcomes)
+    return SOME_FAILED if is_short else SUCCESS

@@ -48,6 +48,8 @@ class Plan:
         Scans that are to be used, the reference first; none where none can be.
     transforms
         Transforms of these scans that earlier runs have found: see `find_transforms`.
+    is_left
+        Whether another run works on the exam, and is left to do so.
     """
 
     exam: Exam
@@ -57,6 +59,12 @@ class Plan:
     fault: str = ''
     scans: Sequence[Scan] = ()
     transforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    is_left: bool = False
+
+    @property
+    def is_work(self) -> bool:
+        """Whether the exam is to be processed, and can be."""
+        return bool(self.to_do) and not self.fault and not self.is_left
 
 
 def plan_exams(
@@ -138,7 +146,7 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
 
 def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
     """Describe what would be done, a block per exam with a line per scan, and what it takes."""
-    work = [plan for plan in plans if plan.to_do and not plan.fault]
+    work = [plan for plan in plans if plan.is_work]
     threads = threads_of(settings.run, len(work))
     needs = {
         plan.exam.label: forecast_scans(plan.scans, settings.method, threads) for plan in work
@@ -174,7 +182,7 @@ def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
     """
     lines = ['\t'.join(('exam', 'participant', 'session', 'mem_mb', 'minutes'))]
     for plan in plans:
-        if plan.to_do and not plan.fault:
+        if plan.is_work:
             need = forecast_scans(plan.scans, settings.method, settings.run.omp_nthreads or 1)
             mem_mb = math.ceil(1000 * (MEMORY_TO_SPARE * need.memory_gb + MAIN_GB))
             minutes = math.ceil(TIME_TO_SPARE * need.cpu_s / 60)
