@@ -88,6 +88,31 @@ def synthesize(
         return {suffix: image_of(*load_volume(file)) for suffix, file in volumes.items()}
 
 
+def name_further_volumes(
+    files: Sequence[Path], contrasts: Sequence[str], settings: MethodSettings
+) -> list[str]:
+    """Name what `synthesize` may make of files beside the main volume, from their headers.
+
+    Parameters
+    ----------
+    files
+        Files of the scans.
+    contrasts
+        Their BIDS suffixes, such as ``T1w``; empty guesses from file names.
+    settings
+        Method, reference and contrasts that are used.
+
+    Raises
+    ------
+    ValueError
+        If a contrast cannot be guessed, or no scan can be used.
+    """
+    suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
+    exam = exam_of_files([file.absolute() for file in files], suffixes)
+    scans = select_scans(exam, settings.reference, settings.contrasts).scans
+    return METHODS[settings.method].name_volumes([scan.suffix for scan in scans])
+
+
 def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> MethodSettings:
     """Find and check the file of weights, where the method reads one."""
     weights = find_weights(METHODS[settings.method], settings.weights, environ)

@@ -252,7 +252,11 @@ def _settings_of(
 def _check_folders(source: Path, settings: EvaluationSettings) -> None:
     """Refuse folders that would let the evaluation write into its input."""
     from bids_synthsr.cli.resolve import check_folders
+    from bids_synthsr.derivatives.ownership import find_folder_owner
 
+    owner = find_folder_owner(settings.output_dir)
+    if owner:
+        raise ValueError(f'{owner}: choose another folder for the results')
     check_folders(source.resolve(), settings.output_dir, settings.work_dir)
 
 

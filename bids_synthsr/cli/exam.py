@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +14,7 @@ from typing import TypeAlias
 from bids_synthsr.cli.door import add_device, end_with_message, positive_int
 from bids_synthsr.cli.options import check_ct, check_resolution
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS
+from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -73,11 +74,62 @@ def run(
     """Make the volumes; return 0 if they were made, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
-    if options.output.resolve() in [scan.resolve() for scan in options.scans]:
-        parser.error(f'-o {options.output} is one of the scans, which are never written to')
     check_resolution(parser, options)
     check_ct(parser, options)
-    return end_with_message('synthsr exam', lambda: _print_files(options, environ), SOME_FAILED)
+    fault = _find_place_fault(options.output) or _find_overwritten(options, [])
+    if fault:
+        parser.error(f'-o {fault}')
+
+    def make() -> int:
+        """Make the volumes, unless one of them would have the name of a scan."""
+        fault = _find_overwritten(options, _further_volumes(options))
+        if fault:
+            parser.error(f'-o {fault}')
+        return _print_files(options, environ)
+
+    return end_with_message('synthsr exam', make, SOME_FAILED)
+
+
+def _find_place_fault(output: Path) -> str:
+    """Describe why a file cannot be written where it is to be, or must not; empty if it can."""
+    from bids_synthsr.derivatives.ownership import find_file_owner
+
+    if output.is_dir():
+        return f'{output} is a folder: give the name of a file'
+    for folder in output.absolute().parents:
+        if folder.exists() and not folder.is_dir():
+            return f'{output}: {folder} is a file, not a folder'
+    owner = find_file_owner(output)
+    return f'{owner}: choose another folder' if owner else ''
+
+
+def _find_overwritten(options: argparse.Namespace, names: Sequence[str]) -> str:
+    """Name the output that would replace an input, the main volume or one of these."""
+    from bids_synthsr.derivatives.ownership import find_overwritten
+
+    outputs = [options.output, *(with_word(options.output, name) for name in names)]
+    return find_overwritten(outputs, [*options.scans, *filter(None, [options.weights])])
+
+
+def _further_volumes(options: argparse.Namespace) -> list[str]:
+    """Name what the method may make beside the main volume; nothing of scans that have faults."""
+    from bids_synthsr.api import name_further_volumes
+
+    with suppress(ValueError, OSError):  # the work itself reports it
+        return name_further_volumes(options.scans, options.contrasts, _settings_of(options))
+    return []
+
+
+def _settings_of(options: argparse.Namespace) -> MethodSettings:
+    """Collect what changes results."""
+    return MethodSettings(
+        method=options.method,
+        weights=options.weights,
+        ct=options.ct,
+        reference=options.reference,
+        output_resolution=options.output_resolution,
+        fov=options.fov,
+    )
 
 
 def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -87,33 +139,27 @@ def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int
 
 
 def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]:
-    """Make and save the volumes; return their files."""
+    """Make and save the volumes, all or none; return their files."""
     from bids_synthsr.api import synthesize
     from bids_synthsr.dataset.files import written_atomically
     from bids_synthsr.run.machine import choose_device
-    from bids_synthsr.settings import MethodSettings
 
     volumes = synthesize(
         options.scans,
         options.contrasts,
-        settings=MethodSettings(
-            method=options.method,
-            weights=options.weights,
-            ct=options.ct,
-            reference=options.reference,
-            output_resolution=options.output_resolution,
-            fov=options.fov,
-        ),
+        settings=_settings_of(options),
         num_threads=options.threads,
         device=choose_device(options.device),
         environ=environ,
     )
-    paths: list[Path] = []
-    for suffix, volume in volumes.items():
-        path = options.output if not paths else with_word(options.output, suffix)
-        with written_atomically(path) as temporary:
-            volume.to_filename(temporary)
-        paths.append(path)
+    _, *names = volumes
+    fault = _find_overwritten(options, names)
+    if fault:
+        raise ValueError(fault)
+    paths = [options.output, *(with_word(options.output, name) for name in names)]
+    with ExitStack() as stack:  # a file gets its name once all are written
+        for path, volume in zip(paths, volumes.values(), strict=True):
+            volume.to_filename(stack.enter_context(written_atomically(path)))
     return paths
 
 

@@ -235,8 +235,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if config_file is not None:
         parser.set_defaults(**_read_config(parser, config_file))
     options = parser.parse_args(arguments)
-    if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
-        parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
     check_resolution(parser, options)
     if not 0 <= options.min_quality <= 1:
         parser.error(f'--min-quality is {options.min_quality:g}, not from 0 to 1')
@@ -247,7 +245,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def check_resolution(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse a voxel size that the method cannot make."""
+    """Refuse a voxel size that the method, or no method, can make."""
+    if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
+        parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
     only_mm = METHODS[options.method].only_mm
     if only_mm is not None and options.output_resolution != only_mm:
         parser.error(f'--output-resolution: {options.method} makes {only_mm:g} mm volumes only')

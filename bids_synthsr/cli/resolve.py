@@ -15,6 +15,7 @@ import yaml
 from bids_synthsr.cli.options import config_of
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
 from bids_synthsr.run.participant import Mode, Request
@@ -71,6 +72,11 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
     work_dir = options.work_dir.resolve()
     check_folders(bids_dir, output_dir, work_dir)
+    if options.bids_database_dir and lies_in(options.bids_database_dir, bids_dir):
+        raise ValueError(
+            f'--bids-database-dir {options.bids_database_dir} lies in the input data set, which '
+            f'is never written to: choose a folder outside of {bids_dir}'
+        )
     if options.reference:
         parse_reference(options.reference)
     return Settings(

@@ -158,6 +158,7 @@ def run(action: Action, options: argparse.Namespace, environ: Mapping[str, str])
     package.handlers, package.propagate = [console], False
     package.setLevel(logging.INFO)
     try:
+        check_output(options)
         action(options, environ)
     except (ValueError, OSError) as error:
         logger.error('%s', error)
@@ -166,6 +167,36 @@ def run(action: Action, options: argparse.Namespace, environ: Mapping[str, str])
         logger.error('%s', error)
         return SOME_FAILED
     return SUCCESS
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Refuse to write over what is read, into its folders, or into a data set.
+
+    Raises
+    ------
+    ValueError
+        With the file or folder, and whose it is.
+    """
+    from bids_synthsr.derivatives.ownership import (
+        find_file_owner,
+        find_folder_owner,
+        find_overwritten,
+        lies_in,
+    )
+
+    values = [x for name, x in vars(options).items() if name != 'out']
+    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    paths = [item for item in items if isinstance(item, Path) and item.exists()]
+    if options.action == 'run':
+        fault = find_folder_owner(options.out)
+    else:  # a model card lies beside the weights
+        outputs = [options.out, options.out.with_suffix('.md')]
+        fault = find_overwritten(outputs, paths) or find_file_owner(options.out)
+    for folder in (path for path in paths if path.is_dir()):
+        if options.action != 'export' and lies_in(options.out, folder):
+            fault = f'{options.out} lies in {folder}, which is read and never written to'
+    if fault:
+        raise ValueError(f'--out: {fault}')
 
 
 def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> None:

@@ -124,7 +124,7 @@ def read_progress(
     Parameters
     ----------
     derivatives
-        The output folder.
+        Paths of the output folder.
     runs
         What its runs set out to do.
     reads_content

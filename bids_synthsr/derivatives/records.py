@@ -71,7 +71,6 @@ class Record:
     durations_s: Mapping[str, float] = field(default_factory=dict)
     run_uuid: str = ''
 
-
     @property
     def files(self) -> tuple[str, ...]:
         """Paths of all files in the folder of the exam that this record knows, none twice."""
@@ -246,7 +245,7 @@ def lost_outputs(record: Record, derivatives: Derivatives, reads_content: bool =
     record
         Record of a finished exam.
     derivatives
-        The output folder.
+        Paths of the output folder.
     reads_content
         Whether their content is compared, too, and not only their size.
     """

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 from bids_synthsr.dataset.files import read_json, write_json, write_text, written_atomically
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
@@ -51,9 +52,7 @@ def _find_fault(product: ProductFile) -> str:
             return find_table_fault(read_json(path))
         load_rigid(path)
         return ''
-    except MemoryError:
-        raise
-    except Exception as error:  # nibabel raises what it likes
+    except (ValueError, OSError, EOFError, ImageFileError) as error:
         return f'it cannot be read ({error})'
 
 

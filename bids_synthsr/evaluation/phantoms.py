@@ -15,6 +15,8 @@ from nilearn import datasets
 from scipy import ndimage
 
 from bids_synthsr.dataset.images import save_rigid, save_volume, volume_of
+from bids_synthsr.dataset.query import DESCRIPTION
+from bids_synthsr.derivatives.ownership import find_folder_owner
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import in_ras_order, rigid
 from bids_synthsr.values.exam import Acquisition
@@ -36,6 +38,7 @@ MAX_ANGLE_DEG, MAX_SHIFT = 5.0, 8.0  # of each axis: a patient who moved between
 BIAS, NOISE = 0.15, 2.0  # sd of the log field on 4 nodes an axis, and of the noise
 MARGIN = 4  # mm added around the template, which leaves about 25 mm around the brain
 SUBJECT = '01'
+NAME = 'Demo of bids_synthsr: simulated thick-slice exams of the MNI152 template'
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +137,13 @@ def make_demo(folder: Path, seed: int = 1) -> None:
         Folder to be written, which need not exist.
     seed
         Seed of motion, bias fields and noise.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds, or belongs to, something other than a demo.
     """
+    _check_folder(folder)
     generator = np.random.default_rng(seed)
     tissues = load_tissues()
     bids, truth = folder / 'bids', folder / 'truth'
@@ -159,17 +168,30 @@ def make_demo(folder: Path, seed: int = 1) -> None:
                 save_rigid(path, np.linalg.inv(ref2scan))
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder in which a demo would replace what is no demo."""
+    owner = find_folder_owner(folder)
+    if owner:
+        raise ValueError(f'{owner}: choose another folder')
+    description = folder / 'bids' / DESCRIPTION
+    is_demo = description.is_file() and NAME in description.read_text('utf-8', 'replace')
+    for path in (folder / 'bids', folder / 'truth'):
+        is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+        if path.is_symlink() or not (is_demo or is_free):
+            raise ValueError(f'{path} is not of a demo: choose another folder')
+
+
 def _describe(bids: Path) -> None:
     """Write what makes a folder a BIDS data set."""
     bids.mkdir(parents=True, exist_ok=True)
     description = {
-        'Name': 'Demo of bids_synthsr: simulated thick-slice exams of the MNI152 template',
+        'Name': NAME,
         'BIDSVersion': '1.10.0',
         'DatasetType': 'raw',
         'Authors': ['bids_synthsr'],
         'License': 'CC0',
     }
-    (bids / 'dataset_description.json').write_text(json.dumps(description, indent=2) + '\n')
+    (bids / DESCRIPTION).write_text(json.dumps(description, indent=2) + '\n')
     (bids / 'participants.tsv').write_text(f'participant_id\nsub-{SUBJECT}\n')
     (bids / 'README').write_text('Simulated by bids_synthsr; the truth lies in ../truth.\n')
 

@@ -14,6 +14,7 @@ entry and the module that it names, which holds three functions:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -47,6 +48,11 @@ class Method:
         Fields of `MethodSettings` that this method reads beside those of every method.
     only_mm
         Voxel size of the output, mm, if it can make no other; None for any.
+    makes_every_contrast
+        Whether it makes a volume for each contrast of the exam.
+    further_volumes
+        Names of the volumes that it makes beside those: BIDS suffixes, with ``desc`` where two
+        have one.
     reuses_memory
         Whether it makes many arrays of equal size one after the other, which is faster when the
         C library keeps what was freed.
@@ -62,12 +68,25 @@ class Method:
     weights: str = ''
     options: tuple[str, ...] = ()
     only_mm: float | None = None
+    makes_every_contrast: bool = False
+    further_volumes: tuple[str, ...] = ()
     reuses_memory: bool = False
 
     @property
     def uses_device(self) -> bool:
         """Whether it can compute on a GPU."""
         return bool(self.network)
+
+    def name_volumes(self, contrasts: Sequence[str]) -> list[str]:
+        """Name the volumes that it may make beside the main one, of scans of these contrasts.
+
+        Parameters
+        ----------
+        contrasts
+            BIDS suffixes of the scans, the reference first.
+        """
+        others = set(contrasts) - {contrasts[0]} if self.makes_every_contrast else set()
+        return [*sorted(others), *self.further_volumes]
 
     def load(self) -> Any:
         """Import the module of the method."""
@@ -93,6 +112,7 @@ _ENTRIES = (
         ),
         network='slice_unet',
         weights='sr-t1',
+        makes_every_contrast=True,
     ),
     Method(
         name='tv',
@@ -111,6 +131,7 @@ _ENTRIES = (
             'is to reproduce that scan within its noise, while the joint total variation of all '
             'contrasts is kept small. Computed with PyTorch{torch} [@pytorch].'
         ),
+        makes_every_contrast=True,
     ),
     Method(
         name='sr-t1',
@@ -153,6 +174,7 @@ _ENTRIES = (
         weights='any-exam',
         options=('least_quality',),
         only_mm=1.0,
+        further_volumes=('uncertainty_T1w', 'dseg', 'mask'),
         reuses_memory=True,
     ),
     Method(

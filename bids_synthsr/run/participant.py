@@ -22,6 +22,7 @@ from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.selection import describe_exam
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.derivatives.locks import ExamLocks
+from bids_synthsr.derivatives.ownership import check_links, check_owner
 from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
 from bids_synthsr.derivatives.progress import write_plan
 from bids_synthsr.derivatives.provenance import write_dataset_description
@@ -127,7 +128,9 @@ def _plan_and_run(request: Request) -> int:
     settings = request.settings
     derivatives = Derivatives(settings.output_dir)
     try:
+        check_owner(derivatives)
         exams = _find(settings, request.validates)
+        check_links(derivatives, exams)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
     except (ValueError, OSError) as error:
         announce('%s', error)

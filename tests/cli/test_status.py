@@ -11,7 +11,7 @@ from bids_synthsr.cli.bids_app import main as app
 from bids_synthsr.cli.status import command_for
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_plan
-from bids_synthsr.derivatives.records import Record
+from bids_synthsr.derivatives.records import OutputFile, Record, describe_outputs
 
 main = sub_command('status')
 
@@ -23,11 +23,13 @@ def out(tmp_path):
     exams = [f'sub-0{number}_ses-1' for number in range(1, 5)]
     words = "bids_synthsr 'my bids' out participant --participant-label 01 02 03 04 --nprocs 2"
     write_plan(derivatives, '20260101-1_a', exams, words, Path('/data'))
-    (derivatives.root / 'made.nii.gz').touch()
+    made = derivatives.root / 'made.nii.gz'
+    made.write_bytes(b'volume')
+    outputs = describe_outputs([made], derivatives)
     records = (
-        Record(exams[0], 'finished', outputs=('made.nii.gz',), warnings=('It is dark.',)),
+        Record(exams[0], 'finished', outputs=outputs, warnings=('It is dark.',)),
         Record(exams[1], 'failed', reason='No usable anatomical scan'),
-        Record(exams[3], 'finished', outputs=('made.nii.gz', 'gone.nii.gz')),
+        Record(exams[3], 'finished', outputs={**outputs, 'gone.nii.gz': OutputFile(1, '')}),
     )
     derivatives.records.mkdir(parents=True)
     for record in records:

@@ -1,0 +1,193 @@
+"""What the program may write to: what is nobody's, or its own, and never an input.
+
+Every door asks here before anything is written. Files are replaced and never written into (see
+`written_atomically`), so that links to files are harmless; links to folders are followed here.
+Folders are compared by their number in the file system, too, which sees through bind mounts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr.dataset.files import read_object
+from bids_synthsr.dataset.query import DESCRIPTION
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.provenance import generator
+from bids_synthsr.values.exam import Exam
+from bids_synthsr.values.text import plain_text
+
+CHOOSE = 'choose another folder'
+NESTED = {'derivatives', 'sourcedata', 'code'}  # folders of a data set that may hold other ones
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path, which need not exist, is a folder or lies in it, whatever its name is."""
+    real = path.resolve()
+    return any(_is_same(parent, folder) for parent in (real, *real.parents))
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths are one file or folder."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return path == other.resolve()
+
+
+def find_overwritten(outputs: Iterable[Path], inputs: Iterable[Path]) -> str:
+    """Name an output that is an input, or a link to one; empty where none is.
+
+    Parameters
+    ----------
+    outputs
+        Files that are to be written, which need not exist.
+    inputs
+        Files that are read.
+    """
+    files = [*inputs]
+    for output in outputs:
+        for file in files:
+            if _is_same(output, file):
+                return f'{output} would replace the input {file}, and inputs are never written to'
+    return ''
+
+
+def find_file_owner(path: Path) -> str:
+    """Describe whose folder a file would be written to; empty if it is nobody's."""
+    return _owner_above(path.resolve())
+
+
+def find_folder_owner(folder: Path) -> str:
+    """Describe who owns a folder for outputs; empty if it is nobody's.
+
+    It is somebody's if it is a data set, or lies in one and not in its ``derivatives``.
+    """
+    root = folder.resolve()
+    if (root / DESCRIPTION).exists():
+        return f'{root} is {_describe_owner(root)}'
+    return _owner_above(root)
+
+
+def find_owner(derivatives: Derivatives) -> str:
+    """Describe who else owns an output folder; empty if it is nobody's, or the program's own.
+
+    A folder without a description is nobody's unless it holds what the program would replace.
+    """
+    root = derivatives.root.resolve()
+    if root.exists() and not root.is_dir():
+        return f'{root} is not a folder'
+    if (root / DESCRIPTION).exists():
+        return '' if _is_own(derivatives) else f'{root} is {_describe_owner(root)}'
+    if not derivatives.records.is_dir():
+        precious = (derivatives.index, derivatives.citation, *sorted(root.glob('sub-*')))
+        for path in precious:
+            if path.exists():
+                return f'{root} holds {path.name}, which this program has not written'
+    return _owner_above(root)
+
+
+def _owner_above(path: Path) -> str:
+    """Describe the data set in which a path lies; empty if it lies in none, or may lie there."""
+    for parent in path.parents:
+        below = path.relative_to(parent).parts[0]
+        if (parent / DESCRIPTION).exists() and not {below, parent.name} & NESTED:
+            return f'{path} lies in {parent}, {_describe_owner(parent)}'
+    return ''
+
+
+def _is_own(derivatives: Derivatives) -> bool:
+    """Whether the program alone wrote the description; without a readable one, records count."""
+    content = _read_description(derivatives.root)
+    if not content:
+        return derivatives.records.is_dir()
+    is_raw = content.get('DatasetType') == 'raw'
+    return not is_raw and set(_programs_of(content)) == {generator()['Name']}
+
+
+def _describe_owner(root: Path) -> str:
+    """Describe whose a data set is, for the middle of a sentence."""
+    content = _read_description(root)
+    programs = _programs_of(content)
+    if programs and content.get('DatasetType') != 'raw':
+        return f'the output of {", ".join(programs)}'
+    return 'a data set that this program has not made'
+
+
+def _read_description(root: Path) -> dict[str, Any]:
+    """Read the description of a data set; empty where it cannot be read."""
+    try:
+        return read_object(root / DESCRIPTION)
+    except (OSError, ValueError):
+        return {}
+
+
+def _programs_of(content: dict[str, Any]) -> list[str]:
+    """Name the programs that a description names."""
+    entries = content.get('GeneratedBy')
+    entries = entries if isinstance(entries, list) else []
+    return [plain_text(str(entry.get('Name'))) for entry in entries if isinstance(entry, dict)]
+
+
+def check_owner(derivatives: Derivatives) -> None:
+    """Refuse an output folder that belongs to another program or data set.
+
+    Raises
+    ------
+    ValueError
+        With the owner, and the way out.
+    """
+    owner = find_owner(derivatives)
+    if owner:
+        raise ValueError(f'{owner}: {CHOOSE} as output_dir')
+
+
+def check_links(derivatives: Derivatives, exams: Iterable[Exam]) -> None:
+    """Refuse an output folder in which outputs would meet an input.
+
+    Parameters
+    ----------
+    derivatives
+        Paths of the output folder.
+    exams
+        Exams that are to be processed.
+
+    Raises
+    ------
+    ValueError
+        If a folder that is to be written to is a link, or if a scan lies in the output folder.
+    """
+    root = derivatives.root.resolve()
+    checked = {root}
+    for folder in (derivatives.citation.parent, derivatives.records):
+        _check_folder(folder, checked)
+    for exam in exams:
+        place = derivatives.exam(exam.subject, exam.session)
+        for folder in (place.anat, place.figures):
+            _check_folder(folder, checked)
+        for path in _sources_in(root, exam):
+            raise ValueError(f'The scan {path} leads into output_dir {root}: {CHOOSE}')
+
+
+def _sources_in(root: Path, exam: Exam) -> Iterator[Path]:
+    """Yield the scans that lie in a folder, by links of their own or of folders around them."""
+    if exam.scans and lies_in(exam.scans[0].path.parent, root):
+        yield exam.scans[0].path
+    for scan in exam.scans:
+        if scan.path.is_symlink() and Path(os.path.realpath(scan.path)).is_relative_to(root):
+            yield scan.path
+
+
+def _check_folder(folder: Path, checked: set[Path]) -> None:
+    """Refuse a folder that is, or lies in, a link; what is known to be none is not asked again."""
+    if folder in checked:
+        return
+    _check_folder(folder.parent, checked)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ValueError(
+            f'{folder} is a link or no folder, and outputs would not lie in output_dir: remove '
+            f'it, or {CHOOSE} as output_dir'
+        )
+    checked.add(folder)
