@@ -34,7 +34,7 @@ def _is_same(path: Path, other: Path) -> bool:
     try:
         return path.samefile(other)
     except OSError:
-        return path == other.resolve()
+        return path.resolve() == other.resolve()
 
 
 def find_overwritten(outputs: Iterable[Path], inputs: Iterable[Path]) -> str:

@@ -101,7 +101,7 @@ def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, mes
 
 @pytest.mark.parametrize(
     ('output', 'message'),
-    [('out.png', 'ends in .nii.gz or .nii'), ('t1.nii', 'is one of the scans')],
+    [('out.png', 'ends in .nii.gz or .nii'), ('t1.nii', 'would replace the input')],
 )
 def test_wrong_outputs_are_refused(tmp_path, monkeypatch, capsys, output, message):
     monkeypatch.chdir(tmp_path)
