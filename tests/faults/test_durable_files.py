@@ -1,0 +1,42 @@
+"""Files are on the disk before they have their name."""
+
+import errno
+import os
+
+import pytest
+
+from bids_synthsr.dataset.files import write_text, written_atomically
+
+
+def test_content_is_flushed_before_it_is_named(tmp_path, monkeypatch):
+    path, flushed = tmp_path / 'a.txt', []
+
+    def fsync(handle):
+        assert not path.exists()
+        flushed.append(os.read(os.dup(handle), 100))
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+    write_text(path, 'whole')
+    assert flushed == [b'whole'] and path.read_text() == 'whole'
+
+
+def test_disk_that_fails_while_it_is_flushed_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    path = write_text(tmp_path / 'a.txt', 'before')
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OSError, match='No space'):
+        write_text(path, 'after')
+    assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_file_system_that_cannot_flush_is_no_fault(tmp_path, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EINVAL, 'Invalid argument')
+
+    monkeypatch.setattr(os, 'fsync', refuse)
+    with written_atomically(tmp_path / 'a.txt') as temporary:
+        temporary.write_text('whole')
+    assert (tmp_path / 'a.txt').read_text() == 'whole'
