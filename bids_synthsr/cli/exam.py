@@ -157,9 +157,12 @@ def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]
     if fault:
         raise ValueError(fault)
     paths = [options.output, *(with_word(options.output, name) for name in names)]
-    with ExitStack() as stack:  # a file gets its name once all are written
-        for path, volume in zip(paths, volumes.values(), strict=True):
-            volume.to_filename(stack.enter_context(written_atomically(path)))
+    try:
+        with ExitStack() as stack:  # a file gets its name once all are written
+            for path, volume in zip(paths, volumes.values(), strict=True):
+                volume.to_filename(stack.enter_context(written_atomically(path)))
+    except OSError as error:
+        raise OSError(f'{options.output} cannot be written: {error.strerror}') from error
     return paths
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -93,10 +94,14 @@ def test_plans_without_a_number_come_first(tmp_path):
     assert read_runs(derivatives)[-1].number == 1
 
 
-def test_runs_are_named_by_the_time_of_the_world(bids_dir, tmp_path):
+def test_runs_are_named_by_the_time_of_the_world(bids_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv('TZ', 'Asia/Tokyo')
+    time.tzset()
     options = parse_options(
         [str(bids_dir), str(tmp_path / 'out'), 'participant', '--device', 'cpu']
     )
     name = settings_of(options, {}).run_uuid
     begun = datetime.strptime(name[:15], '%Y%m%d-%H%M%S').replace(tzinfo=UTC)
     assert abs((datetime.now(UTC) - begun).total_seconds()) < 60
+    monkeypatch.undo()
+    time.tzset()

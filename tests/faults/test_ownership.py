@@ -260,7 +260,8 @@ def test_full_disk_leaves_nothing_of_an_exam(scans, tmp_path, capsys, monkeypatc
     monkeypatch.setattr(nb.Nifti1Image, 'to_filename', fill)
     out = tmp_path / 'made/o.nii.gz'
     assert exam([*map(str, scans), '-o', str(out), '--method', 'tv']) == 1
-    assert 'synthsr exam: [Errno 28] No space left on device' in capsys.readouterr().err
+    told = f'synthsr exam: {out} cannot be written: No space left on device'
+    assert told in capsys.readouterr().err
     assert len(written) == 2 and not list(out.parent.iterdir())
 
 

@@ -77,6 +77,17 @@ def synthesis_of(exam, networks):
 
 
 @EVERY
+def test_names_of_further_volumes_are_known_before_the_work(method, synthesis_of):
+    """They are checked against the inputs, which none may replace."""
+    names = []
+    for image in synthesis_of(method)[0].images:
+        name = image.suffix if image.suffix not in names else f'{image.desc}_{image.suffix}'
+        names.append(name)
+    assert set(names[1:]) <= set(method.name_volumes(['T1w', 'T2w']))
+    assert method.name_volumes(['T1w']) == [*method.further_volumes]
+
+
+@EVERY
 def test_entry_is_complete(method):
     module = method.load()
     assert all(map(callable, (module.synthesize, module.forecast, module.find_obstacle)))
