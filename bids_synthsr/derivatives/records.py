@@ -16,20 +16,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_synthsr.dataset.files import read_json, sha256, write_json
+from bids_synthsr.derivatives.digests import OutputFile, find_losses
 from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 BROKEN_OFF = 'the work ended while its outputs were written'
 State = Literal['finished', 'failed', 'begun']
-
-
-@dataclass(frozen=True)
-class OutputFile:
-    """What an output held when it was written: its size in bytes, and its SHA-256."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -119,13 +112,6 @@ def _remove(name: str, place: ExamDerivatives) -> None:
     is_ours = path.parent == place.anat and path.name.startswith(f'{place.label}_')
     if is_ours and path.parent.resolve() == real:
         path.unlink(missing_ok=True)
-
-
-def describe_outputs(paths: Iterable[Path], derivatives: Derivatives) -> dict[str, OutputFile]:
-    """Describe the content of outputs that were written just now, by their paths."""
-    return {
-        derivatives.name_of(path): OutputFile(path.stat().st_size, sha256(path)) for path in paths
-    }
 
 
 def load_record(path: Path) -> Record:
@@ -249,32 +235,12 @@ def lost_outputs(record: Record, derivatives: Derivatives, reads_content: bool =
     reads_content
         Whether their content is compared, too, and not only their size.
     """
-    return _losses(record.outputs, derivatives, reads_content)
+    return find_losses(record.outputs, derivatives, reads_content)
 
 
 def lost_pages(record: Record, derivatives: Derivatives, reads_content: bool = False) -> str:
     """Name report and picture where they are gone, or not what they were, as `lost_outputs`."""
-    return _losses(record.pages, derivatives, reads_content)
-
-
-def _losses(files: Mapping[str, OutputFile], derivatives: Derivatives, reads_content: bool) -> str:
-    gone, changed = [], []
-    for name, output in files.items():
-        path = derivatives.root / name
-        if not path.is_file():
-            gone.append(name)
-        elif path.stat().st_size != output.size or (reads_content and not _is_same(path, output)):
-            changed.append(name)
-    parts = (('outputs are gone', gone), ('outputs are damaged or were changed', changed))
-    return ', '.join(f'{words}: {", ".join(names)}' for words, names in parts if names)
-
-
-def _is_same(path: Path, output: OutputFile) -> bool:
-    """Whether a file can be read and has the content that it was written with."""
-    try:
-        return sha256(path) == output.sha256
-    except OSError:
-        return False
+    return find_losses(record.pages, derivatives, reads_content)
 
 
 def is_finished(

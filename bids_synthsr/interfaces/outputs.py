@@ -85,12 +85,12 @@ class SaveOutputs(Step):
     def make(self, inputs: Any, folder: Path) -> Results:
         """Write the products, all or none that is unsound, and a draft of the record."""
         from bids_synthsr.dataset.selection import scans_of
+        from bids_synthsr.derivatives.digests import describe_outputs
         from bids_synthsr.derivatives.products import ProductFile
         from bids_synthsr.derivatives.provenance import raw_uri
         from bids_synthsr.derivatives.records import (
             BROKEN_OFF,
             Record,
-            describe_outputs,
             write_record,
             write_unfinished_record,
         )

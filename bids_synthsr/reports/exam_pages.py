@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from bids_synthsr.derivatives.digests import describe_outputs
 from bids_synthsr.derivatives.places import ExamDerivatives
-from bids_synthsr.derivatives.records import Record, describe_outputs
+from bids_synthsr.derivatives.records import Record
 from bids_synthsr.reports.collect import collect_report
 from bids_synthsr.reports.pages import write_report, write_thumbnail
 from bids_synthsr.values.exam import Scan

@@ -9,9 +9,10 @@ from doors import sub_command
 
 from bids_synthsr.cli.bids_app import main as app
 from bids_synthsr.cli.status import command_for
+from bids_synthsr.derivatives.digests import OutputFile, describe_outputs
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_plan
-from bids_synthsr.derivatives.records import OutputFile, Record, describe_outputs
+from bids_synthsr.derivatives.records import Record
 
 main = sub_command('status')
 

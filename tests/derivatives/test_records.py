@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from bids_synthsr.derivatives import records as module
+from bids_synthsr.derivatives.digests import describe_outputs
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import (
     Record,
-    describe_outputs,
     fingerprint_digest,
     is_finished,
     read_record,
