@@ -15,7 +15,7 @@ import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -129,7 +129,9 @@ def check_root(bids_dir: Path) -> Path:
     root = bids_dir.resolve()
     file = root / DESCRIPTION
     if ODD_LETTERS.search(str(root)):
-        raise DatasetError(f'{plain_name(str(root))} has a name that is no text: rename the folder')
+        raise DatasetError(
+            f'{plain_name(str(root))} has a name that is no text: rename the folder'
+        )
     if not root.is_dir():
         raise DatasetError(f'{bids_dir} is not a folder: give the root of a BIDS data set')
     if not file.is_file():
@@ -313,9 +315,7 @@ def _of_sessions(
     return {key: candidates for key, candidates in exams.items() if key[1] in labels}
 
 
-def _matching(
-    exams: dict[Key, list[Candidate]], filters: Filters
-) -> dict[Key, list[Candidate]]:
+def _matching(exams: dict[Key, list[Candidate]], filters: Filters) -> dict[Key, list[Candidate]]:
     """Drop the exams of which filters exclude every scan."""
     remaining = {key: images for key, images in exams.items() if _passes(images, filters)}
     if remaining or not exams:

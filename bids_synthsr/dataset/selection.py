@@ -115,6 +115,11 @@ def select_scans(
     )
 
 
+def left_out_rows(scans: Iterable[Scan]) -> tuple[Row, ...]:
+    """Make the selection table of scans none of which can be used."""
+    return tuple(Verdict(scan, LEFT_OUT, ' '.join(scan.problems)).row for scan in scans)
+
+
 def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
     """Leave out the scans that cannot be used, are not asked for, or come twice."""
     verdicts: list[Verdict] = []

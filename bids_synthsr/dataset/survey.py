@@ -113,5 +113,5 @@ def _list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
 def is_folder(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a folder or a link to one; links that lead round in circles are none."""
     if entry.is_symlink():
-        return os.path.isdir(entry.path)
+        return Path(entry.path).is_dir()
     return entry.is_dir()

@@ -49,9 +49,7 @@ def root(tmp_path):
 
 
 def found(exams):
-    return {
-        exam.label: [scan.name for scan in exam.scans] for exam in exams if not exam.absence
-    }
+    return {exam.label: [scan.name for scan in exam.scans] for exam in exams if not exam.absence}
 
 
 def absences(exams):
@@ -121,7 +119,9 @@ def test_labels_choose_exams(root, options, labels):
 def test_filters_choose_scans(root, filters, wanted):
     exams = find_exams(root, filters=filters)
     scans = {e.label: [s for s in e.scans if s.suffix != 'UNIT1'] for e in exams if not e.absence}
-    assert {label: [int(s.is_usable) for s in of_exam] for label, of_exam in scans.items()} == wanted
+    assert {
+        label: [int(s.is_usable) for s in of_exam] for label, of_exam in scans.items()
+    } == wanted
     problems = {p for of_exam in scans.values() for scan in of_exam for p in scan.problems}
     assert problems <= {'Excluded by --bids-filter-file.'}
 
@@ -197,7 +197,9 @@ def test_participants_without_scans_are_named(root):
 
 
 def test_participants_that_session_or_filter_leave_out_are_named(root):
-    assert absences(find_exams(root, session_labels=['2'])) == {'sub-02': 'sub-02 has no session 2.'}
+    assert absences(find_exams(root, session_labels=['2'])) == {
+        'sub-02': 'sub-02 has no session 2.'
+    }
     filters = {'anat': {'sub': '02'}}
     lack = 'sub-01 has no scan that --bids-filter-file wants.'
     assert absences(find_exams(root, filters=filters)) == {'sub-01': lack}
