@@ -59,7 +59,7 @@ def _survey_level(folder: Path, session: str | None, fault: str) -> Iterator[Sig
     except OSError:
         yield Sighting(folder, session, is_closed=True)
         return
-    if session is None or folder.name.startswith(SESSION):  # others may hold anything
+    if folder.name.startswith(('sub-', SESSION)):  # others may hold anything
         outside = fault or 'It lies outside of a folder anat: move it there.'
         yield from (Sighting(image, session, outside) for image in images)
     for inner in folders:
