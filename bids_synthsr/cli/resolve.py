@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from bids_synthsr.cli.options import config_of
+from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
@@ -154,11 +154,11 @@ def _read_mapping(path: Path | None, option: str) -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
-        text = path.read_text(encoding='utf-8')
-        content = json.loads(text) if path.suffix == '.json' else yaml.safe_load(text)
+        text = read_text(path)
+        content = parse_json(text) if path.suffix == '.json' else yaml.safe_load(text)
     except OSError as error:
         raise ValueError(f'{option} {path}: {error.strerror}') from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f'{option} {path} cannot be read: {error}') from error
     if not isinstance(content, dict):
         raise ValueError(f'{option} {path} holds {type(content).__name__}, not keys with values')

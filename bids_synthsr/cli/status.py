@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
-    from bids_synthsr.derivatives.progress import ExamProgress
+    from bids_synthsr.derivatives.progress import ExamProgress, PastRun
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
 STATES = ('finished', 'failed', 'missing')
+PROGRAM = 'bids_synthsr'
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,7 +41,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Print how far the work is."""
     from bids_synthsr.derivatives.places import Derivatives
-    from bids_synthsr.derivatives.progress import read_progress, read_runs
+    from bids_synthsr.derivatives.progress import read_absences, read_progress, read_runs
 
     derivatives = Derivatives(options.out)
     runs = read_runs(derivatives)
@@ -51,15 +52,29 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
         )
         return WRONG_USE
     sys.stdout.writelines(f'{line}\n' for line in describe_progress(exams, options.all))
+    for label, reason in read_absences(derivatives).items():
+        sys.stdout.write(f'{label} has nothing to process: {reason}\n')
     unfinished = [exam.exam for exam in exams if exam.state != 'finished']
     if not unfinished:
         return SUCCESS
-    if runs:
-        words = ' '.join(command_for(unfinished, runs[-1].command))
-        sys.stdout.write(
-            f'To do only what is missing:\ncd {shlex.quote(runs[-1].started_in)} && {words}\n'
-        )
+    line = _command_line(unfinished, runs[-1]) if runs else ''
+    if line:
+        sys.stdout.write(f'To do only what is missing:\n{line}\n')
     return SOME_FAILED
+
+
+def _command_line(exams: Sequence[str], past: PastRun) -> str:
+    """Write what can be pasted to do these exams; empty where that is not safe or of no use."""
+    from bids_synthsr.dataset.filenames import EXAM, LABEL
+
+    labels = [match['subject'] for match in map(EXAM.fullmatch, exams) if match]
+    subjects = [label for label in dict.fromkeys(labels) if LABEL.fullmatch(label)]
+    try:
+        words = [*command_for(subjects, past.command)]
+    except ValueError:  # quotes that are not closed
+        return ''
+    line = f'cd {shlex.quote(past.started_in)} && {" ".join(words)}'
+    return line if subjects and words[0] == PROGRAM and line.isprintable() else ''
 
 
 def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> Iterator[str]:
@@ -72,10 +87,15 @@ def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> It
     yield f'{len(exams)} exams: ' + ', '.join(f'{states.count(x)} {x}' for x in STATES)
 
 
-def command_for(exams: Sequence[str], command: str) -> Iterator[str]:
-    """Change a command so that it does these exams only, and whatever else of their subjects.
+def command_for(subjects: Sequence[str], command: str) -> Iterator[str]:
+    """Change a command so that it does these participants only, each word as a shell takes it.
 
-    Finished sessions of the same subjects are skipped by the program itself.
+    Sessions of them that are finished are skipped by the program itself.
+
+    Raises
+    ------
+    ValueError
+        If the command is none that a shell would take.
     """
     words = shlex.split(command)
     at = 0
@@ -87,6 +107,5 @@ def command_for(exams: Sequence[str], command: str) -> Iterator[str]:
         else:
             yield shlex.quote(words[at])
             at += 1
-    subjects = dict.fromkeys(exam.split('_')[0].removeprefix('sub-') for exam in exams)
     yield '--participant-label'
-    yield from subjects
+    yield from map(shlex.quote, subjects)

@@ -288,11 +288,10 @@ def gallery(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
 
 def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     """Estimate a contrast prior."""
+    from bids_synthsr.dataset.files import write_text
     from bids_synthsr.training.prior_files import estimate_from_files
 
-    options.out.write_text(
-        estimate_from_files(options.scans, options.label_maps), encoding='utf-8'
-    )
+    write_text(options.out, estimate_from_files(options.scans, options.label_maps))
     logger.info('%s', options.out)
 
 

@@ -99,8 +99,20 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(handle, 'rb')
 
 
+def read_text(path: Path, max_bytes: int = MAX_JSON_BYTES) -> str:
+    """Read text from a regular file; raise as `read_json` does.
+
+    Letters that are not UTF-8, as old programs wrote them, are replaced.
+    """
+    with open_regular(path) as file:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f'it is larger than {max_bytes >> 20} MB')
+    return content.decode('utf-8-sig', errors='replace')
+
+
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Read JSON from a regular file; letters that are not UTF-8 are replaced.
+    """Read JSON from a regular file, its text as `read_text` reads it.
 
     Whole numbers that 64 bits cannot hold are read as floats, infinite ones included.
 
@@ -118,11 +130,7 @@ def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
     ValueError
         If it is too large or no JSON, in a sentence without the path.
     """
-    with open_regular(path) as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f'it is larger than {max_bytes >> 20} MB')
-    return parse_json(content.decode('utf-8-sig', errors='replace'))
+    return parse_json(read_text(path, max_bytes))
 
 
 def parse_json(text: str) -> Any:

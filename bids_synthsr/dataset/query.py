@@ -3,6 +3,8 @@
 pybids finds the files; only folders that can hold anatomical scans are indexed. Names are taken
 apart and sidecars inherited here: pybids looks for entities in the whole path, so that a data set
 below ``/data/sub-99/`` confuses it, and a single broken sidecar stops its index of metadata.
+What pybids does not take is not passed over: `survey` sees every image, and an exam keeps those
+that cannot be used, each with the reason.
 """
 
 from __future__ import annotations
@@ -10,24 +12,63 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from bids_synthsr.dataset.errors import DatasetError
-from bids_synthsr.dataset.filenames import IMAGES, split_name, without_prefix
+from bids_synthsr.dataset.filenames import (
+    IMAGES,
+    OTHER_SUFFIXES,
+    name_fault,
+    plain_label,
+    plain_name,
+    plain_path,
+    split_name,
+    without_prefix,
+)
+from bids_synthsr.dataset.files import read_json
 from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
+from bids_synthsr.dataset.survey import Sighting, is_folder, survey
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
+from bids_synthsr.values.text import plain_text, plain_value
 
 LOGGER = logging.getLogger(__name__)
 DESCRIPTION = 'dataset_description.json'
 MAX_LABELS = 10  # labels in a message
+# bytes that are no text, and control characters: pybids cannot store such names
+ODD_LETTERS = re.compile('[\\udc80-\\udcff\\x00-\\x1f\\x7f]')
+NO_CONFIG = f'{DESCRIPTION}/none'  # pybids would obey files of the data set that configure it
+OUTSIDE_INDEX = 'pybids does not list it; with --bids-database-dir, have the index made anew.'
+LEFT_OUT_BY_NAME = 'It was left out because of its name.'
 
 Key = tuple[str, str]  # participant and session, which is empty where there are none
+Kind = Literal['scan', 'other contrast', 'misnamed', 'closed folder']
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What may be a scan of an exam.
+
+    Parameters
+    ----------
+    path
+        Path of the image, or of a folder that may not be entered.
+    kind
+        What it is, as far as its name and its folder tell.
+    problem
+        Why it cannot be used, a sentence; empty if it may be.
+    """
+
+    path: Path
+    kind: Kind = 'scan'
+    problem: str = ''
 
 
 def find_exams(
@@ -47,10 +88,14 @@ def find_exams(
     participant_labels, session_labels
         With or without prefixes; empty takes all.
     filters
-        As `filters` describes them. A scan that they exclude stays in its exam as not usable;
-        where they exclude all scans, there is no exam.
+        As `filters` describes them. A scan that they exclude stays in its exam as not usable.
     database_dir
         Folder of a pybids index to use; made there, of all participants, where there is none.
+
+    Returns
+    -------
+    exams
+        Those with scans, and for each participant without any an exam with ``absence``.
 
     Raises
     ------
@@ -60,25 +105,33 @@ def find_exams(
     filters = {} if filters is None else filters
     check_filters(filters)
     root = check_root(bids_dir)
-    present = sorted(path.name[4:] for path in root.glob('sub-*') if path.is_dir())
-    participants = _choose_participants(root, present, without_prefix(participant_labels, 'sub'))
-    takes_all = database_dir is not None or participants == present
-    closed = _closed_folders(root, present if takes_all else participants)
-    files = _index(root, _elsewhere([] if takes_all else participants), closed, database_dir)
-    exams = _group(root, participants, [*filter(_is_image, files), *closed])
-    exams = _of_sessions(exams, without_prefix(session_labels, 'ses'))
-    exams = _matching(exams, filters)
-    sidecars = Sidecars(root, files)
-    return [
-        Exam(subject, session or None, tuple(_read(p, sidecars, filters) for p in paths))
-        for (subject, session), paths in sorted(exams.items())
-    ]
+    names = _list_participants(root)
+    asked = without_prefix(participant_labels, 'sub')
+    wanted = _choose_participants(root, names, asked)
+    takes_all = database_dir is not None or wanted == names
+    sightings = {name: [*survey(root / name)] for name in (names if takes_all else wanted)}
+    closed = [x.path for seen in sightings.values() for x in seen if x.is_closed]
+    files = _index(root, _elsewhere([] if takes_all else wanted), closed, database_dir)
+    exams = _group(root, {name: sightings[name] for name in wanted}, files)
+    if not exams and not asked:
+        raise DatasetError(_nothing_in(root, wanted))
+    absences = _absences(exams, wanted, 'no anatomical scan (' + ', '.join(SUFFIXES) + ')')
+    sessions = without_prefix(session_labels, 'ses')
+    chosen = _of_sessions(exams, sessions)
+    absences |= _absences(chosen, _subjects(exams), f'no session {_shorten(sessions)}')
+    matching = _matching(chosen, filters)
+    absences |= _absences(matching, _subjects(chosen), 'no scan that --bids-filter-file wants')
+    return _read_exams(matching, absences, Sidecars(root, files), filters)
 
 
 def check_root(bids_dir: Path) -> Path:
     """Resolve the root of a data set; raise with the reason if it is none."""
     root = bids_dir.resolve()
     file = root / DESCRIPTION
+    if ODD_LETTERS.search(str(root)):
+        raise DatasetError(
+            f'{plain_name(str(root))} has a name that is no text: rename the folder'
+        )
     if not root.is_dir():
         raise DatasetError(f'{bids_dir} is not a folder: give the root of a BIDS data set')
     if not file.is_file():
@@ -86,7 +139,7 @@ def check_root(bids_dir: Path) -> Path:
             f'{bids_dir} is not a BIDS data set: it has no {DESCRIPTION}{_hint(root)}'
         )
     try:
-        description = json.loads(file.read_text(encoding='utf-8-sig'))
+        description = read_json(file)
     except (OSError, ValueError) as error:
         raise DatasetError(f'{file} cannot be read as JSON: {error}') from error
     if not isinstance(description, dict):
@@ -102,12 +155,20 @@ def _hint(root: Path) -> str:
     return ' (the least that it must hold: {"Name": "...", "BIDSVersion": "1.9.0"})'
 
 
-def _choose_participants(root: Path, present: Sequence[str], labels: Sequence[str]) -> list[str]:
+def _list_participants(root: Path) -> list[str]:
+    """List the folders of participants, those included that are almost named like one."""
+    with os.scandir(root) as scan:
+        entries = [entry for entry in scan if entry.name.lower().startswith('sub')]
+    return sorted(entry.name for entry in entries if is_folder(entry))
+
+
+def _choose_participants(root: Path, names: Sequence[str], asked: Sequence[str]) -> list[str]:
     """Check the participants that are asked for; none asked for takes all."""
+    present = [name[4:] for name in names if name.startswith('sub-')]
     if not present:
         raise DatasetError(f'{root} has no participants: no folder in it is named sub-<label>')
-    _check_present('Participant', labels, present)
-    return sorted(set(labels) or present)
+    _check_present('Participant', asked, present)
+    return sorted({f'sub-{label}' for label in asked}) or [*names]
 
 
 def _check_present(kind: str, labels: Sequence[str], present: Sequence[str]) -> None:
@@ -128,29 +189,6 @@ def _shorten(labels: Sequence[str]) -> str:
     return ', '.join(labels[:MAX_LABELS]) + more
 
 
-def _closed_folders(root: Path, participants: Iterable[str]) -> list[Path]:
-    """List the folders of participants that may not be entered: a single one stops pybids."""
-    closed = []
-    for label in participants:
-        folders = [root / f'sub-{label}']
-        for folder in folders:
-            if not _is_open(folder):
-                closed.append(folder)
-            elif folder.name != 'anat':
-                inner = [*folder.glob('ses-*'), *folder.glob('anat')]
-                folders.extend(path for path in inner if path.is_dir())
-    return closed
-
-
-def _is_open(folder: Path) -> bool:
-    """Whether a folder may be listed, and what is in it be reached."""
-    try:
-        next(folder.iterdir(), folder).lstat()
-    except OSError:
-        return False
-    return True
-
-
 def _index(
     root: Path, elsewhere: re.Pattern[str], closed: Sequence[Path], database_dir: Path | None
 ) -> list[Path]:
@@ -158,13 +196,16 @@ def _index(
     from bids import BIDSLayout, BIDSLayoutIndexer  # half a second, which --help need not wait for
 
     barred = '|'.join(re.escape(f'/{folder.relative_to(root).as_posix()}') for folder in closed)
-    ignore = [elsewhere, *([re.compile(rf'^(?:{barred})(?:/|$)')] if closed else [])]
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=ignore)
+    ignore = [elsewhere, ODD_LETTERS]
+    ignore += [re.compile(rf'^(?:{barred})(?:/|$)')] if closed else []
+    indexer = BIDSLayoutIndexer(
+        validate=False, index_metadata=False, ignore=ignore, config_filename=NO_CONFIG
+    )
     try:
         layout = BIDSLayout(root, validate=False, indexer=indexer, database_path=database_dir)
     except Exception as error:  # of SQLAlchemy, pickle and others: what a broken index gives
         if database_dir is None:
-            raise
+            raise DatasetError(f'pybids cannot list {root}: {plain_text(str(error))}') from error
         raise DatasetError(
             f'The pybids index in {database_dir} cannot be used ({type(error).__name__}): '
             'delete it, or give another folder'
@@ -184,9 +225,28 @@ def _elsewhere(participants: Sequence[str]) -> re.Pattern[str]:
 
     No participants stand for all: a pattern of thousands of labels is slow.
     """
-    labels = '|'.join(map(re.escape, participants)) or '[^/]+'
+    folders = '|'.join(map(re.escape, participants)) or 'sub-[^/]+'
     file = r'/[^/]+\.(?:nii|nii\.gz|json)'
-    return re.compile(rf'^(?!{file}$|/sub-(?:{labels})(?:/ses-[^/]+)?(?:/anat)?(?:{file})?$)')
+    return re.compile(rf'^(?!{file}$|/(?:{folders})(?:/ses-[^/]+)?(?:/anat)?(?:{file})?$)')
+
+
+def _group(
+    root: Path, sightings: Mapping[str, Sequence[Sighting]], files: Iterable[Path]
+) -> dict[Key, list[Candidate]]:
+    """Group what may be a scan by exam."""
+    exams: dict[Key, list[Candidate]] = defaultdict(list)
+    sighted = {str(x.path): x for seen in sightings.values() for x in seen}
+    for path in filter(_is_image, files):
+        name, session, *_ = (*path.relative_to(root).parts, '')
+        if name in sightings:
+            label = session.removeprefix('ses-') if session.startswith('ses-') else None
+            sighting = sighted.pop(str(path), None) or Sighting(path)  # of an old index
+            exams[_key_of(name, label)].append(_candidate_of(sighting, root, is_listed=True))
+    for sighting in sighted.values():
+        name = sighting.path.relative_to(root).parts[0]
+        key = _key_of(name, sighting.session)
+        exams[key].append(_candidate_of(sighting, root, is_listed=False))
+    return exams
 
 
 def _is_image(path: Path) -> bool:
@@ -194,54 +254,83 @@ def _is_image(path: Path) -> bool:
     return path.parent.name == 'anat' and path.name.endswith(IMAGES)
 
 
-def _group(
-    root: Path, participants: Sequence[str], paths: Iterable[Path]
-) -> dict[Key, list[Path]]:
-    """Group images and closed folders by exam, those of the participants only."""
-    exams: dict[Key, list[Path]] = defaultdict(list)
-    for path in paths:
-        subject, session, *_ = (*path.relative_to(root).parts, '')
-        label = session[4:] if session.startswith('ses-') else ''
-        if subject[4:] in participants:
-            exams[subject[4:], label].append(path)
-    for label in sorted(set(participants) - {subject for subject, _ in exams}):
-        LOGGER.warning('sub-%s has no anatomical scan (%s)', label, ', '.join(SUFFIXES))
-    if not exams:
-        raise DatasetError(
-            f'{root} has no anatomical scan ({", ".join(SUFFIXES)}) in sub-*/[ses-*/]anat of '
-            f'participants {_shorten(participants)}'
-        )
-    return exams
+def _key_of(folder: str, session: str | None) -> Key:
+    """Name an exam by its participant's folder and its session."""
+    subject = plain_label(folder.removeprefix('sub-'))
+    return subject, '' if session is None else plain_label(session)
 
 
-def _of_sessions(exams: dict[Key, list[Path]], labels: Sequence[str]) -> dict[Key, list[Path]]:
+def _candidate_of(sighting: Sighting, root: Path, is_listed: bool) -> Candidate:
+    """Judge an image by its name and where it lies."""
+    path = sighting.path
+    if sighting.is_closed:
+        shown = plain_path(path, root)
+        problem = f'Folder {shown} cannot be entered: check its permissions.'
+        return Candidate(shown, 'closed folder', problem)
+    fault = sighting.fault or name_fault(path.name)
+    if fault:
+        return Candidate(plain_path(path, root), 'misnamed', fault)
+    suffix = split_name(path.name)[1]
+    if suffix in OTHER_SUFFIXES:
+        problem = f'{suffix} is no contrast that is used; there are {", ".join(SUFFIXES)}.'
+        return Candidate(path, 'other contrast', problem)
+    return Candidate(path) if is_listed else Candidate(path, 'misnamed', OUTSIDE_INDEX)
+
+
+def _nothing_in(root: Path, folders: Sequence[str]) -> str:
+    """Describe that there is nothing to do."""
+    labels = [plain_name(folder.removeprefix('sub-')) for folder in folders]
+    return (
+        f'{root} has no anatomical scan ({", ".join(SUFFIXES)}) in sub-*/[ses-*/]anat of '
+        f'participants {_shorten(labels)}'
+    )
+
+
+def _subjects(exams: Iterable[Key]) -> list[str]:
+    """List the participants of exams, as names of folders."""
+    return [f'sub-{subject}' for subject, _ in exams]
+
+
+def _absences(exams: Iterable[Key], folders: Iterable[str], lack: str) -> dict[Key, str]:
+    """Describe what participants lack that have none of these exams."""
+    present = {subject for subject, _ in exams}
+    labels = {plain_label(name[4:]): name for name in folders if name.startswith('sub-')}
+    return {
+        (label, ''): f'{plain_name(name)} has {lack}.'
+        for label, name in labels.items()
+        if label not in present
+    }
+
+
+def _of_sessions(
+    exams: dict[Key, list[Candidate]], labels: Sequence[str]
+) -> dict[Key, list[Candidate]]:
     """Keep the exams of the sessions that are asked for; none asked for takes all."""
-    if not labels:
+    if not labels or not exams:
         return exams
     present = sorted({session for _, session in exams if session})
     if not present:
         raise DatasetError(f'Session "{labels[0]}" was asked for, but there are no sessions')
     _check_present('Session', labels, present)
-    return {key: paths for key, paths in exams.items() if key[1] in labels}
+    return {key: candidates for key, candidates in exams.items() if key[1] in labels}
 
 
-def _matching(exams: dict[Key, list[Path]], filters: Filters) -> dict[Key, list[Path]]:
+def _matching(exams: dict[Key, list[Candidate]], filters: Filters) -> dict[Key, list[Candidate]]:
     """Drop the exams of which filters exclude every scan."""
-    remaining = {
-        key: paths for key, paths in exams.items() if any(_passes(path, filters) for path in paths)
-    }
-    if remaining:
+    remaining = {key: images for key, images in exams.items() if _passes(images, filters)}
+    if remaining or not exams:
         return remaining
-    paths = [path for images in exams.values() for path in images]
-    raise DatasetError(
-        f'No scan matches the filters {json.dumps(filters)}; there are {_inventory(paths)}'
-    )
+    paths = [image.path for images in exams.values() for image in images if not image.problem]
+    shown = json.dumps(plain_value(filters), default=str)
+    raise DatasetError(f'No scan matches the filters {shown}; there are {_inventory(paths)}')
 
 
-def _passes(path: Path, filters: Filters) -> bool:
-    """Whether filters want an image; a closed folder is not theirs to judge."""
-    entities, suffix, _ = split_name(path.name)
-    return suffix not in SUFFIXES or is_wanted(filters, suffix, entities)
+def _passes(candidates: Sequence[Candidate], filters: Filters) -> bool:
+    """Whether filters want a scan of an exam; what has no name of BIDS is not theirs to judge."""
+    judged = [split_name(image.path.name) for image in candidates if image.kind == 'scan']
+    if not judged or any(image.kind == 'closed folder' for image in candidates):
+        return True
+    return any(is_wanted(filters, suffix, entities) for entities, suffix, _ in judged)
 
 
 def _inventory(images: Iterable[Path]) -> str:
@@ -257,12 +346,50 @@ def _inventory(images: Iterable[Path]) -> str:
     )
 
 
-def _read(path: Path, sidecars: Sidecars, filters: Filters) -> Scan:
-    """Judge a candidate by everything but its voxels."""
+def _read_exams(
+    exams: Mapping[Key, Sequence[Candidate]],
+    absences: Mapping[Key, str],
+    sidecars: Sidecars,
+    filters: Filters,
+) -> list[Exam]:
+    """Judge all candidates; an exam of other contrasts alone has nothing to process either."""
+    read = []
+    for key in sorted({*exams, *absences}):
+        candidates = exams.get(key, ())
+        absence = absences.get(key, '')
+        if candidates and all(image.kind == 'other contrast' for image in candidates):
+            absence = ' '.join(f'{image.path.name}: {image.problem}' for image in candidates)
+        scans = tuple(_judge_candidate(image, sidecars, filters) for image in candidates)
+        read.append(Exam(key[0], key[1] or None, scans, absence))
+    return read
+
+
+def _judge_candidate(candidate: Candidate, sidecars: Sidecars, filters: Filters) -> Scan:
+    """Judge a candidate by everything but its voxels; whatever happens concerns it alone."""
+    path = candidate.path
+    if candidate.kind == 'misnamed':
+        return Scan(path, '', problems=(candidate.problem,), warnings=(LEFT_OUT_BY_NAME,))
+    if candidate.kind == 'closed folder':
+        return Scan(path, 'anat', problems=(candidate.problem,))
     entities, suffix, _ = split_name(path.name)
-    if suffix not in SUFFIXES:
-        problem = f'Folder {path} cannot be entered: check its permissions.'
-        return Scan(path, 'anat', problems=(problem,))
+    if candidate.problem:
+        return Scan(path, suffix, entities, problems=(candidate.problem,))
+    try:
+        return _read(path, suffix, entities, sidecars, filters)
+    except Exception as error:
+        LOGGER.debug('%s', path, exc_info=True)
+        problem = f'It cannot be judged ({type(error).__name__}: {plain_text(str(error))}).'
+        return Scan(path, suffix, entities, problems=(problem,))
+
+
+def _read(
+    path: Path,
+    suffix: str,
+    entities: Mapping[str, str],
+    sidecars: Sidecars,
+    filters: Filters,
+) -> Scan:
+    """Judge a scan that has a name of BIDS."""
     if not is_wanted(filters, suffix, entities):
         return Scan(path, suffix, entities, problems=('Excluded by --bids-filter-file.',))
     metadata, faults = sidecars.inherited(path)

@@ -26,6 +26,7 @@ from bids_synthsr.dataset.headers import (
 from bids_synthsr.imaging.head import head_size
 from bids_synthsr.values.exam import Acquisition, Scan
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.text import plain_text
 
 MIN_SLICES = 10  # localisers hold 1 to 9; a head of 120 mm in slices of 12 mm holds 10
 EVALUATED_SPACING_MM = 7.0  # the coarsest that Iglesias et al. 2021 evaluate, section 3.3.1
@@ -36,6 +37,7 @@ MAX_HEAD_WIDTH_MM = (
 )
 MAX_NONFINITE = 1e-3  # of all voxels: 8 cm3 of 23 x 23 x 15 cm; more may hide anatomy
 SPACING_TOLERANCE = 0.05  # of the spacing: headers and sidecars round to 0.1 mm
+MAX_SHOWN = 60  # characters of a value in a message
 PLAUSIBLE_THICKNESS = (0.3, 2.1)  # of the spacing: from wide gaps to slabs interpolated by two
 
 SCOUT_WORDS = re.compile(r'scout|locali[sz]er|\bsurvey\b|\b3[- ]?plane', re.IGNORECASE)
@@ -157,7 +159,10 @@ def _declared_problems(scan: Scan) -> Iterator[str]:
     for key in ('SeriesDescription', 'ProtocolName', 'ImageType'):
         text = ' '.join(_texts(scan.metadata, key))
         if SCOUT_WORDS.search(text):
-            yield f'Its sidecar calls it a scout ({key}: {text}); if it is none, correct {key}.'
+            yield (
+                f'Its sidecar calls it a scout ({key}: {plain_text(text)}); if it is none, '
+                f'correct {key}.'
+            )
             return
 
 
@@ -165,11 +170,13 @@ def _declared_warnings(scan: Scan) -> Iterator[str]:
     """List what a reader should know from name and sidecar."""
     if scan.has_contrast_agent:
         agent = scan.entities.get('ce') or scan.metadata.get('ContrastBolusIngredient')
-        yield f'A contrast agent was given ({agent}): vessels and lesions may be enhanced.'
+        shown = plain_text(str(agent))
+        yield f'A contrast agent was given ({shown}): vessels and lesions may be enhanced.'
     for key in ('BodyPart', 'BodyPartExamined'):
         text = ' '.join(_texts(scan.metadata, key))
         if text and not HEAD_WORDS.search(text):
-            yield f'Its sidecar names another body part ({key}: {text}): check what it shows.'
+            shown = plain_text(text)
+            yield f'Its sidecar names another body part ({key}: {shown}): check what it shows.'
             break
     if {'MPR', 'REFORMATTED'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')}:
         yield (
@@ -181,7 +188,7 @@ def _declared_warnings(scan: Scan) -> Iterator[str]:
 def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
     """Read a sidecar field that may be a text, a list of texts, or absent."""
     value = metadata.get(key) or []
-    return [str(item) for item in (value if isinstance(value, list) else [value])]
+    return [plain_text(str(x)) for x in (value if isinstance(value, list) else [value])]
 
 
 def _read_acquisition(
@@ -235,11 +242,12 @@ def _length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | 
         return None
     try:
         length = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         length = math.nan
-    if 0 < length < math.inf:
+    if 0 < length < math.inf and not isinstance(value, bool):
         return length
-    notes.append(f'Its sidecar gives {key} as {value!r}, which is no length: it was ignored.')
+    shown = plain_text(repr(value), MAX_SHOWN)
+    notes.append(f'Its sidecar gives {key} as {shown}, which is no length: it was ignored.')
     return None
 
 

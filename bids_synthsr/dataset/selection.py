@@ -27,6 +27,7 @@ REFERENCE_REASONS = (
 
 Role = Literal['reference', 'used', 'left out']
 LEFT_OUT: Final = 'left out'
+SAME_NAME = 'Another file has the same name, but for its extension or the order of its entities.'
 Row = dict[str, str]
 
 
@@ -115,6 +116,11 @@ def select_scans(
     )
 
 
+def left_out_rows(scans: Iterable[Scan]) -> tuple[Row, ...]:
+    """Make the selection table of scans none of which can be used."""
+    return tuple(Verdict(scan, LEFT_OUT, ' '.join(scan.problems)).row for scan in scans)
+
+
 def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
     """Leave out the scans that cannot be used, are not asked for, or come twice."""
     verdicts: list[Verdict] = []
@@ -127,7 +133,7 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
         if not reason and scan.digest in files:
             reason = f'It holds the same voxels as {files[scan.digest]}.'
         if not reason and scan.name in names:
-            reason = 'Another file has its name with another extension.'
+            reason = SAME_NAME
         if not reason:
             names.add(scan.name)
             files |= {scan.digest: scan.path.name} if scan.digest else {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from bids_synthsr.dataset.filenames import split_name
+from bids_synthsr.dataset.files import read_object
+from bids_synthsr.values.text import plain_value
 
 
 class Sidecars:
@@ -65,15 +66,13 @@ class Sidecars:
     def _read(self, file: Path) -> dict[str, Any]:
         """Read a sidecar once; one that cannot be read counts as empty, and its fault is kept.
 
-        Letters that are not UTF-8, as old converters wrote them, are no fault.
+        Letters that are not UTF-8, as old converters wrote them, are no fault. Texts are made
+        plain here, once for all tables, pages and messages.
         """
         if file not in self._contents:
             self._contents[file] = {}
             try:
-                content = json.loads(file.read_text(encoding='utf-8-sig', errors='replace'))
-                if not isinstance(content, dict):
-                    raise ValueError('it holds no object')
-                self._contents[file] = content
+                self._contents[file] = plain_value(read_object(file))
             except (OSError, ValueError) as error:
                 fault = error.strerror if isinstance(error, OSError) else error
                 self._faults[file] = (

@@ -8,7 +8,6 @@ unreadable file, which it judges itself, so that one bad scan does not stop all 
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sysconfig
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr.dataset.errors import DatasetError
+from bids_synthsr.dataset.files import parse_json
 
 COMMAND = Path(sysconfig.get_path('scripts')) / 'bids-validator-deno'
 TIMEOUT_S = 3600  # 1,000 exams of three scans take 20 s from a local disk
@@ -114,7 +114,7 @@ def run_validator(bids_dir: Path) -> list[Issue]:
     command = [str(COMMAND), '--ignoreWarnings', '--format', 'json', str(bids_dir)]
     try:
         process = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=False)
-        result = json.loads(process.stdout)['issues']
+        result = parse_json(process.stdout.decode(errors='replace'))['issues']
     except FileNotFoundError as error:
         raise DatasetError(
             f'The BIDS validator is not installed ({COMMAND}): '

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_synthsr.dataset.filenames import join_name, split_name
+from bids_synthsr.dataset.filenames import EXAM, join_name, split_name
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.values.exam import SUFFIXES
 
@@ -56,6 +56,11 @@ class Derivatives:
     def records(self) -> Path:
         """Folder of the records of exams."""
         return self.root / 'logs' / 'exams'
+
+    @property
+    def absences(self) -> Path:
+        """Why participants have nothing that could be processed."""
+        return self.root / 'logs' / 'absences.json'
 
     @property
     def locks(self) -> Path:
@@ -108,9 +113,17 @@ class Derivatives:
         return ExamDerivatives(self, subject, session)
 
     def exam_of(self, label: str) -> ExamDerivatives:
-        """Where the outputs of an exam lie, by its label, such as ``sub-01_ses-2``."""
-        entities = dict(part.split('-', 1) for part in label.split('_'))
-        return self.exam(entities['sub'], entities.get('ses'))
+        """Where the outputs of an exam lie, by its label, such as ``sub-01_ses-2``.
+
+        Raises
+        ------
+        ValueError
+            If no exam can have this label.
+        """
+        match = EXAM.fullmatch(label)
+        if match is None:
+            raise ValueError(f'{label!r} is no label of an exam, such as sub-01_ses-2')
+        return self.exam(match['subject'], match['session'])
 
 
 @dataclass(frozen=True)

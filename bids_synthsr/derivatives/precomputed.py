@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bids_synthsr.dataset.files import sha256
+from bids_synthsr.dataset.files import read_object, sha256
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.provenance import raw_uri
 from bids_synthsr.values.exam import Exam, Scan
@@ -52,7 +51,6 @@ def find_transforms(
 def sources_of(path: Path) -> list[str]:
     """Read the sources in the sidecar of a transform; none where it cannot be read."""
     try:
-        sidecar = json.loads(path.with_suffix('.json').read_text(encoding='utf-8'))
-        return list(sidecar['Sources'])
+        return list(read_object(path.with_suffix('.json'))['Sources'])
     except (OSError, ValueError, KeyError, TypeError):
         return []

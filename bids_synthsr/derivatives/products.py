@@ -6,13 +6,12 @@ new output is a new item of such a list and nothing else.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.dataset.files import sha256
+from bids_synthsr.dataset.files import sha256, write_rows
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.derivatives.places import (
     entities_of_synthesis,
@@ -191,8 +190,7 @@ def _write_product(
 ) -> ProductFile:
     """Write one product of a method; the first is the main volume."""
     if not isinstance(product, Image):
-        path = folder / f'table-{number}.json'
-        path.write_text(json.dumps(list(product.rows)), encoding='utf-8')
+        path = write_rows(folder / f'table-{number}.json', product.rows)
         return ProductFile(str(path), 'table', product.suffix, {'desc': product.desc}, sources)
     path = save_volume(folder / f'volume-{number}.nii', product.voxels, product.grid)
     method = synthesis.facts.get('method', synthesis.images[0].desc)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from bids_synthsr.dataset.filenames import EXAM
 from bids_synthsr.dataset.files import read_object, write_json
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import (
@@ -19,6 +19,8 @@ from bids_synthsr.derivatives.records import (
     read_events,
     read_records,
 )
+from bids_synthsr.values.serial import read_dataclass
+from bids_synthsr.values.text import plain_text, plain_value
 
 State = Literal['finished', 'failed', 'missing']
 
@@ -97,23 +99,40 @@ def _run_numbers(derivatives: Derivatives) -> Iterator[int]:
 
 
 def read_runs(derivatives: Derivatives) -> list[PastRun]:
-    """Read what the runs of an output folder set out to do, oldest first."""
-    plans = {
-        path.parent.name: json.loads(path.read_text(encoding='utf-8'))
-        for path in derivatives.run_plans()
-    }
-    runs = [
-        PastRun(
-            name,
-            tuple(plan['exams']),
-            plan['command'],
-            plan['started_in'],
-            plan.get('number', 0),
-            plan.get('begun', ''),
-        )
-        for name, plan in plans.items()
-    ]
+    """Read what the runs of an output folder set out to do, oldest first.
+
+    A plan that cannot be read, as one that a power cut emptied, hides no other.
+    """
+    runs = [run for run in map(_read_plan, derivatives.run_plans()) if run]
     return sorted(runs, key=lambda run: (run.number, run.begun))
+
+
+def _read_plan(path: Path) -> PastRun | None:
+    """Read the plan of a run, from which only labels of exams are taken."""
+    try:
+        plan = {**read_object(path), 'run_uuid': path.parent.name}
+        run = read_dataclass(PastRun, plan, str(path))
+    except (OSError, ValueError):
+        return None
+    return replace(run, exams=tuple(label for label in run.exams if EXAM.fullmatch(label)))
+
+
+def write_absences(derivatives: Derivatives, absences: Mapping[str, str]) -> Path:
+    """Write down which participants have nothing to process, and why."""
+    return write_json(derivatives.absences, absences)
+
+
+def read_absences(derivatives: Derivatives) -> dict[str, str]:
+    """Read why participants had nothing to process when all were last looked at."""
+    try:
+        content = read_object(derivatives.absences)
+    except (OSError, ValueError):
+        return {}
+    return {
+        label: plain_text(str(plain_value(reason)))
+        for label, reason in content.items()
+        if EXAM.fullmatch(label)
+    }
 
 
 def read_progress(

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.files import write_json, write_text
+from bids_synthsr.dataset.files import (
+    open_regular,
+    read_object,
+    write_json,
+    written_atomically,
+)
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.values.text import plain_text
 
 BIDS_VERSION = '1.10.0'
 RAW = 'raw'  # name of the input data set in BIDS URIs
@@ -124,12 +129,13 @@ def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
 
     Lines that a user added to ``.bidsignore`` stay.
     """
-    raw = json.loads((bids_dir / DESCRIPTION).read_text(encoding='utf-8-sig'))
+    raw = read_object(bids_dir / DESCRIPTION)
     link = _link(derivatives.root.resolve(), bids_dir.resolve())
-    doi = str(raw.get('DatasetDOI') or '').removeprefix('doi:').removeprefix('https://doi.org/')
+    doi = plain_text(str(raw.get('DatasetDOI') or ''))
+    doi = doi.removeprefix('doi:').removeprefix('https://doi.org/')
     source = {'DOI': f'doi:{doi}', 'URL': f'https://doi.org/{doi}'} if doi else {'URL': link}
     content = {
-        'Name': f'1 mm volumes of {raw.get("Name") or bids_dir.name}',
+        'Name': f'1 mm volumes of {plain_text(str(raw.get("Name") or bids_dir.name))}',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'derivative',
         'GeneratedBy': [generator()],
@@ -137,9 +143,18 @@ def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
         'DatasetLinks': {RAW: link},
     }
     write_json(derivatives.description, content)
-    file = derivatives.ignored
-    present = file.read_text(encoding='utf-8').splitlines() if file.is_file() else []
-    write_text(file, '\n'.join(dict.fromkeys([*present, *NOT_BIDS])) + '\n')
+    _ignore_outputs(derivatives.ignored)
+
+
+def _ignore_outputs(path: Path) -> None:
+    """Add to a list of what is ignored; lines of others stay as they are, in any encoding."""
+    present = b''
+    if path.is_file():
+        with open_regular(path) as file:
+            present = file.read()
+    lines = dict.fromkeys([*present.splitlines(), *(name.encode() for name in NOT_BIDS)])
+    with written_atomically(path) as temporary:
+        temporary.write_bytes(b'\n'.join(lines) + b'\n')
 
 
 def _link(root: Path, bids_dir: Path) -> str:

@@ -9,20 +9,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.dataset.files import read_json, sha256, write_json
+from bids_synthsr.dataset.filenames import EXAM
+from bids_synthsr.dataset.files import (
+    open_regular,
+    parse_json,
+    read_json,
+    sha256,
+    write_json,
+)
 from bids_synthsr.derivatives.digests import OutputFile, find_losses
 from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
-from bids_synthsr.values.exam import Exam
+from bids_synthsr.values.exam import SUFFIXES, Exam
 from bids_synthsr.values.serial import as_plain, read_dataclass
+from bids_synthsr.values.text import plain_text
 
 BROKEN_OFF = 'the work ended while its outputs were written'
 State = Literal['finished', 'failed', 'begun']
+MAX_REASON = 3000  # characters of why an exam failed: a sentence for each of its scans
+MAX_NAME = 255  # bytes of the name of a file
+MAX_LINE = 10_000  # bytes of an event
+EVENTS = ('start', 'end', 'exception')
+UNREAD: Mapping[str, Any] = {'stamp': '', 'sha256': ''}
 
 
 @dataclass(frozen=True)
@@ -126,11 +139,41 @@ def load_record(path: Path) -> Record:
 
 
 def read_record(path: Path) -> Record | None:
-    """Read the record of an exam; None where there is none that this version understands."""
+    """Read the record of an exam; None where there is none that this version understands.
+
+    Anybody may have written it: what it says is checked, and its texts are made plain.
+    """
     try:
-        return load_record(path)
+        record = load_record(path)
     except (OSError, ValueError):
         return None
+    if record.exam != path.stem or not _is_sound(record):
+        return None
+    return replace(
+        record,
+        reason=plain_text(record.reason, MAX_REASON),
+        warnings=tuple(plain_text(warning, MAX_REASON) for warning in record.warnings),
+    )
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether a record names an exam, times, outputs and scans as the program writes them."""
+    scans = record.fingerprint.get('scans', {})
+    return (
+        EXAM.fullmatch(record.exam) is not None
+        and all(0 <= seconds < math.inf for seconds in record.durations_s.values())
+        and all(map(_is_output, record.outputs))
+        and isinstance(record.fingerprint.get('settings', {}), dict)
+        and isinstance(scans, dict)
+        and all(isinstance(scan, dict) for scan in scans.values())
+    )
+
+
+def _is_output(name: str) -> bool:
+    """Whether a text can be the path of an output, relative to the output folder."""
+    parts = name.split('/')
+    is_short = all(0 < len(part) <= MAX_NAME for part in parts)
+    return name.isascii() and name.isprintable() and is_short and '..' not in parts
 
 
 def read_records(derivatives: Derivatives) -> dict[str, Record]:
@@ -166,9 +209,11 @@ def take_fingerprint(
     scans = {}
     for scan in exam.scans:
         name = scan.path.relative_to(root).as_posix()
-        scans[name] = _describe_file(scan.path, before.get(name, {}))
+        scans[name] = dict(UNREAD)
+        if scan.suffix in SUFFIXES:  # of others the name counts alone
+            scans[name] = _describe_file(scan.path, before.get(name, {}))
         scans[name]['sidecar'] = _digest(json.dumps(scan.metadata, sort_keys=True).encode())
-    as_read_back = json.loads(json.dumps(dict(settings)))
+    as_read_back = parse_json(json.dumps(dict(settings)))
     return {'version': version, 'settings': as_read_back, 'scans': scans}
 
 
@@ -176,10 +221,10 @@ def _describe_file(path: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the content of a file; one that cannot be read has none."""
     try:
         stamp = _take_stamp(path)
-        is_known = before.get('stamp') == stamp and 'sha256' in before
-        return {'stamp': stamp, 'sha256': before['sha256'] if is_known else sha256(path)}
+        digest = before.get('sha256') if before.get('stamp') == stamp else None
+        return {'stamp': stamp, 'sha256': digest or sha256(path)}
     except OSError:
-        return {'stamp': '', 'sha256': ''}
+        return dict(UNREAD)
 
 
 def _take_stamp(path: Path) -> str:
@@ -282,8 +327,30 @@ def read_steps(path: Path, exam: str) -> list[StepCost]:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the step log of a run; there may be none, and its last line may be torn off."""
-    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
-    for line in lines:
-        with suppress(ValueError):
-            yield json.loads(line)
+    """Read the step log of a run; there may be none, and lines may be torn off or odd."""
+    try:
+        with open_regular(path) as file:
+            for line in file:
+                event = _read_event(line)
+                if event is not None:
+                    yield event
+    except OSError:
+        return
+
+
+def _read_event(line: bytes) -> dict[str, Any] | None:
+    """Read a line of a step log; None where it describes no event of a step."""
+    try:
+        event = parse_json(line[:MAX_LINE].decode(errors='replace'))
+    except ValueError:
+        return None
+    is_event = (
+        isinstance(event, dict)
+        and event.get('status') in EVENTS
+        and EXAM.fullmatch(str(event.get('exam'))) is not None
+        and isinstance(event.get('step'), str)
+        and isinstance(event.get('seconds', 0.0), int | float)
+        and isinstance(event.get('mem_peak_gb', 0.0), int | float)
+        and 0 <= event.get('seconds', 0) < math.inf
+    )
+    return {**event, 'step': plain_text(event['step'])} if is_event else None

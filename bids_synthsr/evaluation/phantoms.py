@@ -6,7 +6,6 @@ drawn around it. The truth lies beside the data set and never inside it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
+from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.images import save_rigid, save_volume, volume_of
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.ownership import find_folder_owner
@@ -191,9 +191,9 @@ def _describe(bids: Path) -> None:
         'Authors': ['bids_synthsr'],
         'License': 'CC0',
     }
-    (bids / DESCRIPTION).write_text(json.dumps(description, indent=2) + '\n')
-    (bids / 'participants.tsv').write_text(f'participant_id\nsub-{SUBJECT}\n')
-    (bids / 'README').write_text('Simulated by bids_synthsr; the truth lies in ../truth.\n')
+    write_json(bids / DESCRIPTION, description)
+    write_text(bids / 'participants.tsv', f'participant_id\nsub-{SUBJECT}\n')
+    write_text(bids / 'README', 'Simulated by bids_synthsr; the truth lies in ../truth.\n')
 
 
 def _write_sidecar(path: Path, slices: Acquisition) -> None:
@@ -203,4 +203,4 @@ def _write_sidecar(path: Path, slices: Acquisition) -> None:
         'SliceThickness': slices.slice_thickness,
         'SpacingBetweenSlices': slices.slice_spacing,
     }
-    path.write_text(json.dumps(content, indent=2) + '\n')
+    write_json(path, content)

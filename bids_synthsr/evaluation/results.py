@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bids_synthsr.dataset.files import write_text
+from bids_synthsr.dataset.files import read_object, write_text
 
 COLUMNS = (
     'subject', 'session', 'method', 'contrasts', 'orientation', 'spacing', 'thickness',
@@ -71,7 +70,7 @@ class Result:
 
 def read_result(path: Path) -> Result:
     """Read the JSON that a comparison wrote, and find the picture beside it."""
-    fields = json.loads(path.read_text(encoding='utf-8'))
+    fields = read_object(path)
     return Result(**fields, picture=path.with_suffix('.jpg'))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
+from bids_synthsr.dataset.files import parse_json
 from bids_synthsr.methods.catalogue import METHODS
 
 CITATION = re.compile(r'\[@([^]]+)\]')
@@ -198,4 +198,4 @@ def _join_names(names: tuple[str, ...]) -> str:
 @cache
 def _references() -> dict[str, dict[str, str]]:
     source = files('bids_synthsr') / 'data' / 'report' / 'references.json'
-    return json.loads(source.read_text(encoding='utf-8'))
+    return dict(parse_json(source.read_text(encoding='utf-8')))

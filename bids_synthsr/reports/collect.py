@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from bids_synthsr.dataset.files import read_json
+from bids_synthsr.dataset.files import read_json, read_object
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.dataset.selection import Row
@@ -126,8 +126,10 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
 
 def read_run(place: ExamDerivatives, run_uuid: str) -> Mapping[str, Any]:
     """Read command, settings, versions and machine of a run; empty where its logs are gone."""
-    path = place.dataset.run_facts(run_uuid)
-    return read_json(path) if path.is_file() else {}
+    try:
+        return read_object(place.dataset.run_facts(run_uuid))
+    except (OSError, ValueError):
+        return {}
 
 
 def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[StepCost, ...]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.files import written_atomically
+from bids_synthsr.dataset.files import write_text, written_atomically
 from bids_synthsr.reports import embedding, figures
 from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume
 from bids_synthsr.reports.screen import PLANES, cropped, edge_letters, head_box, to_screen
@@ -284,10 +288,22 @@ def write_thumbnail(report: ExamReport, path: Path) -> Path:
     return path
 
 
-def write_index(rows: Sequence[IndexRow], path: Path) -> Path:
-    """Write the page that lists the exams of a data set, in the order of ``rows``."""
+def write_index(
+    rows: Sequence[IndexRow], path: Path, absences: Mapping[str, str] | None = None
+) -> Path:
+    """Write the page that lists the exams of a data set.
+
+    Parameters
+    ----------
+    rows
+        Exams in their order on the page.
+    path
+        HTML file to be written.
+    absences
+        Why participants have nothing to process, by their labels; None for no such participants.
+    """
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
-    return write_page('index.html', path, rows=rows, counts=counts)
+    return write_page('index.html', path, rows=rows, counts=counts, absences=absences or {})
 
 
 def write_page(template: str, path: Path, **values: Any) -> Path:
@@ -299,13 +315,22 @@ def write_page(template: str, path: Path, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {'duration': duration, 'blocks': blocks}
+    environment.filters |= {'duration': duration, 'blocks': blocks, 'address': local_address}
+    script = (files('bids_synthsr') / 'data/report/report.js').read_text(encoding='utf-8')
     page = environment.get_template(template).render(
-        **values, states=STATES, planes=PLANES, version=__version__
+        **values,
+        states=STATES,
+        planes=PLANES,
+        version=__version__,
+        script=script,
+        script_digest=b64encode(sha256(script.encode()).digest()).decode(),
     )
-    with written_atomically(path) as temporary:
-        temporary.write_text(page, encoding='utf-8')
-    return path
+    return write_text(path, page)
+
+
+def local_address(path: str) -> str:
+    """Write the path of a file beside the page as an address, which can lead nowhere else."""
+    return f'./{quote(path)}' if path else ''
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,9 @@ from bids_synthsr.dataset.files import write_text
 from bids_synthsr.dataset.selection import LEFT_OUT, Row
 from bids_synthsr.derivatives.locks import one_at_a_time
 from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
+from bids_synthsr.derivatives.progress import read_absences
 from bids_synthsr.derivatives.records import (
+    MAX_REASON,
     Record,
     read_events,
     read_record,
@@ -24,9 +27,13 @@ from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
 from bids_synthsr.reports.pages import write_index, write_report
 from bids_synthsr.run.crashes import Crash, read_crashes
+from bids_synthsr.run.guard import describe_error, guarded
+from bids_synthsr.run.messages import announce
 from bids_synthsr.run.plan import Plan
+from bids_synthsr.values.text import plain_text
 from bids_synthsr.workflows.stages import JUDGING_STEP, Stage, last_stage, waiting_states
 
+LOGGER = logging.getLogger('bids_synthsr')
 MEND_SCAN = (
     'Mend the scan, or leave it out with --bids-filter-file, and start the same command again: '
     'finished exams are not done twice.'
@@ -39,6 +46,7 @@ UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
 FINISHED, FAILED = 'finished', 'failed'
 LEFT = 'left'  # to another run
 ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
+UNCLOSED = 'How it ended could not be found out ({}).'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -92,11 +100,14 @@ class Closing:
         """
         label = plan.exam.label
         if label not in self.outcomes:
-            self.outcomes[label] = self._close(plan, waiting or {})
+            place = self.derivatives.exam(plan.exam.subject, plan.exam.session)
+            self.outcomes[label] = guarded(
+                lambda: self._close(plan, place, waiting or {}),
+                lambda error: Outcome(label, FAILED, UNCLOSED.format(error), place.report),
+            )
         return self.outcomes[label]
 
-    def _close(self, plan: Plan, waiting: Mapping[str, str]) -> Outcome:
-        place = self.derivatives.exam(plan.exam.subject, plan.exam.session)
+    def _close(self, plan: Plan, place: ExamDerivatives, waiting: Mapping[str, str]) -> Outcome:
         record = read_record(place.record)
         if plan.is_left:
             plan = replace(plan, to_do=reason_to_redo(record, plan.fingerprint, self.derivatives))
@@ -111,7 +122,11 @@ class Closing:
         crashes = read_crashes(self.derivatives.crashes(self.run_uuid))
         crash = next((crash for crash in crashes if crash.exam == place.label), None)
         reason = plan.fault or (crash.message if crash else NOT_REACHED)
-        _record_failure(plan, place, reason, crash, self.run_uuid)
+        reason = plain_text(reason, MAX_REASON)
+        reason += guarded(
+            lambda: _record_failure(plan, place, reason, crash, self.run_uuid),
+            lambda error: f' Its record or report could not be written: {error}.',
+        )
         return Outcome(place.label, FAILED, reason, place.report)
 
 
@@ -124,8 +139,8 @@ def find_waiting(steps: Path, stage: Stage) -> dict[str, str]:
 
 def _record_failure(
     plan: Plan, place: ExamDerivatives, reason: str, crash: Crash | None, run_uuid: str
-) -> None:
-    """Write record and report of an exam that failed."""
+) -> str:
+    """Write record and report of an exam that failed; return what else is to be told: nothing."""
     record = Record(
         exam=place.label,
         state='failed',
@@ -139,6 +154,7 @@ def _record_failure(
     if failure.step == JUDGING_STEP:  # the rows of the plan knew the headers alone
         rows = [unusable(row) for row in rows]
     write_report(collect_failure(place, record, rows, failure), place.report)
+    return ''
 
 
 def _describe_failure(plan: Plan, reason: str, crash: Crash | None) -> Failure:
@@ -156,12 +172,21 @@ def unusable(row: Row) -> Row:
     return {**row, 'role': LEFT_OUT, 'reason': UNUSABLE}
 
 
-def write_data_set_index(derivatives: Derivatives) -> None:
-    """Write the page of all exams that the output folder records."""
-    with one_at_a_time(derivatives.index_lock):  # or a slow run would write what it read long ago
-        records = read_records(derivatives).values()
-        rows = [_index_row(record, derivatives) for record in records if record.state != 'begun']
-        write_index(rows, derivatives.index)
+def write_data_set_index(derivatives: Derivatives) -> bool:
+    """Write the page of all exams that the output folder records; return whether it went well."""
+    try:
+        # or a slow run would write what it read long ago
+        with one_at_a_time(derivatives.index_lock):
+            records = read_records(derivatives)
+            rows = [_index_row(x, derivatives) for x in records.values() if x.state != 'begun']
+            absences = read_absences(derivatives)
+            lacking = {x: absences[x] for x in absences if x not in records}
+            write_index(rows, derivatives.index, lacking)
+    except Exception as error:
+        LOGGER.debug('', exc_info=True)
+        announce('%s could not be written: %s', derivatives.index, describe_error(error))
+        return False
+    return True
 
 
 def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
@@ -172,7 +197,7 @@ def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
     thumbnail = picture.relative_to(derivatives.root).as_posix() if has_picture else ''
     state: Literal['complete', 'warned', 'failed']
     state = ('warned' if record.warnings else 'complete') if is_finished else 'failed'
-    note = record.reason or (record.warnings[0] if record.warnings else '')
+    note = record.reason or ' '.join(record.warnings)
     seconds = sum(record.durations_s.values()) or None
     return IndexRow(record.exam, state, note, f'{record.exam}.html', seconds, thumbnail)
 
@@ -180,7 +205,9 @@ def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
 def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the table of a run as TSV."""
     lines = ['exam\tstate\tnote\treport']
-    lines += [f'{o.exam}\t{o.state}\t{o.note or "n/a"}\t{o.report.name}' for o in outcomes]
+    for outcome in outcomes:
+        note = plain_text(outcome.note, MAX_REASON) or 'n/a'
+        lines.append('\t'.join((outcome.exam, outcome.state, note, outcome.report.name)))
     write_text(path, '\n'.join(lines) + '\n')
 
 

@@ -53,7 +53,7 @@ def leave_one_out(
         session_labels=session_labels,
     )
     cases = {}
-    for exam in exams:
+    for exam in (exam for exam in exams if not exam.absence):
         of_exam = [*list_left_out_cases(exam, bids_dir, settings.method_names, takes_subsets)]
         if of_exam:
             cases[exam_name(exam.subject, exam.session)] = of_exam

@@ -6,9 +6,12 @@ import logging
 import sys
 from pathlib import Path
 
+from bids_synthsr.values.text import plain_text
+
 LOGGER = logging.getLogger('bids_synthsr')
 CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
 NOTE = logging.WARNING + 5  # what a run always prints: plan, failures, result
+MAX_LINE = 5000  # characters of a line
 LIBRARIES = (
     'nipype.workflow',
     'nipype.interface',
@@ -22,11 +25,20 @@ def configure_console(verbose: int) -> None:
     """Send messages to the terminal: the run's own always, steps with -v, everything with -vv."""
     logging.addLevelName(NOTE, 'NOTE')
     console = Console()
-    console.setFormatter(logging.Formatter('%(message)s'))
+    console.setFormatter(PlainFormatter('%(message)s'))
     console.setLevel(CONSOLE_LEVELS[min(verbose, len(CONSOLE_LEVELS) - 1)])
     LOGGER.handlers = [console]
     LOGGER.setLevel(logging.DEBUG)
     LOGGER.propagate = False
+
+
+class PlainFormatter(logging.Formatter):
+    """Lines without control characters, whatever names, paths and errors hold."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a message."""
+        lines = super().format(record).split('\n')
+        return '\n'.join(plain_text(line, MAX_LINE) for line in lines)
 
 
 class Console(logging.StreamHandler):
@@ -49,7 +61,7 @@ def log_to_file(path: Path) -> None:
     """Write every message of the program and of nipype to ``path``, with time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = LogFile(path, encoding='utf-8')
-    file.setFormatter(logging.Formatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
+    file.setFormatter(PlainFormatter('%(asctime)s %(levelname)s %(name)s: %(message)s'))
     LOGGER.addHandler(file)
     for name in LIBRARIES:
         logger = logging.getLogger(name)

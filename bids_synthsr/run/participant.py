@@ -17,6 +17,7 @@ from typing import Any, Literal
 import tomli_w
 
 from bids_synthsr import __version__
+from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.selection import describe_exam
@@ -24,7 +25,7 @@ from bids_synthsr.dataset.validation import validate
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.ownership import check_links, check_owner
 from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
-from bids_synthsr.derivatives.progress import write_plan
+from bids_synthsr.derivatives.progress import write_absences, write_plan
 from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import fingerprint_digest, read_record, reason_to_redo
 from bids_synthsr.reports.boilerplate import citation_markdown
@@ -46,6 +47,7 @@ from bids_synthsr.run.messages import (
 )
 from bids_synthsr.run.plan import (
     Plan,
+    describe_left_out,
     describe_method,
     describe_plans,
     describe_small_memory,
@@ -71,6 +73,7 @@ from bids_synthsr.workflows.stages import STAGES
 
 LOGGER = logging.getLogger('bids_synthsr')
 DEFAULT_PLUGIN, SLURM = 'MultiProc', 'SLURM'
+MAX_NAMED = 20  # scans and participants on the terminal that are not processed
 EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
@@ -129,7 +132,7 @@ def _plan_and_run(request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     try:
         check_owner(derivatives)
-        exams = _find(settings, request.validates)
+        exams, absences = _find(settings, request.validates)
         check_links(derivatives, exams)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
     except (ValueError, OSError) as error:
@@ -137,19 +140,20 @@ def _plan_and_run(request: Request) -> int:
         return WRONG_USE
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
+        name_left_out([], absences)
         sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
     if request.mode == 'reports-only':
         return renew_reports(plans, derivatives)
     try:
-        return _run(plans, request)
+        return _run(plans, absences, request)
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         announce('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
 
 
-def _run(plans: Sequence[Plan], request: Request) -> int:
+def _run(plans: Sequence[Plan], absences: Mapping[str, str], request: Request) -> int:
     """Process what is planned; return the exit code."""
     settings = request.settings
     derivatives = Derivatives(settings.output_dir)
@@ -157,6 +161,9 @@ def _run(plans: Sequence[Plan], request: Request) -> int:
     if request.mode == 'boilerplate-only':
         announce('Methods text: %s', derivatives.citation)
         return SUCCESS
+    name_left_out(plans, absences)
+    if not settings.input.participant_labels:
+        write_absences(derivatives, absences)
     labels = [plan.exam.label for plan in plans]
     write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
     closing = Closing(derivatives, settings.run_uuid)
@@ -179,14 +186,22 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
         elif locks.claim(plan.exam.label):
             record = read_record(derivatives.exam(plan.exam.subject, plan.exam.session).record)
             to_do = reason_to_redo(record, plan.fingerprint, derivatives)
-            yield replace(plan, to_do=to_do)
+            yield replace(plan, to_do=to_do or ('not done yet' if plan.fault else ''))
         else:
             announce('%s: another run works on it, and is left to do so', plan.exam)
             yield replace(plan, is_left=True)
 
 
-def _find(settings: Settings, validates: bool) -> list[Exam]:
-    """Validate the data set unless that is not wanted, and find its exams."""
+def _find(settings: Settings, validates: bool) -> tuple[list[Exam], dict[str, str]]:
+    """Validate the data set unless that is not wanted, and find its exams.
+
+    Returns
+    -------
+    exams
+        Those to be planned: they have scans, or their participants were asked for.
+    absences
+        Why other participants have nothing to process, by their labels.
+    """
     inputs = settings.input
     exams = find_exams(
         inputs.bids_dir,
@@ -198,7 +213,21 @@ def _find(settings: Settings, validates: bool) -> list[Exam]:
     if validates:
         for fault in validate(inputs.bids_dir, sorted({exam.subject for exam in exams})):
             LOGGER.info('BIDS validator: %s', fault)
-    return exams
+    asked = {plain_label(label) for label in inputs.participant_labels}
+    absent = {exam.label for exam in exams if exam.absence and exam.subject not in asked}
+    absences = {exam.label: exam.absence for exam in exams if exam.label in absent}
+    return [exam for exam in exams if exam.label not in absent], absences
+
+
+def name_left_out(plans: Sequence[Plan], absences: Mapping[str, str]) -> None:
+    """Name scans and participants that are not processed: all in the log, some on the terminal."""
+    lines = [*describe_left_out(plans), *(f'{label}: {why}' for label, why in absences.items())]
+    for line in lines[:MAX_NAMED]:
+        announce('%s', line)
+    for line in lines[MAX_NAMED:]:
+        LOGGER.info('%s', line)
+    if len(lines) > MAX_NAMED:
+        announce('%d more are left out: the log names them', len(lines) - MAX_NAMED)
 
 
 def _open_run(request: Request) -> None:
@@ -358,8 +387,8 @@ def _close_run(plans: Sequence[Plan], settings: Settings, closing: Closing) -> i
     derivatives = Derivatives(settings.output_dir)
     waiting = find_waiting(derivatives.steps(settings.run_uuid), STAGES[settings.run.stage])
     outcomes = [closing.close(plan, waiting) for plan in plans]
-    write_data_set_index(derivatives)
+    has_index = write_data_set_index(derivatives)
     write_status(derivatives.run_logs(settings.run_uuid) / 'status.tsv', outcomes)
     announce('%s', describe_outcomes(outcomes))
-    is_short = any(outcome.state in (FAILED, LEFT) for outcome in outcomes)
-    return SOME_FAILED if is_short else SUCCESS
+    is_well = has_index and all(x.state not in (FAILED, LEFT) for x in outcomes)
+    return SUCCESS if is_well else SOME_FAILED

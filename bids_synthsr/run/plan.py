@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from bids_synthsr import __version__
 from bids_synthsr.dataset.files import sha256
-from bids_synthsr.dataset.selection import Row, SelectionError, select_scans
+from bids_synthsr.dataset.selection import Row, SelectionError, left_out_rows, select_scans
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.precomputed import find_transforms
 from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo, take_fingerprint
@@ -20,6 +21,7 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
+from bids_synthsr.run.guard import guarded
 from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
 from bids_synthsr.values.exam import Exam, Scan
 from bids_synthsr.values.method import Forecast
@@ -72,7 +74,19 @@ def plan_exams(
 ) -> list[Plan]:
     """Decide about every exam, from headers and records alone."""
     facts = describe_method(method)
-    return [_plan_exam(exam, inputs, facts, method, derivatives) for exam in exams]
+    return [
+        guarded(
+            partial(_plan_exam, exam, inputs, facts, method, derivatives),
+            partial(_unplanned, exam),
+        )
+        for exam in exams
+    ]
+
+
+def _unplanned(exam: Exam, error: str) -> Plan:
+    """Plan nothing for an exam about which nothing can be decided."""
+    fault = f'{exam} cannot be planned ({error}). The log of a run with -vv tells more.'
+    return Plan(exam, (), {}, 'not done yet', fault)
 
 
 def _plan_exam(
@@ -86,6 +100,8 @@ def _plan_exam(
     scans: tuple[Scan, ...] = ()
     fault, transforms = '', {}
     try:
+        if exam.absence:
+            raise SelectionError(exam.absence, left_out_rows(exam.scans))
         selection = select_scans(exam, method.reference, method.contrasts)
         rows, scans = selection.rows, selection.scans
         fault = find_method_fault(scans, method)
@@ -190,6 +206,17 @@ def list_requests(plans: Sequence[Plan], settings: Settings) -> str:
             words = (exam.label, exam.subject, exam.session or 'n/a', str(mem_mb), str(minutes))
             lines.append('\t'.join(words))
     return '\n'.join(lines) + '\n'
+
+
+def describe_left_out(plans: Sequence[Plan]) -> list[str]:
+    """List the scans that are left out because of their names, of exams that can be processed."""
+    return [
+        f'{plan.exam}: {scan.name} is left out. {" ".join(scan.problems)}'
+        for plan in plans
+        if not plan.fault
+        for scan in plan.exam.scans
+        if not scan.suffix
+    ]
 
 
 def describe_small_memory(needs: Mapping[str, Forecast], mem_gb: float) -> list[str]:

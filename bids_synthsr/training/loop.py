@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bids_synthsr.dataset.files import written_atomically
+from bids_synthsr.dataset.files import write_text
 from bids_synthsr.training.checkpoints import (
     NAME,
     load_checkpoint,
@@ -172,8 +172,7 @@ def learn_or_report(
         return learn(learner, forward, task, batch)
     except LossNotFiniteError as error:
         path = run.folder / f'not-finite-step-{learner.step:07d}-process-{run.processes.rank}.json'
-        with written_atomically(path) as temporary:
-            temporary.write_text(json.dumps(batch.draws, indent=1), encoding='utf-8')
+        write_text(path, json.dumps(batch.draws, indent=1))
         raise LossNotFiniteError(
             f'Step {learner.step} is not finite ({error}). What was drawn for it stands in '
             f'{path}. The last checkpoint is sound: lower optimizer.learning_rate, set '

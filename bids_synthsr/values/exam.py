@@ -42,7 +42,7 @@ class Scan:
     path
         Path of the image file.
     suffix
-        BIDS suffix: its contrast, such as ``FLAIR``.
+        BIDS suffix: its contrast, such as ``FLAIR``; empty for a name that is not of BIDS.
     entities
         BIDS entities of the file name by short key, in order: ``{'sub': '01', 'run': '2'}``.
     metadata
@@ -81,11 +81,11 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """Name of the scan, unique in its exam, such as ``run-2_FLAIR``."""
+        """Name of the scan, unique in its exam, such as ``run-2_FLAIR``, or the file's."""
         labels = [
             f'{key}-{value}' for key, value in self.entities.items() if key not in ('sub', 'ses')
         ]
-        return '_'.join([*labels, self.suffix])
+        return '_'.join([*labels, self.suffix]) or self.path.name
 
     @property
     def has_contrast_agent(self) -> bool:
@@ -104,11 +104,14 @@ class Exam:
         Labels without their prefixes; ``session`` is None where the data set has no sessions.
     scans
         Every candidate scan, usable or not, in the order of their file names.
+    absence
+        Why there is nothing that could be processed, a sentence; empty where there may be.
     """
 
     subject: str
     session: str | None
     scans: tuple[Scan, ...]
+    absence: str = ''
 
     @property
     def label(self) -> str:

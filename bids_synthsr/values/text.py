@@ -48,5 +48,5 @@ def plain_value(value: Any, depth: int = 0) -> Any:
         return [plain_value(item, depth + 1) for item in value[:MAX_ITEMS]]
     if isinstance(value, dict):
         items = list(value.items())[:MAX_ITEMS]
-        return {plain_text(key): plain_value(item, depth + 1) for key, item in items}
+        return {plain_text(str(key)): plain_value(item, depth + 1) for key, item in items}
     return value

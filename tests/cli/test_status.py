@@ -72,7 +72,7 @@ def test_other_folder_is_refused(tmp_path, capsys):
 
 
 def test_other_options_stay():
-    made = command_for(['sub-1_ses-2', 'sub-1_ses-3'], 'x a --participant_label 1 2 --fov union')
+    made = command_for(['1'], 'x a --participant_label 1 2 --fov union')
     assert list(made) == ['x', 'a', '--fov', 'union', '--participant-label', '1']
 
 

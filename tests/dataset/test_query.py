@@ -49,11 +49,15 @@ def root(tmp_path):
 
 
 def found(exams):
-    return {exam.label: [scan.name for scan in exam.scans] for exam in exams}
+    return {exam.label: [scan.name for scan in exam.scans] for exam in exams if not exam.absence}
+
+
+def absences(exams):
+    return {exam.label: exam.absence for exam in exams if exam.absence}
 
 
 ALL = {
-    'sub-01_ses-1': ['acq-ax_FLAIR', 'T1w'],
+    'sub-01_ses-1': ['acq-ax_FLAIR', 'T1w', 'UNIT1'],
     'sub-01_ses-2': ['run-01_T1w', 'run-02_T1w'],
     'sub-02': ['T2w'],
 }
@@ -62,7 +66,7 @@ ALL = {
 def test_every_exam_is_found_with_its_scans(root):
     exams = find_exams(root)
     assert found(exams) == ALL
-    assert all(scan.is_usable for exam in exams for scan in exam.scans)
+    assert [s.name for exam in exams for s in exam.scans if not s.is_usable] == ['UNIT1']
     assert [(exam.subject, exam.session) for exam in exams][1:] == [('01', '2'), ('02', None)]
 
 
@@ -114,9 +118,11 @@ def test_labels_choose_exams(root, options, labels):
 )  # fmt: skip
 def test_filters_choose_scans(root, filters, wanted):
     exams = find_exams(root, filters=filters)
-    usable = {exam.label: [int(scan.is_usable) for scan in exam.scans] for exam in exams}
-    assert usable == wanted
-    problems = {p for exam in exams for scan in exam.scans for p in scan.problems}
+    scans = {e.label: [s for s in e.scans if s.suffix != 'UNIT1'] for e in exams if not e.absence}
+    assert {
+        label: [int(s.is_usable) for s in of_exam] for label, of_exam in scans.items()
+    } == wanted
+    problems = {p for of_exam in scans.values() for scan in of_exam for p in scan.problems}
     assert problems <= {'Excluded by --bids-filter-file.'}
 
 
@@ -179,12 +185,31 @@ def test_folders_that_are_no_data_set_are_explained(root, tmp_path):
         find_exams(root)
 
 
-def test_data_sets_without_scans_are_explained(root, caplog):
+def test_participants_without_scans_are_named(root):
     (root / 'sub-03').mkdir()
-    assert found(find_exams(root)) == ALL
-    assert 'sub-03 has no anatomical scan' in caplog.text
-    with pytest.raises(DatasetError, match=r'has no anatomical scan .* of participants 03'):
-        find_exams(root, participant_labels=['03'])
+    add_scan(root, 'sub-04_T1map.nii.gz')
+    exams = find_exams(root)
+    assert found(exams) == ALL
+    assert list(absences(exams)) == ['sub-03', 'sub-04']
+    assert 'sub-03 has no anatomical scan (T1w, ' in absences(exams)['sub-03']
+    assert 'sub-04_T1map.nii.gz: T1map is no contrast that is used' in absences(exams)['sub-04']
+    assert list(absences(find_exams(root, participant_labels=['03']))) == ['sub-03']
+
+
+def test_participants_that_session_or_filter_leave_out_are_named(root):
+    assert absences(find_exams(root, session_labels=['2'])) == {
+        'sub-02': 'sub-02 has no session 2.'
+    }
+    filters = {'anat': {'sub': '02'}}
+    lack = 'sub-01 has no scan that --bids-filter-file wants.'
+    assert absences(find_exams(root, filters=filters)) == {'sub-01': lack}
+
+
+def test_data_sets_without_scans_are_explained(root):
+    for path in root.glob('sub-*/**/*.nii*'):
+        path.unlink()
+    with pytest.raises(DatasetError, match=r'has no anatomical scan .* of participants 01, 02'):
+        find_exams(root)
     for folder in root.glob('sub-*'):
         folder.rename(root / f'derivatives/{folder.name}')
     with pytest.raises(DatasetError, match='no folder in it is named sub-<label>'):
@@ -258,7 +283,12 @@ def test_database_is_made_once_for_all_participants(root, tmp_path):
     database = tmp_path / 'index'
     assert list(found(find_exams(root, participant_labels=['02'], database_dir=database)))
     add_scan(root, 'sub-02_FLAIR.nii.gz')
-    assert found(find_exams(root, database_dir=database)) == ALL
+    exam = find_exams(root, database_dir=database)[2]
+    assert [(scan.name, scan.is_usable) for scan in exam.scans] == [
+        ('T2w', True),
+        ('sub-02_FLAIR.nii.gz', False),
+    ]
+    assert 'have the index made anew' in exam.scans[1].problems[0]
     (root / 'sub-02/anat/sub-02_T2w.nii.gz').unlink()
     scan = find_exams(root, database_dir=database)[2].scans[0]
     assert 'The file cannot be opened (No such file or directory)' in scan.problems[0]

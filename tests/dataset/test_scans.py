@@ -108,7 +108,7 @@ def folder(path):
         (dangling, 'It is a link to content that is not here: fetch it with "datalad get'),
         (pointer, 'It holds a pointer instead of an image'),
         (removed, 'The file cannot be opened (No such file or directory)'),
-        (folder, 'The file cannot be opened (Is a directory)'),
+        (folder, 'It is no regular file, but a folder, pipe or device'),
     ],
 )
 def test_spoilt_file_is_refused(save, spoil, words):

@@ -9,6 +9,7 @@ import pytest
 
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import (
+    SAME_NAME,
     SelectionError,
     choose_reference,
     describe_exam,
@@ -127,7 +128,7 @@ def test_copies_are_used_once():
     rows = select_scans(exam(*scans)).rows
     assert [row['role'] for row in rows] == ['reference', 'left out', 'used', 'used', 'left out']
     assert rows[1]['reason'] == 'It holds the same voxels as run-1_T1w.'
-    assert rows[4]['reason'] == 'Another file has its name with another extension.'
+    assert rows[4]['reason'] == SAME_NAME
 
 
 def test_exam_without_usable_scan_says_why_of_each():
