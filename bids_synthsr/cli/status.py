@@ -36,6 +36,7 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Print how far the work is."""
     from bids_synthsr.derivatives.places import Derivatives
     from bids_synthsr.derivatives.progress import read_progress, read_runs
+    from bids_synthsr.run.messages import print_lines
 
     derivatives = Derivatives(options.out)
     runs = read_runs(derivatives)
@@ -45,15 +46,14 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
             f'{options.out} holds no logs of bids_synthsr: is it the output folder?\n'
         )
         return WRONG_USE
-    sys.stdout.writelines(f'{line}\n' for line in describe_progress(exams, options.all))
+    print_lines(describe_progress(exams, options.all))
     unfinished = [exam.exam for exam in exams if exam.state != 'finished']
     if not unfinished:
         return SUCCESS
     if runs:
         words = ' '.join(command_for(unfinished, runs[-1].command))
-        sys.stdout.write(
-            f'To do only what is missing:\ncd {shlex.quote(runs[-1].started_in)} && {words}\n'
-        )
+        started_in = shlex.quote(runs[-1].started_in)
+        print_lines(['To do only what is missing:', f'cd {started_in} && {words}'])
     return SOME_FAILED
 
 
