@@ -6,9 +6,8 @@ import logging
 import platform
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, nullcontext
+from contextlib import chdir
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, Literal
 
 import tomli_w
 
-from bids_synthsr import __version__
 from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.selection import describe_exam
@@ -39,10 +37,7 @@ from bids_synthsr.run.closing import (
 )
 from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
-from bids_synthsr.run.messages import (
-    announce,
-    log_to_file,
-)
+from bids_synthsr.run.messages import OutputError, announce, log_to_file, print_lines
 from bids_synthsr.run.plan import (
     Plan,
     describe_method,
@@ -59,9 +54,11 @@ from bids_synthsr.run.plugin import (
     configure_engine,
     exit_code_of,
     request_resources,
+    send_crashes,
     stoppable,
 )
 from bids_synthsr.run.steps import StepLog
+from bids_synthsr.run.work_folder import WORKFLOW, UnsafeFolderError, WorkFolder, mend_exam
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, RunSettings, Settings
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.method import Forecast
@@ -73,11 +70,14 @@ EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
 USAGE = 'resources-{}.json'  # of the part of a run that begins with that exam
-WORKFLOW = f'bids_synthsr_{__version__.replace(".", "_")}_wf'  # another version starts anew
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
 )  # fmt: skip
+WORK_IS_BUSY = (
+    'Another run works on an exam of this name in {}: give this run a --work-dir of its own, or '
+    'start the same command again when the other one has ended.'
+)
 Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
 
 
@@ -95,11 +95,13 @@ class Request:
         Whether to process exams, or only to describe what would be done, to write reports anew, or
         to write the methods text.
     empties_work_dir
-        Whether the work folder is emptied before the run.
+        Whether what is kept of earlier runs in the work folder is removed before the run.
     validates
         Whether the input data set is validated.
     options
         Options as TOML values, by which the same run can be requested again.
+    started_in
+        Current folder at the door, which relative paths of the command refer to.
     """
 
     settings: Settings
@@ -108,6 +110,7 @@ class Request:
     empties_work_dir: bool = False
     validates: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    started_in: Path = field(default_factory=Path.cwd)
 
 
 def run_participants(request: Request) -> int:
@@ -133,31 +136,52 @@ def _plan_and_run(request: Request) -> int:
         return WRONG_USE
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
-        sys.stdout.write(list_requests(plans, settings))
-        return SUCCESS
+        return _print_requests(plans, settings)
     if request.mode == 'reports-only':
         return _rewrite_reports(plans, derivatives)
     try:
-        return _run(plans, request)
+        if request.mode == 'boilerplate-only':
+            _open_run(request)
+            announce('Methods text: %s', derivatives.citation)
+            return SUCCESS
+        work = WorkFolder(settings.work_dir, settings.input.bids_dir, settings.output_dir)
+        work.open()
+        # workers and what they start do not obey files of the folder that the user is in
+        with chdir(work.root):
+            return _run(plans, request, work)
+    except UnsafeFolderError as error:
+        announce('%s', error)
+        return WRONG_USE
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         announce('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
 
 
-def _run(plans: Sequence[Plan], request: Request) -> int:
+def _print_requests(plans: Sequence[Plan], settings: Settings) -> int:
+    """Print what to request from a scheduler; return the exit code."""
+    try:
+        print_lines(list_requests(plans, settings).splitlines())
+    except OutputError as error:
+        announce('%s', error)
+        return SOME_FAILED
+    return SUCCESS
+
+
+def _run(plans: Sequence[Plan], request: Request, work: WorkFolder) -> int:
     """Process what is planned; return the exit code."""
-    settings = request.settings
+    settings = replace(request.settings, work_dir=work.root)
     derivatives = Derivatives(settings.output_dir)
     _open_run(request)
-    if request.mode == 'boilerplate-only':
-        announce('Methods text: %s', derivatives.citation)
-        return SUCCESS
     labels = [plan.exam.label for plan in plans]
-    write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
+    command = command_line(request.command)
+    write_plan(derivatives, settings.run_uuid, labels, command, request.started_in)
     closing = Closing(derivatives, settings.run_uuid)
-    with ExamLocks(derivatives.locks) as locks:
+    with ExamLocks(derivatives.locks) as locks, ExamLocks(work.locks) as work_locks:
+        if request.empties_work_dir:
+            work.empty(work_locks)
         plans = [*_claimed(plans, locks, derivatives)]
+        plans = [_claimed_work(plan, work_locks, work) for plan in plans]
         for plan in plans:
             if plan.fault:
                 closing.close(plan)
@@ -178,6 +202,16 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
             announce('%s: another run works on it, and is left to do so', plan.exam)
 
 
+def _claimed_work(plan: Plan, locks: ExamLocks, work: WorkFolder) -> Plan:
+    """Lock an exam in the work folder, too: another run may call other folders by these names.
+
+    In two containers ``/data`` and ``/out`` may be different data sets, and ``/work`` the same.
+    """
+    if not plan.to_do or plan.fault or locks.claim(plan.exam.label):
+        return plan
+    return replace(plan, fault=WORK_IS_BUSY.format(work.root))
+
+
 def _find(settings: Settings, validates: bool) -> list[Exam]:
     """Validate the data set unless that is not wanted, and find its exams."""
     inputs = settings.input
@@ -195,14 +229,12 @@ def _find(settings: Settings, validates: bool) -> list[Exam]:
 
 
 def _open_run(request: Request) -> None:
-    """Prepare output and work folder, and write down what is run."""
+    """Prepare the output folder, and write down what is run."""
     settings = request.settings
     derivatives = Derivatives(settings.output_dir)
     logs = derivatives.run_logs(settings.run_uuid)
     log_to_file(logs / LOG)
     LOGGER.info('bids_synthsr %s', shlex.join(request.command))
-    if request.empties_work_dir and settings.work_dir.is_dir():
-        shutil.rmtree(settings.work_dir)
     write_dataset_description(derivatives, settings.input.bids_dir)
     write_text(logs / 'config.toml', tomli_w.dumps(request.options))
     run = describe_run(settings, request.command)
@@ -211,7 +243,6 @@ def _open_run(request: Request) -> None:
     crash_dir = derivatives.crashes(settings.run_uuid)
     crash_dir.mkdir()
     configure_engine(
-        crash_dir,
         stops_on_first_crash=settings.run.stop_on_first_crash,
         monitors=settings.run.resource_monitor,
     )
@@ -281,8 +312,12 @@ def _process_part(
     closing: Closing,
 ) -> bool:
     """Run the workflows of some exams; return whether all went well."""
-    from bids_synthsr.workflows.base import init_base_wf
+    from bids_synthsr.workflows.base import exam_name, init_base_wf
 
+    for plan in plans:
+        folder = settings.work_dir / WORKFLOW / exam_name(plan.exam.subject, plan.exam.session)
+        for fault in mend_exam(folder):
+            LOGGER.warning('%s: %s', plan.exam, fault)
     workflow = init_base_wf(
         exams=[
             {
@@ -297,15 +332,13 @@ def _process_part(
         num_threads=threads_of(settings.run, steps.progress.exams),
         name=WORKFLOW,
     )
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
-    # nipype's monitor leaves its samples in the current folder
-    aside = chdir(settings.work_dir) if settings.run.resource_monitor else nullcontext()
+    crash_dir = Derivatives(settings.output_dir).crashes(settings.run_uuid)
+    send_crashes(workflow, crash_dir)
     try:
-        with aside:
-            engine, arguments = _choose_engine(plans, settings, steps, closing)
-            if engine == SLURM:
-                request_resources(workflow)
-            workflow.run(plugin=engine, plugin_args=arguments)
+        engine, arguments = _choose_engine(plans, settings, steps, closing)
+        if engine == SLURM:
+            request_resources(workflow)
+        workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files name the exams that failed
         return False
