@@ -200,6 +200,7 @@ def run_exam(
     workflow.base_dir = str(work_dir)
     workflow.config['execution'] = {
         'crashdump_dir': str(work_dir),
+        'create_report': 'false',  # it would hold the whole environment
         'stop_on_first_crash': 'true',
         'check_version': 'false',
     }

@@ -24,6 +24,7 @@ GPU = {'docker': ('--gpus', 'all'), 'podman': ('--device', 'nvidia.com/gpu=all')
 PASSED_ON = (  # what a Slurm job may use
     'SLURM_MEM_PER_NODE', 'SLURM_MEM_PER_CPU', 'SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE',
 )  # fmt: skip
+SEPARATORS = ':,\n'  # of the parts of a mount and of mounts
 WRONG_USE = 2
 
 
@@ -39,14 +40,32 @@ class Mounts:
         source = Path(path).resolve()
         if not source.exists():
             raise FileNotFoundError(f'{path} does not exist')
+        check_name(source)
         name = place or f'/in/{len(self.read)}/{source.name}'
         return self.read.setdefault(source, name)
 
     def to_write(self, path: str, place: str = '') -> str:
         """Make a folder and show it; return its path inside."""
         source = Path(path).resolve()
+        check_name(source)
         source.mkdir(parents=True, exist_ok=True)  # docker would make it root's
         return self.write.setdefault(source, place or f'/made/{len(self.write)}')
+
+
+def check_name(source: Path) -> None:
+    """Refuse a path that would end in the middle of a mount.
+
+    Raises
+    ------
+    ValueError
+        With what to do.
+    """
+    for sign in SEPARATORS:
+        if sign in str(source):
+            raise ValueError(
+                f'{source} has a {sign!r} in its name, which separates the parts of a mount: '
+                'rename it'
+            )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     try:
         command = build_command(options, os.environ, has_terminal=sys.stdin.isatty())
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f'synthsr-docker: {error}', file=sys.stderr)
         return WRONG_USE
     if options.dry_run:
@@ -92,6 +111,8 @@ def build_command(
     ------
     OSError
         If something that must be there is not, or a folder cannot be made.
+    ValueError
+        If a path cannot be mounted.
     """
     mounts = Mounts()
     places = [

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_synthsr.interfaces.lists import FirstItem
+from bids_synthsr.interfaces.parts import PartsNode
 from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan, KeepAligned
 
 
@@ -45,10 +47,10 @@ def init_align_wf(
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(SCAN_FIELDS), name='inputnode')
     first, first_name = (
-        pe.Node(niu.Select(index=[0]), name=name, run_without_submitting=True)
+        pe.Node(FirstItem(), name=name, run_without_submitting=True)
         for name in ('first', 'first_name')
     )
-    align = pe.MapNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
+    align = PartsNode(AlignScan(), iterfield=['scan', 'name'], name='align', mem_gb=mem_gb)
     align.inputs.transforms = {
         scan: dict(transform) for scan, transform in (transforms or {}).items()
     }
@@ -57,11 +59,11 @@ def init_align_wf(
         niu.IdentityInterface([*SCAN_FIELDS, 'scan2ref', 'fits']), name='outputnode'
     )
     workflow.connect([
-        (inputnode, first, [('scans', 'inlist')]),
+        (inputnode, first, [('scans', 'entries')]),
         (inputnode, align, [('scans', 'scan'), ('names', 'name')]),
-        (first, align, [('out', 'reference')]),
-        (inputnode, first_name, [('names', 'inlist')]),
-        (first_name, align, [('out', 'reference_name')]),
+        (first, align, [('first', 'reference')]),
+        (inputnode, first_name, [('names', 'entries')]),
+        (first_name, align, [('first', 'reference_name')]),
         (inputnode, keep, [(field, field) for field in SCAN_FIELDS]),
         (align, keep, [('scan2ref', 'scan2ref'), ('fit', 'fits')]),
         (keep, outputnode, [(field, field) for field in (*SCAN_FIELDS, 'scan2ref')]),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
+from bids_synthsr.interfaces.lists import JoinLists
 from bids_synthsr.interfaces.outputs import CollectRegistration
+from bids_synthsr.interfaces.parts import PartsNode
 from bids_synthsr.interfaces.resampling import DefineGrid, ResampleScan
 from bids_synthsr.interfaces.selection import SelectScans
 
@@ -56,12 +58,12 @@ def init_exam_wf(
     inputnode = pe.Node(niu.IdentityInterface(INPUTS), name='inputnode')
     select = pe.Node(SelectScans(), name='select', mem_gb=mem_gb)
     grid = pe.Node(DefineGrid(), name='grid')
-    resample = pe.MapNode(
+    resample = PartsNode(
         ResampleScan(), iterfield=['scan', 'scan2ref'], name='resample', mem_gb=mem_gb
     )
     collect = pe.Node(CollectRegistration(), name='collect', run_without_submitting=True)
     products, warnings = (
-        pe.Node(niu.Merge(2), name=name, run_without_submitting=True) for name in OUTPUTS
+        pe.Node(JoinLists(), name=name, run_without_submitting=True) for name in OUTPUTS
     )
     outputnode = pe.Node(niu.IdentityInterface(OUTPUTS), name='outputnode')
 
@@ -87,11 +89,11 @@ def init_exam_wf(
         (align_wf, method_wf, to_inputs('scans', 'contrasts', 'acquisitions')),
         (align_wf, method_wf, to_inputs('scan2ref', 'names')),
         (grid, method_wf, [('grid', 'inputnode.grid')]),
-        (collect, products, [('products', 'in1')]),
-        (method_wf, products, [('outputnode.products', 'in2')]),
-        (collect, warnings, [('warnings', 'in1')]),
-        (method_wf, warnings, [('outputnode.warnings', 'in2')]),
-        (products, outputnode, [('out', 'products')]),
-        (warnings, outputnode, [('out', 'warnings')]),
+        (collect, products, [('products', 'before')]),
+        (method_wf, products, [('outputnode.products', 'after')]),
+        (collect, warnings, [('warnings', 'before')]),
+        (method_wf, warnings, [('outputnode.warnings', 'after')]),
+        (products, outputnode, [('joined', 'products')]),
+        (warnings, outputnode, [('joined', 'warnings')]),
     ])  # fmt: skip
     return workflow

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
-from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from bids_synthsr.evaluation.cases import LeftOut, result_name
 from bids_synthsr.interfaces.evaluation import CompareLeftOut
+from bids_synthsr.interfaces.lists import FirstItem
 from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.interfaces.registration import SCAN_FIELDS, AlignScan
 from bids_synthsr.interfaces.resampling import DefineGrid
@@ -88,13 +88,13 @@ def init_left_out_wf(
     align_wf = init_align_wf(mem_gb=SCAN_MEM_GB)
     grid = pe.Node(DefineGrid(spacing=1.0, fov='reference'), name='grid')
     load = pe.Node(SelectScans(exam=dict(case.left_out)), name='load', mem_gb=SCAN_MEM_GB)
-    first = pe.Node(niu.Select(index=[0]), name='first', run_without_submitting=True)
+    first = pe.Node(FirstItem(), name='first', run_without_submitting=True)
     locate = pe.Node(AlignScan(name=case.facts['left_out']), name='locate', mem_gb=SCAN_MEM_GB)
     workflow.connect([
         (select, align_wf, [(field, f'inputnode.{field}') for field in SCAN_FIELDS]),
         (align_wf, grid, [('outputnode.scans', 'scans'), ('outputnode.scan2ref', 'scan2ref')]),
-        (align_wf, first, [('outputnode.scans', 'inlist')]),
-        (first, locate, [('out', 'reference')]),
+        (align_wf, first, [('outputnode.scans', 'entries')]),
+        (first, locate, [('first', 'reference')]),
         (load, locate, [('scans', 'scan')]),
     ])  # fmt: skip
     method_wfs = _init_method_wfs(case.methods, methods, num_threads)

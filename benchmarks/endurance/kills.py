@@ -3,7 +3,8 @@
     python benchmarks/endurance/kills.py BIDS --kills 20 [--method cubic]
 
 prints how often it was killed in which step, and every file that differs from those of a run that
-nobody disturbed.
+nobody disturbed. After every second kill the newest file of the work folder is cut to half, as a
+power cut may leave it.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ def main() -> int:
         begun = time.monotonic()
         code = run(options, folder / 'calm')
         print(f'undisturbed: exit code {code}, {time.monotonic() - begun:.0f} s')
-        killed = kill_often(options, folder / 'killed')
+        killed, cut = kill_often(options, folder / 'killed')
         code = run(options, folder / 'killed')
         print(f'killed {len(killed)} times in {json.dumps(killed)}; then exit code {code}')
+        print(f'cut to half: {json.dumps(cut)}')
         calm, other = (contents(folder / kind / 'out') for kind in ('calm', 'killed'))
         differing = sorted(
             path for path in calm.keys() | other.keys() if calm.get(path) != other.get(path)
@@ -65,10 +67,19 @@ def run(options: argparse.Namespace, place: Path) -> int:
     return subprocess.run(command(options, place), capture_output=True, check=False).returncode
 
 
-def kill_often(options: argparse.Namespace, place: Path) -> list[str]:
-    """Kill the run, or one of its workers, at random moments; tell during which steps."""
+def kill_often(options: argparse.Namespace, place: Path) -> tuple[list[str], list[str]]:
+    """Kill the run, or one of its workers, at random moments.
+
+    Returns
+    -------
+    killed
+        Steps that were at work each time.
+    cut
+        Names of the files that were cut to half.
+    """
     chance = random.Random(options.seed)
     killed: list[str] = []
+    cut: list[str] = []
     while len(killed) < options.kills:
         process = subprocess.Popen(
             command(options, place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -88,7 +99,19 @@ def kill_often(options: argparse.Namespace, place: Path) -> list[str]:
             process.kill()
         process.wait()
         killed.append(steps_at_work(place / 'out'))
-    return killed
+        if len(killed) % 2 == 0:
+            cut += cut_newest(place / 'work')
+    return killed, cut
+
+
+def cut_newest(work: Path) -> list[str]:
+    """Cut the newest file of a work folder to half; name it, if there is any."""
+    files = [path for path in work.rglob('*') if path.is_file() and path.stat().st_size > 1]
+    if not files:
+        return []
+    newest = max(files, key=lambda path: path.stat().st_mtime_ns)
+    os.truncate(newest, newest.stat().st_size // 2)
+    return [newest.name]
 
 
 def steps_at_work(out: Path) -> str:

@@ -6,10 +6,14 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import chdir
 
 from bids_synthsr.cli.door import (
+    NEUTRAL,
     choose_cache,
     environ,
+    ignore_current_folder,
+    open_streams,
     silence_telemetry,
     use_utf8,
 )
@@ -20,6 +24,8 @@ from bids_synthsr.settings import WRONG_USE
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all exams succeeded, 1 if some failed, 2 for wrong use."""
     if arguments is None:
+        open_streams()
+        ignore_current_folder()
         use_utf8(__spec__.name)
         # at once, and as the first process of a container, too, which has no default actions
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
@@ -31,10 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
-    """Make a request of the options, and do it."""
-    from bids_synthsr.cli.resolve import request_of
-    from bids_synthsr.run.messages import announce, configure_console
-    from bids_synthsr.run.participant import run_participants
+    """Make a request of the options, and do it away from the current folder.
+
+    Libraries obey files that they find there, and that may be a data set.
+    """
+    with chdir(NEUTRAL):
+        from bids_synthsr.cli.resolve import request_of
+        from bids_synthsr.run.messages import announce, configure_console
+        from bids_synthsr.run.participant import run_participants
 
     configure_console(options.verbose)
     try:
@@ -42,7 +52,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         announce('%s', error)
         return WRONG_USE
-    return run_participants(request)
+    with chdir(NEUTRAL):
+        return run_participants(request)
 
 
 if __name__ == '__main__':

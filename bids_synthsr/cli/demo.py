@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -51,11 +50,12 @@ def describe_comparison(comparison: DemoComparison) -> Iterator[str]:
 def run_make(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Write the demo data set."""
     from bids_synthsr.evaluation.phantoms import make_demo
+    from bids_synthsr.run.messages import print_lines
 
     def make() -> int:
         """Write it, and print where it is."""
         make_demo(options.folder)
-        sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
+        print_lines([f'Demo data set: {options.folder / "bids"}'])
         return SUCCESS
 
     return end_with_message('synthsr demo', make)
@@ -66,10 +66,11 @@ def run_compare(
 ) -> int:
     """Print how close the program came to the truth."""
     from bids_synthsr.evaluation.demo import compare_demo, find_demo_fault
+    from bids_synthsr.run.messages import print_lines
 
     fault = find_demo_fault(options.folder, options.out)
     if fault:
         parser.error(fault)
     for comparison in compare_demo(options.folder, options.out):
-        sys.stdout.writelines(f'{line}\n' for line in describe_comparison(comparison))
+        print_lines(describe_comparison(comparison))
     return SUCCESS

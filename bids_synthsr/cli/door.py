@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import chdir
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from bids_synthsr.settings import WRONG_USE
 
+NEUTRAL = '/'  # a folder whose files are those of the administrator
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 
@@ -85,6 +88,36 @@ def add_completion(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def ignore_current_folder() -> None:
+    """Keep Python, here and in all processes that this one starts, from importing what lies here.
+
+    ``python -m`` puts the current folder, which may be a data set, before the standard library.
+    """
+    os.environ['PYTHONSAFEPATH'] = '1'
+    if not sys.flags.safe_path and sys.path[:1] in ([''], [str(Path.cwd())]):
+        del sys.path[0]
+
+
+def import_elsewhere(modules: Iterable[str]) -> None:
+    """Import libraries that obey files of the current folder: ``nipype.cfg``, ``matplotlibrc``."""
+    with chdir(NEUTRAL):
+        for module in modules:
+            import_module(module)
+
+
+def open_streams() -> None:
+    """Open standard streams that the shell has closed (``2>&-``): messages go nowhere then.
+
+    Otherwise the next file that is opened, such as a log, would take their number.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    for number, (name, mode) in enumerate((('stdin', 'r'), ('stdout', 'w'), ('stderr', 'w'))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding='utf-8', closefd=False))
+
+
 def use_utf8(module: str) -> None:
     """Start Python again in its UTF-8 mode where the locale has another encoding.
 
@@ -95,7 +128,7 @@ def use_utf8(module: str) -> None:
     """
     if sys.getfilesystemencoding().lower() != 'utf-8':
         os.environ['PYTHONUTF8'] = '1'
-        os.execv(sys.executable, [sys.executable, '-m', module, *sys.argv[1:]])
+        os.execv(sys.executable, [sys.executable, '-P', '-m', module, *sys.argv[1:]])
 
 
 def silence_telemetry() -> None:

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from bids_synthsr import __version__
 from bids_synthsr.cli.door import (
     add_device,
     end_with_message,
@@ -230,12 +229,16 @@ def _settings_of(
     """
     from bids_synthsr.run.comparing import EvaluationSettings
     from bids_synthsr.run.machine import available_memory_gb, choose_device
+    from bids_synthsr.run.work_folder import WorkFolder
 
-    # another version starts anew
-    work_dir = (options.work_dir or options.out / 'work') / __version__
+    work = WorkFolder(
+        (options.work_dir or options.out / 'work').resolve(),
+        source.resolve(),
+        options.out.resolve(),
+    )
     settings = EvaluationSettings(
         output_dir=options.out.resolve(),
-        work_dir=work_dir.resolve(),
+        work_folder=work,
         methods=tuple(
             MethodSettings(method=name, weights=weights[name]) for name in options.methods
         ),

@@ -198,7 +198,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         help='intermediate files',
     )
     group.add_argument(
-        '--clean-workdir', action='store_true', help='empty the work folder before the run'
+        '--clean-workdir',
+        action='store_true',
+        help='remove first what earlier runs on this input and output left in the work folder, '
+        'and nothing else',
     )
     group.add_argument(
         '--config-file',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
+from bids_synthsr.run.participant import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.participant import Mode, Request
 from bids_synthsr.settings import (
     InputSettings,
@@ -25,6 +27,8 @@ from bids_synthsr.settings import (
     RunSettings,
     Settings,
 )
+
+PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
 
 
 def request_of(
@@ -58,6 +62,7 @@ def request_of(
         empties_work_dir=options.clean_workdir,
         validates=not options.skip_bids_validation,
         options=config_of(options),
+        started_in=Path.cwd(),
     )
 
 
@@ -71,12 +76,14 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
     """
     bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
     work_dir = options.work_dir.resolve()
+    plugin = _read_plugin(options.nipype_plugin_file)
     check_folders(bids_dir, output_dir, work_dir)
     if options.bids_database_dir and lies_in(options.bids_database_dir, bids_dir):
         raise ValueError(
             f'--bids-database-dir {options.bids_database_dir} lies in the input data set, which '
             f'is never written to: choose a folder outside of {bids_dir}'
         )
+    check_names({'bids_dir': bids_dir, 'output_dir': output_dir, '--work-dir': work_dir}, plugin)
     if options.reference:
         parse_reference(options.reference)
     return Settings(
@@ -98,7 +105,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             fov=options.fov,
             least_quality=options.min_quality,
         ),
-        run=_run_settings(options, environ),
+        run=_run_settings(options, environ, plugin),
         output_dir=output_dir,
         work_dir=work_dir,
         run_uuid=f'{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4()}',
@@ -133,7 +140,48 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
         raise ValueError(f'The input {bids_dir} lies in output_dir {output_dir}: choose another')
 
 
-def _run_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> RunSettings:
+def check_names(folders: Mapping[str, Path], plugin: Mapping[str, Any]) -> None:
+    """Refuse folders whose names other programs cannot take.
+
+    Names that are not UTF-8 cannot be written to JSON, and nipype's plugins of clusters write
+    names into scripts and commands as they are.
+    """
+    is_local = plugin.get('plugin', LOCAL) == LOCAL
+    for option, folder in folders.items():
+        name = str(folder)
+        if not is_encodable(name):
+            raise ValueError(f'{option} {name!a} is not in UTF-8: rename the folder')
+        odd = set() if is_local else set(re.sub(PLAIN_NAME, '', name))
+        if odd:
+            raise ValueError(
+                f'{option} {folder}: nipype writes it into scripts of the cluster, which do not '
+                f'take {" ".join(map(repr, sorted(odd)))} in it; choose another folder'
+            )
+
+
+def is_encodable(text: str) -> bool:
+    """Whether a text, such as a name that the system gave, can be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_plugin(path: Path | None) -> Mapping[str, Any]:
+    """Read which plugin runs the steps; its template is found from any folder then."""
+    plugin = dict(_read_mapping(path, '--nipype-plugin-file'))
+    arguments = plugin.get('plugin_args')
+    if isinstance(arguments, dict):
+        template = Path(str(arguments.get('template')))
+        if template.is_file():
+            plugin['plugin_args'] = {**arguments, 'template': str(template.absolute())}
+    return plugin
+
+
+def _run_settings(
+    options: argparse.Namespace, environ: Mapping[str, str], plugin: Mapping[str, Any]
+) -> RunSettings:
     """Fill what the user left open from what the machine offers."""
     nprocs = options.nprocs or available_cores(environ)
     return RunSettings(
@@ -143,7 +191,7 @@ def _run_settings(options: argparse.Namespace, environ: Mapping[str, str]) -> Ru
         device=choose_device(options.device),
         low_mem=options.low_mem,
         stage=options.stage,
-        plugin=_read_mapping(options.nipype_plugin_file, '--nipype-plugin-file'),
+        plugin=plugin,
         stop_on_first_crash=options.stop_on_first_crash,
         resource_monitor=options.resource_monitor,
     )

@@ -42,6 +42,7 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Print how far the work is."""
     from bids_synthsr.derivatives.places import Derivatives
     from bids_synthsr.derivatives.progress import read_absences, read_progress, read_runs
+    from bids_synthsr.run.messages import print_lines
 
     derivatives = Derivatives(options.out)
     runs = read_runs(derivatives)
@@ -51,15 +52,15 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
             f'{options.out} holds no logs of bids_synthsr: is it the output folder?\n'
         )
         return WRONG_USE
-    sys.stdout.writelines(f'{line}\n' for line in describe_progress(exams, options.all))
-    for label, reason in read_absences(derivatives).items():
-        sys.stdout.write(f'{label} has nothing to process: {reason}\n')
+    print_lines(describe_progress(exams, options.all))
+    absences = read_absences(derivatives).items()
+    print_lines(f'{label} has nothing to process: {reason}' for label, reason in absences)
     unfinished = [exam.exam for exam in exams if exam.state != 'finished']
     if not unfinished:
         return SUCCESS
     line = _command_line(unfinished, runs[-1]) if runs else ''
     if line:
-        sys.stdout.write(f'To do only what is missing:\n{line}\n')
+        print_lines(['To do only what is missing:', line])
     return SOME_FAILED
 
 

@@ -8,7 +8,23 @@ from collections.abc import Sequence
 
 from bids_synthsr import __version__
 from bids_synthsr.cli import demo, evaluate, exam, status, train
-from bids_synthsr.cli.door import add_completion, environ, silence_telemetry
+from bids_synthsr.cli.door import (
+    add_completion,
+    environ,
+    ignore_current_folder,
+    import_elsewhere,
+    open_streams,
+    silence_telemetry,
+)
+from bids_synthsr.settings import SOME_FAILED
+
+OBEDIENT = {  # libraries of a command that obey files of the current folder when they are imported
+    'exam': ('nipype',),
+    'train': ('matplotlib',),
+    'evaluate': ('nipype', 'matplotlib'),
+    'demo': ('matplotlib',),
+    'status': (),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,9 +44,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
+    if arguments is None:
+        open_streams()
+        ignore_current_folder()
     options = build_parser().parse_args(arguments)
     silence_telemetry()
-    return int(options.run(options, environ()))
+    import_elsewhere(OBEDIENT[options.command])
+    from bids_synthsr.run.messages import OutputError
+
+    try:
+        return int(options.run(options, environ()))
+    except OutputError as error:
+        sys.stderr.write(f'{error}\n')
+        return SOME_FAILED
 
 
 if __name__ == '__main__':

@@ -9,6 +9,7 @@ from typing import Any
 
 from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_object
+from bids_synthsr.values.exam import SIDECAR_FIELDS
 from bids_synthsr.values.text import plain_value
 
 
@@ -38,7 +39,7 @@ class Sidecars:
         Returns
         -------
         metadata
-            Of all sidecars that can be read.
+            Fields of `SIDECAR_FIELDS`, of all sidecars that can be read.
         faults
             A sentence for each that cannot.
         """
@@ -47,7 +48,7 @@ class Sidecars:
         for file in self._applicable(image):
             metadata |= self._read(file)
             faults += [self._faults[file]] if file in self._faults else []
-        return metadata, faults
+        return {key: metadata[key] for key in SIDECAR_FIELDS if key in metadata}, faults
 
     def _applicable(self, image: Path) -> list[Path]:
         """List the sidecars of an image from the root down, in a folder the general one first."""

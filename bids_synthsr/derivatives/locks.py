@@ -59,10 +59,8 @@ class ExamLocks:
 
         A file system without locks is reported in the log: there, runs must not share exams.
         """
-        digest = hashlib.sha256(label.encode()).digest()
-        offset = int.from_bytes(digest[:8], 'big') % BYTES
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _offset(label))
         except BUSY:
             return False
         except OSError as error:
@@ -72,3 +70,14 @@ class ExamLocks:
                 error.strerror,
             )
         return True
+
+    def release(self, label: str) -> None:
+        """Give the lock of an exam back before the end."""
+        with suppress(OSError):
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _offset(label))
+
+
+def _offset(label: str) -> int:
+    """Byte that stands for an exam."""
+    digest = hashlib.sha256(label.encode('utf-8', 'surrogateescape')).digest()
+    return int.from_bytes(digest[:8], 'big') % BYTES

@@ -13,6 +13,9 @@ function on arrays, and saves::
         def make(self, inputs: Any, folder: Path) -> Results:
             head, grid = conform_head(*load_volume(Path(inputs.image)))
             return {'head': save_volume(folder / 'head.nii', head, grid)}
+
+At the end of a step its files are flushed to disk, and a receipt of them is written. The
+environment, which may hold passwords, is never written beside them.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from typing import Any, TypeAlias
 from nipype.interfaces.base import BaseInterfaceInputSpec as InputFields
 from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.base import TraitedSpec as OutputFields
+
+from bids_synthsr.interfaces.receipts import write_receipt
 
 Results: TypeAlias = Mapping[str, object]
 
@@ -63,7 +68,9 @@ class Step(SimpleInterface):
         """Take less memory and more time from now on, where the step can."""
 
     def _run_interface(self, runtime: Any) -> Any:
+        runtime.environ = {}  # nipype would keep it with the results
         outputs = self.make(self.inputs, Path(runtime.cwd))
+        write_receipt(Path(runtime.cwd))
         self._results.update({name: _as_text(value) for name, value in outputs.items()})
         return runtime
 

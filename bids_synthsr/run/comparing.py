@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_synthsr import __version__
+from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.run.machine import prepare_workers
+from bids_synthsr.run.work_folder import WorkFolder, mend_exam
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from bids_synthsr.evaluation.results import Result
     from bids_synthsr.interfaces.methods import Synthesize
 
+LOGGER = logging.getLogger('bids_synthsr')
 LOG = 'evaluate.log'
 HEAD = Grid((176, 240, 256), np.eye(4))  # of 1 mm, as large as they come
 
@@ -36,8 +41,8 @@ class EvaluationSettings:
     ----------
     output_dir
         Folder for table, page and results.
-    work_dir
-        Folder for the files of all steps.
+    work_folder
+        What of the work folder belongs to this input and output.
     methods
         Settings of the methods that are compared, in the order of the table.
     participant_labels
@@ -53,13 +58,18 @@ class EvaluationSettings:
     """
 
     output_dir: Path
-    work_dir: Path
+    work_folder: WorkFolder
     methods: tuple[MethodSettings, ...]
     participant_labels: tuple[str, ...] = ()
     device: str = 'cpu'
     nprocs: int = 1
     num_threads: int = 1
     mem_gb: float = 8.0
+
+    @property
+    def work_dir(self) -> Path:
+        """Folder for the files of all steps; another version starts anew."""
+        return self.work_folder.root / __version__
 
     @property
     def results_dir(self) -> Path:
@@ -134,15 +144,38 @@ def run_comparisons(
         Files that the comparisons are to write, anew.
     settings
         Folders, threads and memory of the evaluation.
+
+    Raises
+    ------
+    ValueError
+        If others may write to the work folder, or another evaluation works in it.
     """
+    settings.work_folder.open()
+    settings.work_dir.mkdir(exist_ok=True)
+    with ExamLocks(settings.work_dir / 'evaluation.lock') as locks:
+        if not locks.claim('evaluation'):
+            raise ValueError(f'Another evaluation works in {settings.work_dir}: wait for its end')
+        with chdir(settings.work_dir):
+            _run_comparisons(build, order, results, settings)
+
+
+def _run_comparisons(
+    build: Callable[[], pe.Workflow],
+    order: Sequence[str],
+    results: Sequence[Path],
+    settings: EvaluationSettings,
+) -> None:
+    """Run what is not done yet in a work folder that is locked."""
     from bids_synthsr.run.messages import log_to_file
-    from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine
+    from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, send_crashes
 
     shutil.rmtree(settings.crash_dir, ignore_errors=True)
     for folder in (settings.crash_dir, settings.results_dir):
         folder.mkdir(parents=True, exist_ok=True)
     log_to_file(settings.log)
-    configure_engine(settings.crash_dir)
+    for fault in mend_exam(settings.work_dir):
+        LOGGER.warning('%s', fault)
+    configure_engine()
     prepare_workers(settings.num_threads)
     resources = {
         'n_procs': max(settings.nprocs, settings.num_threads),
@@ -150,6 +183,7 @@ def run_comparisons(
         'raise_insufficient': False,
     }
     workflow = build()
+    send_crashes(workflow, settings.crash_dir)
     for path in results:
         path.unlink(missing_ok=True)
     with suppress(RuntimeError):

@@ -82,7 +82,7 @@ def choose_device(name: str) -> str:
         return 'cpu'
     if name != 'auto' and (kind != 'cuda' or (':' in name and not number.isdecimal())):
         raise ValueError(f'--device {name}: choose auto, cpu, cuda or cuda:N')
-    probe = [sys.executable, '-c', CUDA_PROBE, number or '0']
+    probe = [sys.executable, '-P', '-c', CUDA_PROBE, number or '0']
     has_gpu = subprocess.run(probe, capture_output=True, check=False).returncode == 0
     if has_gpu:
         return name if kind == 'cuda' else 'cuda'

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from bids_synthsr.values.text import plain_text
@@ -72,3 +75,24 @@ def log_to_file(path: Path) -> None:
 def announce(message: str, *arguments: object) -> None:
     """Log a message that every user of a run should see."""
     LOGGER.log(NOTE, message, *arguments)
+
+
+class OutputError(OSError):
+    """Standard output that takes no more: a full disk, or a pipe that its reader has closed."""
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines to standard output, and be sure that they arrive.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    try:
+        sys.stdout.writelines(f'{line}\n' for line in lines)
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):  # what is left of them fails once more when the program ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f'Standard output cannot be written: {error.strerror}') from error

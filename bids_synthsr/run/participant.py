@@ -6,9 +6,8 @@ import logging
 import platform
 import shlex
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import chdir, nullcontext
+from contextlib import chdir
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, Literal
 
 import tomli_w
 
-from bids_synthsr import __version__
 from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.query import find_exams
@@ -41,10 +39,7 @@ from bids_synthsr.run.closing import (
 )
 from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
-from bids_synthsr.run.messages import (
-    announce,
-    log_to_file,
-)
+from bids_synthsr.run.messages import OutputError, announce, log_to_file, print_lines
 from bids_synthsr.run.plan import (
     Plan,
     describe_left_out,
@@ -62,10 +57,12 @@ from bids_synthsr.run.plugin import (
     configure_engine,
     exit_code_of,
     request_resources,
+    send_crashes,
     stoppable,
 )
 from bids_synthsr.run.renewal import renew_lost_reports, renew_reports
 from bids_synthsr.run.steps import StepLog
+from bids_synthsr.run.work_folder import WORKFLOW, UnsafeFolderError, WorkFolder, mend_exam
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, RunSettings, Settings
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.method import Forecast
@@ -78,7 +75,6 @@ EXAMS_PER_GPU = 2  # at once
 EXAMS_AT_ONCE, EXAMS_PER_PROCESS = 64, 16  # in one workflow: at least, and for each process
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
 USAGE = 'resources-{}.json'  # of the part of a run that begins with that exam
-WORKFLOW = f'bids_synthsr_{__version__.replace(".", "_")}_wf'  # another version starts anew
 VERSIONED = (
     'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
     'scipy', 'torch',
@@ -100,11 +96,13 @@ class Request:
         Whether to process exams, or only to describe what would be done, to write reports anew, or
         to write the methods text.
     empties_work_dir
-        Whether the work folder is emptied before the run.
+        Whether what is kept of earlier runs in the work folder is removed before the run.
     validates
         Whether the input data set is validated.
     options
         Options as TOML values, by which the same run can be requested again.
+    started_in
+        Current folder at the door, which relative paths of the command refer to.
     """
 
     settings: Settings
@@ -113,6 +111,7 @@ class Request:
     empties_work_dir: bool = False
     validates: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
+    started_in: Path = field(default_factory=Path.cwd)
 
 
 def run_participants(request: Request) -> int:
@@ -141,34 +140,57 @@ def _plan_and_run(request: Request) -> int:
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
         name_left_out([], absences)
-        sys.stdout.write(list_requests(plans, settings))
-        return SUCCESS
+        return _print_requests(plans, settings)
     if request.mode == 'reports-only':
         return renew_reports(plans, derivatives)
     try:
-        return _run(plans, absences, request)
+        if request.mode == 'boilerplate-only':
+            _open_run(request)
+            announce('Methods text: %s', derivatives.citation)
+            return SUCCESS
+        work = WorkFolder(settings.work_dir, settings.input.bids_dir, settings.output_dir)
+        work.open()
+        # workers and what they start do not obey files of the folder that the user is in
+        with chdir(work.root):
+            return _run(plans, absences, request, work)
+    except UnsafeFolderError as error:
+        announce('%s', error)
+        return WRONG_USE
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         announce('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
 
 
-def _run(plans: Sequence[Plan], absences: Mapping[str, str], request: Request) -> int:
+def _print_requests(plans: Sequence[Plan], settings: Settings) -> int:
+    """Print what to request from a scheduler; return the exit code."""
+    try:
+        print_lines(list_requests(plans, settings).splitlines())
+    except OutputError as error:
+        announce('%s', error)
+        return SOME_FAILED
+    return SUCCESS
+
+
+def _run(
+    plans: Sequence[Plan], absences: Mapping[str, str], request: Request, work: WorkFolder
+) -> int:
     """Process what is planned; return the exit code."""
-    settings = request.settings
+    settings = replace(request.settings, work_dir=work.root)
     derivatives = Derivatives(settings.output_dir)
     _open_run(request)
-    if request.mode == 'boilerplate-only':
-        announce('Methods text: %s', derivatives.citation)
-        return SUCCESS
     name_left_out(plans, absences)
     if not settings.input.participant_labels:
         write_absences(derivatives, absences)
     labels = [plan.exam.label for plan in plans]
-    write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
+    command = command_line(request.command)
+    write_plan(derivatives, settings.run_uuid, labels, command, request.started_in)
     closing = Closing(derivatives, settings.run_uuid)
-    with ExamLocks(derivatives.locks) as locks:
+    with ExamLocks(derivatives.locks) as locks, ExamLocks(work.locks) as work_locks:
+        if request.empties_work_dir:
+            work.empty(work_locks)
         plans = [*_claimed(plans, locks, derivatives)]
+        plans = [_claimed_work(plan, work_locks, work) for plan in plans]
         for plan in plans:
             if plan.fault and not plan.is_left:
                 closing.close(plan)
@@ -190,6 +212,17 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
         else:
             announce('%s: another run works on it, and is left to do so', plan.exam)
             yield replace(plan, is_left=True)
+
+
+def _claimed_work(plan: Plan, locks: ExamLocks, work: WorkFolder) -> Plan:
+    """Lock an exam in the work folder, too: another run may call other folders by these names.
+
+    In two containers ``/data`` and ``/out`` may be different data sets, and ``/work`` the same.
+    """
+    if not plan.is_work or locks.claim(plan.exam.label):
+        return plan
+    announce('%s: another run works on an exam of this name in %s', plan.exam, work.root)
+    return replace(plan, is_left=True)
 
 
 def _find(settings: Settings, validates: bool) -> tuple[list[Exam], dict[str, str]]:
@@ -231,14 +264,12 @@ def name_left_out(plans: Sequence[Plan], absences: Mapping[str, str]) -> None:
 
 
 def _open_run(request: Request) -> None:
-    """Prepare output and work folder, and write down what is run."""
+    """Prepare the output folder, and write down what is run."""
     settings = request.settings
     derivatives = Derivatives(settings.output_dir)
     logs = derivatives.run_logs(settings.run_uuid)
     log_to_file(logs / LOG)
     LOGGER.info('bids_synthsr %s', shlex.join(request.command))
-    if request.empties_work_dir and settings.work_dir.is_dir():
-        shutil.rmtree(settings.work_dir)
     write_dataset_description(derivatives, settings.input.bids_dir)
     write_text(logs / 'config.toml', tomli_w.dumps(request.options))
     run = describe_run(settings, request.command)
@@ -247,7 +278,6 @@ def _open_run(request: Request) -> None:
     crash_dir = derivatives.crashes(settings.run_uuid)
     crash_dir.mkdir()
     configure_engine(
-        crash_dir,
         stops_on_first_crash=settings.run.stop_on_first_crash,
         monitors=settings.run.resource_monitor,
     )
@@ -317,8 +347,12 @@ def _process_part(
     closing: Closing,
 ) -> bool:
     """Run the workflows of some exams; return whether all went well."""
-    from bids_synthsr.workflows.base import init_base_wf
+    from bids_synthsr.workflows.base import exam_name, init_base_wf
 
+    for plan in plans:
+        folder = settings.work_dir / WORKFLOW / exam_name(plan.exam.subject, plan.exam.session)
+        for fault in mend_exam(folder):
+            LOGGER.warning('%s: %s', plan.exam, fault)
     workflow = init_base_wf(
         exams=[
             {
@@ -333,15 +367,13 @@ def _process_part(
         num_threads=threads_of(settings.run, steps.progress.exams),
         name=WORKFLOW,
     )
-    settings.work_dir.mkdir(parents=True, exist_ok=True)
-    # nipype's monitor leaves its samples in the current folder
-    aside = chdir(settings.work_dir) if settings.run.resource_monitor else nullcontext()
+    crash_dir = Derivatives(settings.output_dir).crashes(settings.run_uuid)
+    send_crashes(workflow, crash_dir)
     try:
-        with aside:
-            engine, arguments = _choose_engine(plans, settings, steps, closing)
-            if engine == SLURM:
-                request_resources(workflow)
-            workflow.run(plugin=engine, plugin_args=arguments)
+        engine, arguments = _choose_engine(plans, settings, steps, closing)
+        if engine == SLURM:
+            request_resources(workflow)
+        workflow.run(plugin=engine, plugin_args=arguments)
     except RuntimeError as error:
         LOGGER.debug('nipype: %s', error)  # the crash files name the exams that failed
         return False

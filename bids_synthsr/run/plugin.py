@@ -7,11 +7,13 @@ import math
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from threading import Thread
 from traceback import format_exception
@@ -31,6 +33,9 @@ from bids_synthsr.run.messages import log_to_file
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 LAST_WAIT_S = 2.0
+LOST = 255  # exit code of a worker, by multiprocessing, where its forkserver is gone
+# bytes: a socket takes 103 on macOS, and multiprocessing adds /pymp-12345678/listener-12345678
+MAX_TMPDIR, SHORT_TMPDIR = 70, '/tmp'
 PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 # what we use of nipype although it is private: checked by a test, since any version may change it
@@ -45,23 +50,21 @@ KILLED = (
 )
 
 
-def configure_engine(
-    crash_dir: Path, *, stops_on_first_crash: bool = False, monitors: bool = False
-) -> None:
+def configure_engine(*, stops_on_first_crash: bool = False, monitors: bool = False) -> None:
     """Set how nipype runs workflows: quick polls, text crash files, hashes of content.
+
+    Nothing else counts: not what a ``nipype.cfg`` of the home says, either.
 
     Parameters
     ----------
-    crash_dir
-        Where crash files go.
     stops_on_first_crash
         Whether one failure ends the run.
     monitors
         Whether memory of every step is measured.
     """
     execution = {
-        'crashdump_dir': str(crash_dir),
         'crashfile_format': 'txt',
+        'create_report': 'false',  # it would hold the whole environment
         'hash_method': 'content',
         'poll_sleep_duration': POLL_S,
         'stop_on_first_crash': str(stops_on_first_crash).lower(),
@@ -70,8 +73,14 @@ def configure_engine(
         'check_version': 'false',
     }
     monitoring = {'enabled': str(monitors).lower()}
+    config.set_default_config()
     config.update_config({'execution': execution, 'monitoring': monitoring})
     config.resource_monitor = monitors
+
+
+def send_crashes(workflow: pe.Workflow, crash_dir: Path) -> None:
+    """Set the folder for the crash files of a workflow: nipype's settings take no ``%`` in it."""
+    workflow.config['execution']['crashdump_dir'] = str(crash_dir)
 
 
 def prepare_worker(folder: str, log: Path, monitors: bool) -> None:
@@ -144,6 +153,37 @@ def request_resources(workflow: pe.Workflow) -> None:
         step.plugin_args = {'sbatch_args': request}
 
 
+def kill_worker(process: Any) -> None:
+    """Kill a worker, also where the process that started it is gone and reports no end of it."""
+    if process.exitcode == LOST:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def shorten_sockets() -> None:
+    """Keep the sockets of worker processes in ``/tmp`` where TMPDIR is too long for their names.
+
+    Raises
+    ------
+    OSError
+        If that cannot be written to, either; the message says what to do.
+    """
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= MAX_TMPDIR:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, SHORT_TMPDIR
+    try:
+        get_temp_dir()  # which multiprocessing remembers
+    except OSError as error:
+        raise OSError(
+            f'TMPDIR {usual} is too long for the sockets of processes, and {SHORT_TMPDIR} cannot '
+            f'be written to ({error.strerror}): set TMPDIR to a shorter path'
+        ) from error
+    finally:
+        tempfile.tempdir = before
+
+
 class ExamByExamPlugin(MultiProcPlugin):
     """MultiProc that prefers steps of the exam that was begun first, and outlives its workers.
 
@@ -204,7 +244,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         pool: Any = self.pool  # of whose thread typeshed does not know
         processes, thread = pool._processes or {}, pool._executor_manager_thread
         for process in list(processes.values()):
-            process.kill()
+            kill_worker(process)
         self.pool.shutdown(wait=False, cancel_futures=True)
         if thread is not None:
             thread.join(LAST_WAIT_S)
@@ -214,6 +254,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         context = get_context(self.plugin_args.get('mp_context', START_METHOD))
         if context.get_start_method() == 'forkserver':
             context.set_forkserver_preload([__name__])
+            shorten_sockets()
         return ProcessPoolExecutor(
             self.processors,
             context,
@@ -245,11 +286,12 @@ class ExamByExamPlugin(MultiProcPlugin):
         return self._taskid
 
     def _start(self, task: int) -> None:
-        """Hand a step to a worker; where workers are gone, to new ones."""
+        """Hand a step to a worker; where workers, or what starts them, are gone, to new ones."""
         node, updatehash = self._steps[task]
         try:
             self._task_obj[task] = self.pool.submit(run_step, node, updatehash, task)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError, EOFError):
+            self._kill_workers()
             self.pool = self._new_pool()
             self._task_obj[task] = self.pool.submit(run_step, node, updatehash, task)
 
@@ -280,7 +322,12 @@ class ExamByExamPlugin(MultiProcPlugin):
         super()._task_finished_cb(jobid, cached=cached)
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
-        """Write the crash file of a step, and report its exam as failed."""
+        """Write the crash file of a step, and report its exam as failed.
+
+        nipype appends lines to the traceback, and some that it hands over are one text.
+        """
+        if result and isinstance(result['traceback'], str):
+            result = {**result, 'traceback': result['traceback'].splitlines(keepends=True)}
         path = super()._report_crash(node, result)
         self._failed(node.fullname.split('.')[1])
         return path

@@ -11,6 +11,12 @@ from bids_synthsr.values.grid import Grid
 
 # BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
 SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2')
+# all that the program reads of a sidecar: nothing else of it is kept, such as names of patients
+SIDECAR_FIELDS = (
+    'BodyPart', 'BodyPartExamined', 'ContrastBolusIngredient', 'ImageType', 'MRAcquisitionType',
+    'ProtocolName', 'SeriesDescription', 'SliceEncodingDirection', 'SliceThickness',
+    'SpacingBetweenSlices',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Scan:
     entities
         BIDS entities of the file name by short key, in order: ``{'sub': '01', 'run': '2'}``.
     metadata
-        Sidecar with inheritance applied.
+        Fields of the sidecar that the program reads (`SIDECAR_FIELDS`), inheritance applied.
     grid, acquisition
         Geometry of the file; None where the header gives none that can be used.
     problems

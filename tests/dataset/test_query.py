@@ -1,15 +1,18 @@
+import ast
 import json
 import os
+import re
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
 import pytest
 
+import bids_synthsr
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import join_name, split_name
 from bids_synthsr.dataset.query import find_exams
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.exam import SIDECAR_FIELDS, Acquisition
 
 CLINICAL = Path(__file__).resolve().parents[3] / 'shared/data/bids-clinical'
 
@@ -217,16 +220,38 @@ def test_data_sets_without_scans_are_explained(root):
 
 
 def test_sidecars_are_inherited_the_nearest_counts(root):
-    (root / 'T1w.json').write_text('{"A": 1, "B": 1, "C": 1, "D": 1}')
-    (root / 'acq-other_T1w.json').write_text('{"A": 9}')
-    (root / 'T2w.json').write_text('{"A": 9}')
-    (root / 'sub-01/sub-01_T1w.json').write_text('{"B": 2, "C": 2, "D": 2}')
+    a, b, c, d = SIDECAR_FIELDS[:4]
+
+    def write(path, **values):
+        names = {'a': a, 'b': b, 'c': c, 'd': d, 'other': 'PatientName'}
+        text = json.dumps({names[key]: value for key, value in values.items()})
+        path.write_text('\ufeff' + text, encoding='utf-8')
+
+    write(root / 'T1w.json', a=1, b=1, c=1, d=1, other='Erika')
+    write(root / 'acq-other_T1w.json', a=9)
+    write(root / 'T2w.json', a=9)
+    write(root / 'sub-01/sub-01_T1w.json', b=2, c=2, d=2)
     folder = root / 'sub-01/ses-2/anat'
-    (folder / 'sub-01_ses-2_T1w.json').write_text('{"C": 3, "D": 3}')
-    (folder / 'sub-01_ses-2_run-02_T1w.json').write_text('\ufeff{"D": 4}', encoding='utf-8')
+    write(folder / 'sub-01_ses-2_T1w.json', c=3, d=3)
+    write(folder / 'sub-01_ses-2_run-02_T1w.json', d=4)
     first, second = find_exams(root)[1].scans
-    assert dict(first.metadata) == {'A': 1, 'B': 2, 'C': 3, 'D': 3}
-    assert dict(second.metadata) == {'A': 1, 'B': 2, 'C': 3, 'D': 4}
+    assert dict(first.metadata) == {a: 1, b: 2, c: 3, d: 3}
+    assert dict(second.metadata) == {a: 1, b: 2, c: 3, d: 4}
+
+
+def test_all_fields_that_are_read_are_listed_and_no_others():
+    """Names of fields, such as ``SliceThickness``, stand in code where they are read."""
+    package = Path(bids_synthsr.__file__).parent
+    texts = {
+        node.value
+        for name in ('dataset/scans.py', 'values/exam.py')
+        for top in ast.parse((package / name).read_text(encoding='utf-8')).body
+        if not isinstance(top, ast.Assign)
+        for node in ast.walk(top)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    fields = {text for text in texts if re.fullmatch(r'([A-Z]+[a-z]+){2,}', text)}
+    assert fields == set(SIDECAR_FIELDS)
 
 
 @pytest.mark.parametrize('content', ['{"SliceThickness": 8', '[1]', ''])

@@ -96,6 +96,17 @@ def test_what_a_slurm_job_may_use_is_passed_on(command, monkeypatch):
     assert 'SLURM_MEM_PER_NODE=4000' in command()
 
 
+@pytest.mark.parametrize('sign', [':', ','])
+@pytest.mark.parametrize('option', [None, '--weights', '-w'])
+def test_path_that_separates_a_mount_is_refused(wrapper, tmp_path, capsys, sign, option):
+    odd = tmp_path / f'a{sign}ro'
+    odd.mkdir()
+    folders = [str(tmp_path), str(tmp_path / 'out')] if option else [str(odd), str(odd)]
+    command = ['--dry-run', *folders, 'participant', *([option, str(odd)] if option else [])]
+    assert wrapper.main(command) == 2
+    assert f'{odd} has a {sign!r} in its name' in capsys.readouterr().err
+
+
 def test_missing_files_and_engines_are_told(command, wrapper, tmp_path, capsys, monkeypatch):
     for option, value in (('--weights', 'nowhere'), ('-d', 'nowhere')):
         assert wrapper.main(['bids', 'out', 'participant', option, value]) == 2

@@ -12,7 +12,7 @@ from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.run.crashes import read_crashes
 from bids_synthsr.run.participant import EXAMS_PER_GPU
-from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory
+from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory, send_crashes
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.method import Forecast
@@ -52,6 +52,12 @@ def take_memory(gb):
     return float(np.ones(int(gb * 125e6)).sum())
 
 
+def new_workflow(folder):
+    workflow = pe.Workflow(name='run', base_dir=str(folder / 'work'))
+    send_crashes(workflow, folder / 'crash')
+    return workflow
+
+
 def give(value):
     return value
 
@@ -65,8 +71,8 @@ def run(tmp_path):
     """Run a step for each of two exams; the first is killed some times."""
 
     def run_(kills, n_procs=2):
-        configure_engine(tmp_path / 'crash')
-        workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+        configure_engine()
+        workflow = new_workflow(tmp_path)
         for exam in EXAMS:
             step = niu.Function(['path', 'kills'], ['path'], touch)
             node = pe.Node(step, name='step')
@@ -83,13 +89,13 @@ def run(tmp_path):
 
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='only Linux tells peaks')
 def test_memory_of_every_step_is_measured_anew(tmp_path):
-    configure_engine(tmp_path / 'crash')
+    configure_engine()
     inner = pe.Workflow(name=EXAMS[0])
     large, small = (pe.Node(niu.Function(['gb'], ['sum'], take_memory), name=name)
                     for name in ('large', 'small'))  # fmt: skip
     large.inputs.gb = 0.8
     inner.connect([(large, small, [(('sum', give_little), 'gb')])])
-    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    workflow = new_workflow(tmp_path)
     workflow.add_nodes([inner])
     steps = StepLog(tmp_path / 'steps.jsonl', 1)
     arguments = {'n_procs': 1, 'memory_gb': 4, 'status_callback': steps}
@@ -120,10 +126,10 @@ def test_step_that_is_killed_again_fails_and_the_other_exam_is_done(run, tmp_pat
 
 def test_workers_do_not_inherit_threads_of_the_main_process(tmp_path):
     """Forked after PyTorch's threads had worked, a step with PyTorch would wait for ever."""
-    configure_engine(tmp_path / 'crash')
+    configure_engine()
     torch.set_num_threads(2)
     torch.linspace(0, 1, 10**6).sum()
-    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    workflow = new_workflow(tmp_path)
     inner = pe.Workflow(name='sub_01')
     inner.add_nodes([pe.Node(niu.Function([], ['total'], use_threads), name='step')])
     workflow.add_nodes([inner])
@@ -137,8 +143,8 @@ def test_workers_do_not_inherit_threads_of_the_main_process(tmp_path):
 
 def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
     """An input that does not fit its trait fails before the step runs, without a result."""
-    configure_engine(tmp_path / 'crash')
-    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    configure_engine()
+    workflow = new_workflow(tmp_path)
     inner = pe.Workflow(name='sub_01')
     first = pe.Node(niu.Function(['value'], ['path'], give), name='first')
     first.inputs.value = str(tmp_path / 'nowhere')
@@ -150,6 +156,39 @@ def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
             plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
         )
     assert Path(tmp_path / 'crash').is_dir()
+
+
+def end_forkserver(path):
+    """End the process that started this one, the first time; then go on as its orphan."""
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    mark = Path(path)
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(5)
+        mark.write_text('an orphan worked on')
+    return path
+
+
+def test_step_is_done_again_when_what_starts_workers_is_killed(tmp_path):
+    configure_engine()
+    workflow = new_workflow(tmp_path)
+    inner = pe.Workflow(name='sub_01')
+    first, second = (
+        pe.Node(niu.Function(['path'], ['path'], end_forkserver), name) for name in ('one', 'two')
+    )
+    first.inputs.path = str(tmp_path / 'mark')
+    inner.connect(first, 'path', second, 'path')
+    workflow.add_nodes([inner])
+    workflow.run(
+        plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
+    )
+    assert (tmp_path / 'mark').read_text() == ''
+    assert not (tmp_path / 'crash').exists()
 
 
 def take_turn(path, low_mem, use_gpu):
@@ -164,8 +203,8 @@ def take_turn(path, low_mem, use_gpu):
 
 
 def test_two_exams_share_a_gpu_and_a_third_waits(tmp_path):
-    configure_engine(tmp_path / 'crash')
-    workflow = pe.Workflow(name='run', base_dir=str(tmp_path / 'work'))
+    configure_engine()
+    workflow = new_workflow(tmp_path)
     exams = [f'sub_{number}' for number in range(4)]
     for exam in exams:
         node = pe.Node(niu.Function(['path', 'low_mem', 'use_gpu'], ['path'], take_turn), 'step')
