@@ -15,6 +15,7 @@ from bids_synthsr.cli.status import command_for
 from bids_synthsr.cli.synthsr import main
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
+from bids_synthsr.derivatives.digests import OutputFile
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_plan
 from bids_synthsr.derivatives.records import Record, read_record, write_record
@@ -104,7 +105,7 @@ def test_a_record_that_is_not_of_its_file_is_none(tmp_path):
     write_record(place.record, Record('sub-02', 'finished'))
     assert read_record(place.record) is None
     for output in ('../../etc/passwd', '/etc/passwd', 'javascript:\x1b', 'a' * 256, ''):
-        write_record(place.record, Record('sub-01', 'finished', outputs=(output,)))
+        write_record(place.record, Record('sub-01', 'finished', outputs={output: OutputFile(0, '')}))
         assert read_record(place.record) is None
     write_record(place.record, Record('sub-01', 'failed', reason='a\x1b\nb'))
     assert read_record(place.record).reason == 'a  b'
