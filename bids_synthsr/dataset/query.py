@@ -115,12 +115,13 @@ def find_exams(
     exams = _group(root, {name: sightings[name] for name in wanted}, files)
     if not exams and not asked:
         raise DatasetError(_nothing_in(root, wanted))
-    absences = _absences(exams, wanted, 'no anatomical scan (' + ', '.join(SUFFIXES) + ')')
+    present = {plain_label(name[4:]) for name in wanted if name.startswith('sub-')}
+    absences = _absences(present, exams, f'no anatomical scan ({", ".join(SUFFIXES)})')
     sessions = without_prefix(session_labels, 'ses')
     chosen = _of_sessions(exams, sessions)
-    absences |= _absences(chosen, _subjects(exams), f'no session {_shorten(sessions)}')
+    absences |= _absences(_subjects(exams), chosen, f'no session {_shorten(sessions)}')
     matching = _matching(chosen, filters)
-    absences |= _absences(matching, _subjects(chosen), 'no scan that --bids-filter-file wants')
+    absences |= _absences(_subjects(chosen), matching, 'no scan that --bids-filter-file wants')
     return _read_exams(matching, absences, Sidecars(root, files), filters)
 
 
@@ -286,20 +287,14 @@ def _nothing_in(root: Path, folders: Sequence[str]) -> str:
     )
 
 
-def _subjects(exams: Iterable[Key]) -> list[str]:
-    """List the participants of exams, as names of folders."""
-    return [f'sub-{subject}' for subject, _ in exams]
+def _subjects(exams: Iterable[Key]) -> set[str]:
+    """List the participants of exams."""
+    return {subject for subject, _ in exams}
 
 
-def _absences(exams: Iterable[Key], folders: Iterable[str], lack: str) -> dict[Key, str]:
+def _absences(subjects: set[str], exams: Iterable[Key], lack: str) -> dict[Key, str]:
     """Describe what participants lack that have none of these exams."""
-    present = {subject for subject, _ in exams}
-    labels = {plain_label(name[4:]): name for name in folders if name.startswith('sub-')}
-    return {
-        (label, ''): f'{plain_name(name)} has {lack}.'
-        for label, name in labels.items()
-        if label not in present
-    }
+    return {(label, ''): f'sub-{label} has {lack}.' for label in subjects - _subjects(exams)}
 
 
 def _of_sessions(

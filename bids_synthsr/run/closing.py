@@ -140,7 +140,7 @@ def find_waiting(steps: Path, stage: Stage) -> dict[str, str]:
 def _record_failure(
     plan: Plan, place: ExamDerivatives, reason: str, crash: Crash | None, run_uuid: str
 ) -> str:
-    """Write record and report of an exam that failed; return what else is to be told: nothing."""
+    """Write record and report of an exam that failed; return that no more is to be said."""
     record = Record(
         exam=place.label,
         state='failed',

@@ -205,13 +205,15 @@ def _claimed(plans: Sequence[Plan], locks: ExamLocks, derivatives: Derivatives) 
     for plan in plans:
         if not plan.to_do:
             yield plan
-        elif locks.claim(plan.exam.label):
-            record = read_record(derivatives.exam(plan.exam.subject, plan.exam.session).record)
-            to_do = reason_to_redo(record, plan.fingerprint, derivatives)
-            yield replace(plan, to_do=to_do or ('not done yet' if plan.fault else ''))
-        else:
+        elif not locks.claim(plan.exam.label):
             announce('%s: another run works on it, and is left to do so', plan.exam)
             yield replace(plan, is_left=True)
+        elif plan.fault:
+            yield plan
+        else:
+            record = read_record(derivatives.exam(plan.exam.subject, plan.exam.session).record)
+            to_do = reason_to_redo(record, plan.fingerprint, derivatives)
+            yield replace(plan, to_do=to_do)
 
 
 def _claimed_work(plan: Plan, locks: ExamLocks, work: WorkFolder) -> Plan:

@@ -71,6 +71,7 @@ SPOILT = {
     '07': (partial(claim_extension, label='07', offset=1e9), 'more than 16 MB before the voxels'),
     '3~2E1': (lambda bids: (bids / 'sub-x').rename(bids / 'sub-3.1'), 'Its folder sub-3.1 is not'),
     '01~5Fold': (lambda bids: (bids / 'sub-y').rename(bids / 'sub-01_old'), 'sub-01_old is not'),
+    '09': (lambda _: None, 'sub-09 cannot be planned (ZeroDivisionError: of sub-09)'),
     '~': (lambda bids: (bids / 'sub-z').rename(bids / 'sub-'), 'Its folder sub- is not named'),
 }
 
@@ -84,7 +85,7 @@ def data_set(tmp_path_factory):
     (bids / 'dataset_description.json').write_text(json.dumps(description))
     write_scan(bids / 'sub-01/anat', 'sub-01', 'T1w')
     scan = bids / 'sub-01/anat/sub-01_T1w.nii.gz'
-    for label in ('02', '03', '04', '05', '06', '07', 'x', 'y', 'z'):
+    for label in ('02', '03', '04', '05', '06', '07', '09', 'x', 'y', 'z'):
         folder = bids / f'sub-{label}/anat'
         folder.mkdir(parents=True)
         shutil.copy(scan, folder / f'sub-{label}_T1w.nii.gz')
@@ -94,6 +95,13 @@ def data_set(tmp_path_factory):
     spoil_with_text(bids)
     (bids / 'sub-08/func').mkdir(parents=True)
     return bids
+
+
+def stumble(scans, _):
+    """Find no obstacle, but in one exam an error that nobody foresaw."""
+    if scans[0].entities['sub'] == '09':
+        raise ZeroDivisionError('of sub-09')
+    return ''
 
 
 @pytest.fixture(scope='module')
@@ -113,7 +121,9 @@ def outcome(data_set):
     plugin.write_text('{"plugin": "Linear"}')
     options = ['--method', 'cubic', '--output-resolution', '4', '--skip-bids-validation']
     options += ['--work-dir', str(work), '--nprocs', '1', '--nipype-plugin-file', str(plugin)]
-    code = main([str(data_set), str(out), 'participant', *options])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('bids_synthsr.run.plan.find_method_fault', stumble)
+        code = main([str(data_set), str(out), 'participant', *options])
     status = next(out.glob('logs/*/status.tsv')).read_text()
     log = next(out.glob('logs/*/bids_synthsr.log')).read_text()
     rows = dict(line.split('\t', 1) for line in status.splitlines())
