@@ -19,6 +19,7 @@ from bids_synthsr.derivatives.records import (
     read_records,
     write_record,
 )
+from bids_synthsr.reports.citation import write_folder_citation
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
 from bids_synthsr.reports.pages import write_index, write_report
@@ -149,10 +150,12 @@ def unusable(row: Row) -> Row:
 
 
 def write_data_set_index(derivatives: Derivatives) -> None:
-    """Write the page of all exams that the output folder records."""
+    """Write page and methods text of all exams that the output folder records."""
     with one_at_a_time(derivatives.index_lock):  # or a slow run would write what it read long ago
-        rows = [_index_row(record, derivatives) for record in read_records(derivatives).values()]
+        records = read_records(derivatives)
+        rows = [_index_row(record, derivatives) for record in records.values()]
         write_index(rows, derivatives.index)
+        write_folder_citation(derivatives, records.values())
 
 
 def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:

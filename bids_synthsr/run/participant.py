@@ -26,8 +26,8 @@ from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
 from bids_synthsr.derivatives.progress import write_plan
 from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import fingerprint_digest, read_record, reason_to_redo
-from bids_synthsr.reports.boilerplate import citation_markdown
-from bids_synthsr.reports.collect import collect_report, method_facts
+from bids_synthsr.reports.citation import write_run_citation
+from bids_synthsr.reports.collect import collect_report
 from bids_synthsr.reports.pages import write_report, write_thumbnail
 from bids_synthsr.run.closing import (
     FAILED,
@@ -151,7 +151,7 @@ def _run(plans: Sequence[Plan], request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     _open_run(request)
     if request.mode == 'boilerplate-only':
-        announce('Methods text: %s', derivatives.citation)
+        announce('Methods text: %s', derivatives.run_citation(settings.run_uuid))
         return SUCCESS
     labels = [plan.exam.label for plan in plans]
     write_plan(derivatives, settings.run_uuid, labels, command_line(request.command), Path.cwd())
@@ -207,7 +207,7 @@ def _open_run(request: Request) -> None:
     write_text(logs / 'config.toml', tomli_w.dumps(request.options))
     run = describe_run(settings, request.command)
     write_json(derivatives.run_facts(settings.run_uuid), run)
-    write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
+    write_run_citation(derivatives.run_citation(settings.run_uuid), run)
     crash_dir = derivatives.crashes(settings.run_uuid)
     crash_dir.mkdir()
     configure_engine(
@@ -227,6 +227,7 @@ def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     return {
         'command': command_line(command),
         'settings': describe_method(settings.method),
+        'derivatives': [str(folder) for folder in settings.input.derivatives],
         'device': settings.run.device,
         'machine': f'{platform.platform()}, {settings.run.nprocs} processes',
         'python': platform.python_version(),
