@@ -20,8 +20,8 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
 REFERENCE_REASONS = (
-    'Of the T1w for which no contrast agent is named, it has the smallest voxels ({:.2f} mm³).',
-    'A contrast agent is named for every T1w; of these it has the smallest voxels ({:.2f} mm³).',
+    'It is the T1w without contrast agent that has the smallest voxels ({:.2f} mm³).',
+    'Every T1w has a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
     'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm³).',
 )
 
@@ -138,10 +138,10 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
 def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[Scan, str]:
     """Choose the scan whose frame the output takes.
 
-    A T1w for which no contrast agent is named comes first, then a T1w with one, then any other
-    scan; of equals the one with the smallest voxel volume, and of these the first. A T1w with an
-    agent comes before other contrasts because it differs from what the output shows in vessels
-    and lesions only, and the others in every tissue.
+    A T1w without contrast agent comes first, then a T1w with one, then any other scan; of equals
+    the one with the smallest voxel volume, and of these the first. A T1w with an agent comes
+    before other contrasts because it differs from what the output shows in vessels and lesions
+    only, and the others in every tissue.
 
     Parameters
     ----------
