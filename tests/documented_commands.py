@@ -31,7 +31,7 @@ FAST = (
     'bids_synthsr bids out participant --dry-run --bids-database-dir index > exams.tsv',
     'mkdir -p out work',
 )
-# run by system_tests/test_commands.py on scans of the demo: half an hour together, after those above
+# run by system_tests/test_commands.py on scans of the demo, after those above: half an hour
 SLOW = (
     'synthsr exam t1.nii.gz flair.nii.gz -o t1_1mm.nii.gz',
     'bids_synthsr bids out participant',
