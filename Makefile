@@ -1,4 +1,5 @@
-# make demo: install, write a demo data set, run the app on it, compare with the known truth
+# make demo: install the program, write a demo data set, run the app on it, compare with the known truth
+# make install: install the program and all that tests and documents need
 # make test: install, lint, type-check, run all tests
 # make docs: build the site of the documents in build/docs
 # make dist: wheel and sdist in dist/; make test-wheels: install them in clean environments, run them
@@ -10,19 +11,26 @@ DEMO ?= demo
 BIN := $(VENV)/bin
 ENGINE ?= docker
 IMAGE ?= synthsr
+PROGRAM := $(VENV)/.program
 INSTALLED := $(VENV)/.installed
+# PIP_OPTIONS: options of pip, such as --extra-index-url of CPU builds of PyTorch
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_OPTIONS) --editable
 
 .PHONY: demo test lint docs install clean dist test-wheels image test-container test-slurm
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+$(PROGRAM): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	$(PIP_INSTALL) .
 	touch $@
 
-demo: $(INSTALLED)
+$(INSTALLED): $(PROGRAM)
+	$(PIP_INSTALL) '.[test,docs]'
+	touch $@
+
+demo: $(PROGRAM)
 	$(BIN)/synthsr demo make $(DEMO)
 	$(BIN)/bids_synthsr $(DEMO)/bids $(DEMO)/out participant --work-dir $(DEMO)/work
 	$(BIN)/synthsr demo compare $(DEMO) $(DEMO)/out

@@ -65,7 +65,7 @@ def differences(volumes: Volumes) -> Iterator[tuple[str, str, str, np.ndarray]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('outputs', type=Path, nargs='+', help='a table, or folders')
-    parser.add_argument('--method', default='synthsr', help='of the table')
+    parser.add_argument('--method', default='any-exam', help='of the table')
     parser.add_argument('--all', action='store_true', help='every structure, not only four')
     options = parser.parse_args()
     volumes: Volumes = defaultdict(lambda: defaultdict(dict))

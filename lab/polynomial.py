@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('work', type=Path)
     parser.add_argument('table', type=Path)
-    parser.add_argument('--method', default='synthsr')
+    parser.add_argument('--method', default='any-exam')
     options = parser.parse_args()
     found = defaultdict(list)
     with options.table.open() as file:

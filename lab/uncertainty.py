@@ -58,7 +58,7 @@ def tell_structure(name: str, exams: Iterable[Measures]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('table', type=Path)
-    parser.add_argument('--method', default='synthsr')
+    parser.add_argument('--method', default='any-exam')
     options = parser.parse_args()
     measured = read_table(options.table, options.method)
     by_contrast, by_structure = defaultdict(list), defaultdict(list)

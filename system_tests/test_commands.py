@@ -1,7 +1,7 @@
-"""The commands of the documents that take minutes, word for word, on phantoms and the demo."""
+"""The commands of the documents that take minutes, word for word, on scans of the demo."""
 
 import pytest
-from documented_commands import FAST, SLOW, run, write_surroundings
+from documented_commands import FAST, SLOW, replace_phantoms, run, write_surroundings
 
 
 @pytest.fixture(scope='module')
@@ -10,6 +10,7 @@ def folder(tmp_path_factory):
     write_surroundings(folder)
     done = run('synthsr demo make demo', folder)
     assert done.returncode == 0, done.stderr
+    replace_phantoms(folder)
     return folder
 
 

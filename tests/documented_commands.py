@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ FAST = (
     'bids_synthsr bids out participant --dry-run --bids-database-dir index > exams.tsv',
     'mkdir -p out work',
 )
-# run by system_tests/test_commands.py: a quarter of an hour together, after those above
+# run by system_tests/test_commands.py on scans of the demo, after those above: half an hour
 SLOW = (
     'synthsr exam t1.nii.gz flair.nii.gz -o t1_1mm.nii.gz',
     'bids_synthsr bids out participant',
@@ -51,16 +52,19 @@ SLOW = (
     '.venv/bin/synthsr demo compare demo demo/out',
 )
 _REPOSITORY = 'installs or builds in the repository: make test and the workflows do'
+_CPU_BUILD = '--extra-index-url https://download.pytorch.org/whl/cpu'
 _ENGINE = 'needs an engine for containers: system_tests/test_container.py does the like'
 _SLURM = 'needs Slurm: system_tests/test_slurm.py runs it'
 _WEIGHTS = 'needs weights or data of other people'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
 SKIPPED = {
-    'pip install .': _REPOSITORY,
+    'pip install --constraint constraints.txt .': _REPOSITORY,
+    f'pip install --constraint constraints.txt {_CPU_BUILD} .': _REPOSITORY,
     'pip install ./docker': _REPOSITORY,
     'make install': _REPOSITORY,
     'make test': _REPOSITORY,
     'make demo': _REPOSITORY,
+    f'make demo PIP_OPTIONS="{_CPU_BUILD}"': _REPOSITORY,
     'make test-container ENGINE=podman IMAGE=synthsr': _ENGINE,
     'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16': 'wants 16 GB',
     'bids_synthsr bids out participant --method synthsr --weights SynthSR_v10_210712.h5': _WEIGHTS,
@@ -121,6 +125,27 @@ def write_surroundings(folder: Path) -> None:
     maps.rename(folder / 'label_folder')
     images.rename(folder / 't1w_folder')
     (folder / '.venv').symlink_to(sys.prefix)
+
+
+def replace_phantoms(folder: Path) -> None:
+    """Put scans of the demo in place of the phantoms, which cannot be aligned to one another.
+
+    Where the commands name a data set or scans; ``synthsr demo make demo`` has been run before.
+    """
+    shutil.rmtree(folder / 'bids')
+    write_description(folder / 'bids')
+    for subject, session in (('sub-01', '1'), ('sub-02', '2')):
+        anat = folder / f'bids/{subject}/anat'
+        anat.mkdir(parents=True)
+        for name in ('T1w', 'FLAIR', 'T2w'):
+            scan = folder / f'demo/bids/sub-01/ses-{session}/anat/sub-01_ses-{session}_{name}'
+            # --reference acq=sag,suffix=T2w names it
+            entities = f'{subject}_acq-sag' if name == 'T2w' else subject
+            for ending in ('.nii.gz', '.json'):
+                shutil.copyfile(f'{scan}{ending}', anat / f'{entities}_{name}{ending}')
+    for name, contrast in (('t1', 'T1w'), ('flair', 'FLAIR'), ('a', 'T1w'), ('b', 'FLAIR')):
+        scan = folder / f'bids/sub-01/anat/sub-01_{contrast}.nii.gz'
+        shutil.copyfile(scan, folder / f'{name}.nii.gz')
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -49,7 +49,7 @@ class Derivatives:
 
     @property
     def citation(self) -> Path:
-        """Methods text."""
+        """Methods text of what its finished exams were made by."""
         return self.root / 'logs' / 'CITATION.md'
 
     @property
@@ -87,6 +87,10 @@ class Derivatives:
     def run_facts(self, run_uuid: str) -> Path:
         """Command, settings, versions and machine of a run."""
         return self.run_logs(run_uuid) / 'run.json'
+
+    def run_citation(self, run_uuid: str) -> Path:
+        """Methods text of a run."""
+        return self.run_logs(run_uuid) / 'CITATION.md'
 
     def run_plan(self, run_uuid: str) -> Path:
         """Exams that a run sets out to do, and its command."""

@@ -57,4 +57,4 @@ def _read_known(comparison: Comparison, known: Path, name: str) -> tuple[np.ndar
     if fit.status != 'good':
         LOGGER.warning('%s does not fit; %s is aligned anew', known, name)
         return None
-    return scan2ref, replace(fit, reason=GIVEN.format(known, fit.reason))
+    return scan2ref, replace(fit, reason=GIVEN.format(known, fit.reason), is_given=True)

@@ -55,6 +55,8 @@ class Fit:
         Distance by which the alignment moves the head on average, mm.
     rotation_deg
         Angle by which the alignment turns the head, degrees.
+    is_given
+        Whether the transform was given, and not found.
     """
 
     status: Status
@@ -65,6 +67,7 @@ class Fit:
     overlap: float
     displacement: float
     rotation_deg: float
+    is_given: bool = False
 
 
 class Comparison:

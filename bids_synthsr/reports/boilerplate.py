@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from bids_synthsr.dataset.files import parse_json
+from bids_synthsr.dataset.selection import parse_reference
+from bids_synthsr.derivatives.records import Record
 from bids_synthsr.methods.catalogue import METHODS
 
 CITATION = re.compile(r'\[@([^]]+)\]')
@@ -27,16 +30,27 @@ INPUTS = (
     'which is built on nipype{nipype} [@nipype], PyBIDS{pybids} [@pybids] and '
     'NiBabel{nibabel} [@nibabel].'
 )
-EVERY_EXAM = 'Each exam, that is the usable anatomical scans of a session, was processed alone.'
-DEFAULT_REFERENCE = (
-    'the T1w scan without contrast agent that has the smallest voxels, without a T1w scan the one '
-    'with the smallest voxels'
+EVERY_EXAM = 'Each exam, that is the usable {kind} scans of a session, was processed alone.'
+REFERENCE = {  # by whether the user asked for one
+    False: 'The reference of an exam was a T1w, or any scan where there was no T1w.',
+    True: 'The reference of an exam was a scan that was asked for ({reference}).',
+}
+OF_SEVERAL = {  # by whether T1w may be among the scans that the reference is chosen from
+    True: 'Of several, a T1w came first, above all one for which no contrast agent is named, and '
+    'of equals the one with the smallest voxels.',
+    False: 'Of several, it was the one with the smallest voxels.',
+}
+GIVEN_OF_EXAM = 'The transform of {scans} to the reference was given, and not found anew.'
+GIVEN_OF_RUN = (
+    'Transforms to the reference that were given were taken where they passed the check.'
 )
-ALIGNMENT = (
-    'The other scans were aligned to the reference by rigid registration (6 degrees of freedom) '
+GREEDY = (
+    '{scans} aligned to the reference by rigid registration (6 degrees of freedom) '
     'with greedy{greedy} [@greedy], which maximised normalised mutual information [@nmi] first '
-    'on isotropic voxels of 2 mm, from the image centres, then on the voxels of the scans. Every '
-    'fit was checked by how sharply the similarity peaks at it. The transforms are stored '
+    'on isotropic voxels of 2 mm, from the image centres, then on the voxels of the scans.'
+)
+CHECK = (
+    'Every fit was checked by how sharply the similarity peaks at it. The transforms are stored '
     'in ITK format, written with NiTransforms{nitransforms} [@nitransforms].'
 )
 GRID = (
@@ -73,7 +87,15 @@ class MethodFacts:
     is_calibrated
         Whether the probabilities of its segmentation were calibrated; None where not known.
     reference_reason
-        Why the reference was chosen, a clause such as ``the T1w with the smallest voxels``.
+        Why the reference of one exam was chosen, a clause such as ``it was asked for``.
+    reference
+        Suffix or filter that named the reference; empty where the program chose.
+    wanted
+        Suffixes of the scans that were asked for; empty where all were.
+    given
+        Suffixes of the scans of one exam whose transforms were given, and not found by greedy.
+    takes_transforms
+        Whether transforms were given, where the text is for many exams.
     spacing
         Voxel size of the output, mm.
     fov
@@ -90,10 +112,54 @@ class MethodFacts:
     outside: tuple[str, ...] = ()
     is_calibrated: bool | None = None
     reference_reason: str = ''
+    reference: str = ''
+    wanted: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
+    takes_transforms: bool = False
     spacing: float = 1.0
     fov: str = 'reference'
     weights: str = ''
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def facts_of_settings(
+    settings: Mapping[str, Any], versions: Mapping[str, str], takes_transforms: bool
+) -> MethodFacts:
+    """Collect what the methods text depends on, as far as settings tell.
+
+    Parameters
+    ----------
+    settings
+        Settings that change results, as `describe_method` describes them.
+    versions
+        Versions of programs by distribution name.
+    takes_transforms
+        Whether transforms were given.
+    """
+    return MethodFacts(
+        method=settings.get('method', ''),
+        reference=settings.get('reference') or '',
+        wanted=tuple(settings.get('contrasts', ())),
+        takes_transforms=takes_transforms,
+        spacing=settings.get('output_resolution', 1.0),
+        fov=settings.get('fov', 'reference'),
+        versions=versions,
+    )
+
+
+def facts_of_record(record: Record, run: Mapping[str, Any]) -> MethodFacts:
+    """Collect what the methods text of a finished exam depends on, as far as records tell.
+
+    Parameters
+    ----------
+    record
+        Record of the exam; its fingerprint holds the settings.
+    run
+        What is known of the run that made it; may be empty.
+    """
+    settings = record.fingerprint.get('settings') or run.get('settings', {})
+    versions = run.get('versions') or {'bids_synthsr': record.fingerprint.get('version', '')}
+    return facts_of_settings(settings, versions, bool(settings.get('transforms')))
 
 
 def summary_text(facts: MethodFacts) -> str:
@@ -124,29 +190,49 @@ def methods_text(facts: MethodFacts) -> str:
     return text + '\n\n### References\n\n' + '\n'.join(entries) + '\n'
 
 
-def citation_markdown(facts: MethodFacts) -> str:
-    """Make the ``CITATION.md`` of a run; ``facts`` without contrasts describe all its exams."""
-    return (
-        '# Methods\n\nThis text may be copied into a paper as it is; it describes what this '
-        'version ran with these settings.\n\n' + methods_text(facts)
-    )
-
-
 def _inputs(facts: MethodFacts) -> str:
     """Describe the input and how it was aligned."""
-    opening = INPUTS.format(**_versions(facts))
-    if len(facts.contrasts) == 1:
-        return f'{opening} The exam has one usable scan, {facts.contrasts[0]}.'
-    alignment = ALIGNMENT.format(**_versions(facts))
-    if not facts.contrasts:
-        reason = facts.reference_reason or DEFAULT_REFERENCE
-        return f'{opening} {EVERY_EXAM} The reference of an exam was {reason}. {alignment}'
-    reason = f' ({facts.reference_reason})' if facts.reference_reason else ''
-    inventory = f'{len(facts.contrasts)} usable scans: {_join_names(facts.contrasts)}'
-    return (
-        f'{opening} The exam has {inventory}. '
-        f'Reference was {facts.contrasts[0]}{reason}. {alignment}'
-    )
+    scans = _describe_scans(facts) if facts.contrasts else _describe_exams(facts)
+    sentences = [INPUTS.format(**_versions(facts)), *scans]
+    if len(facts.contrasts) != 1:
+        sentences += _describe_alignment(facts)
+    return ' '.join(sentences)
+
+
+def _describe_exams(facts: MethodFacts) -> list[str]:
+    """Describe what the exams of a run or folder are, and what their references."""
+    is_named = bool(facts.reference)
+    suffix = parse_reference(facts.reference).get('suffix', 'T1w') if is_named else 'T1w'
+    return [
+        EVERY_EXAM.format(kind=_join_names(facts.wanted) or 'anatomical'),
+        REFERENCE[is_named].format(reference=facts.reference),
+        OF_SEVERAL[suffix == 'T1w'],
+    ]
+
+
+def _describe_scans(facts: MethodFacts) -> list[str]:
+    """Describe what the scans of one exam are, and which of them is the reference."""
+    kind = f' of the contrasts asked for ({_join_names(facts.wanted)})' if facts.wanted else ''
+    count, names = len(facts.contrasts), _join_names(facts.contrasts)
+    if count == 1:
+        return [f'The exam has one usable scan{kind}, {names}.']
+    reason = f': {facts.reference_reason}' if facts.reference_reason else ''
+    return [
+        f'The exam has {count} usable scans{kind}: {names}.',
+        f'Reference was {facts.contrasts[0]}{reason}.',
+    ]
+
+
+def _describe_alignment(facts: MethodFacts) -> list[str]:
+    """Describe which scans were aligned by greedy, and which by transforms that were given."""
+    versions, moved = _versions(facts), facts.contrasts[1:]
+    given = [GIVEN_OF_RUN] if facts.takes_transforms else []
+    if facts.given:
+        given = [GIVEN_OF_EXAM.format(scans=f'the {_join_names(facts.given)}')]
+    rest = 'All others were' if given else 'The other scans were'
+    is_all_given = bool(moved) and len(facts.given) == len(moved)
+    found = [] if is_all_given else [GREEDY.format(scans=rest, **versions)]
+    return [*given, *found, CHECK.format(**versions)]
 
 
 def _grid(facts: MethodFacts) -> str:
@@ -192,6 +278,7 @@ def _versions(facts: MethodFacts) -> dict[str, str]:
 
 
 def _join_names(names: tuple[str, ...]) -> str:
+    """Join names to a list in words; empty for none."""
     return ' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 

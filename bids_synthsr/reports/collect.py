@@ -6,6 +6,7 @@ Nothing else is needed, so that a report can be written anew at any time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +14,16 @@ from bids_synthsr.dataset.files import read_json, read_object
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.dataset.selection import Row
-from bids_synthsr.derivatives.places import ExamDerivatives, sidecar_of
+from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives, sidecar_of
 from bids_synthsr.derivatives.records import Record, StepCost, read_steps
 from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
+from bids_synthsr.reports.boilerplate import (
+    MethodFacts,
+    facts_of_record,
+    methods_text,
+    summary_text,
+)
 from bids_synthsr.reports.content import (
     AlignedPair,
     ExamReport,
@@ -51,8 +57,8 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
     natives = list(_natives(names, scans))
     outputs = list(_outputs(place, record))
     main = read_json(sidecar_of(_products(place, record)[0]))
-    run = read_run(place, record.run_uuid)
-    facts = method_facts(run, main, rows)
+    run = read_run(place.dataset, record.run_uuid)
+    facts = exam_facts(record, run, main, rows, _given_names(place, names))
     return ExamReport(
         label=place.label,
         state='warned' if record.warnings else 'complete',
@@ -90,7 +96,7 @@ def collect_failure(
     failure
         What stopped the work on it.
     """
-    run = read_run(place, record.run_uuid)
+    run = read_run(place.dataset, record.run_uuid)
     return ExamReport(
         label=place.label,
         state='failed',
@@ -124,10 +130,10 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
     )
 
 
-def read_run(place: ExamDerivatives, run_uuid: str) -> Mapping[str, Any]:
+def read_run(derivatives: Derivatives, run_uuid: str) -> Mapping[str, Any]:
     """Read command, settings, versions and machine of a run; empty where its logs are gone."""
     try:
-        return read_object(place.dataset.run_facts(run_uuid))
+        return read_object(derivatives.run_facts(run_uuid))
     except (OSError, ValueError):
         return {}
 
@@ -137,26 +143,52 @@ def steps_of(place: ExamDerivatives, run_uuid: str) -> tuple[StepCost, ...]:
     return tuple(read_steps(place.dataset.steps(run_uuid), place.label))
 
 
-def method_facts(
-    run: Mapping[str, Any], main: Mapping[str, Any], rows: Sequence[Row] = ()
+def exam_facts(
+    record: Record,
+    run: Mapping[str, Any],
+    main: Mapping[str, Any],
+    rows: Sequence[Row],
+    given: Iterable[str] = (),
 ) -> MethodFacts:
-    """Collect what the methods text of an exam, or without ``rows`` of a run, depends on."""
-    settings, details = run.get('settings', {}), main.get('MethodDetails', {})
+    """Collect what the methods text of an exam depends on.
+
+    Parameters
+    ----------
+    record
+        Record of the exam: it holds the settings by which it was made.
+    run
+        Command, versions and machine of the run that made it.
+    main
+        Sidecar of its main volume.
+    rows
+        Rows of its selection table.
+    given
+        Names of the scans whose transforms were given.
+    """
+    details = main.get('MethodDetails', {})
     by_name = {row['scan']: row for row in rows}
     names = used_names(rows)
     weights = details.get('sha256', '')[:HEX_SHOWN]
-    return MethodFacts(
-        method=main.get('Method') or settings.get('method', ''),
+    facts = facts_of_record(record, run)
+    return replace(
+        facts,
+        method=main.get('Method') or facts.method,
         contrasts=tuple(by_name[name]['suffix'] for name in names),
         used=tuple(details.get('scans', ())),
         outside=tuple(details.get('scans_outside_brain', ())),
         is_calibrated=details.get('is_calibrated'),
         reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
-        spacing=settings.get('output_resolution', 1.0),
-        fov=settings.get('fov', 'reference'),
+        given=tuple(by_name[name]['suffix'] for name in given),
+        takes_transforms=False,
         weights=f'{details["weights"]}, SHA-256 {weights}' if weights else '',
-        versions=run.get('versions', {}),
     )
+
+
+def _given_names(place: ExamDerivatives, names: Sequence[str]) -> Iterator[str]:
+    """Name the scans whose transforms to the reference were given: their sidecars say so."""
+    for name in names[1:]:
+        if read_json(sidecar_of(place.transform(name)))['Fit'].get('is_given'):
+            yield name
 
 
 def _clause(sentence: str) -> str:

@@ -23,6 +23,7 @@ from bids_synthsr.derivatives.records import (
     reason_to_redo,
     write_unfinished_record,
 )
+from bids_synthsr.reports.citation import write_folder_citation
 from bids_synthsr.reports.collect import collect_failure
 from bids_synthsr.reports.content import Failure, IndexRow
 from bids_synthsr.reports.pages import write_index, write_report
@@ -173,7 +174,7 @@ def unusable(row: Row) -> Row:
 
 
 def write_data_set_index(derivatives: Derivatives) -> bool:
-    """Write the page of all exams that the output folder records; return whether it went well."""
+    """Write page and methods text of all exams on record; return whether that went well."""
     try:
         # or a slow run would write what it read long ago
         with one_at_a_time(derivatives.index_lock):
@@ -182,6 +183,7 @@ def write_data_set_index(derivatives: Derivatives) -> bool:
             absences = read_absences(derivatives)
             lacking = {x: absences[x] for x in absences if x not in records}
             write_index(rows, derivatives.index, lacking)
+            write_folder_citation(derivatives, records.values())
     except Exception as error:
         LOGGER.debug('', exc_info=True)
         announce('%s could not be written: %s', derivatives.index, describe_error(error))

@@ -26,8 +26,7 @@ from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
 from bids_synthsr.derivatives.progress import write_absences, write_plan
 from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import fingerprint_digest, read_record, reason_to_redo
-from bids_synthsr.reports.boilerplate import citation_markdown
-from bids_synthsr.reports.collect import method_facts
+from bids_synthsr.reports.citation import write_run_citation
 from bids_synthsr.run.closing import (
     FAILED,
     LEFT,
@@ -146,7 +145,7 @@ def _plan_and_run(request: Request) -> int:
     try:
         if request.mode == 'boilerplate-only':
             _open_run(request)
-            announce('Methods text: %s', derivatives.citation)
+            announce('Methods text: %s', derivatives.run_citation(settings.run_uuid))
             return SUCCESS
         work = WorkFolder(settings.work_dir, settings.input.bids_dir, settings.output_dir)
         work.open()
@@ -276,7 +275,7 @@ def _open_run(request: Request) -> None:
     write_text(logs / 'config.toml', tomli_w.dumps(request.options))
     run = describe_run(settings, request.command)
     write_json(derivatives.run_facts(settings.run_uuid), run)
-    write_text(derivatives.citation, citation_markdown(method_facts(run, {})))
+    write_run_citation(derivatives.run_citation(settings.run_uuid), run)
     crash_dir = derivatives.crashes(settings.run_uuid)
     crash_dir.mkdir()
     configure_engine(
@@ -295,6 +294,7 @@ def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
     return {
         'command': command_line(command),
         'settings': describe_method(settings.method),
+        'derivatives': [str(folder) for folder in settings.input.derivatives],
         'device': settings.run.device,
         'machine': f'{platform.platform()}, {settings.run.nprocs} processes',
         'python': platform.python_version(),

@@ -255,8 +255,13 @@ def test_resources_are_recorded_where_asked_for(bids_dir, out, tmp_path, monkeyp
 
 def test_boilerplate_and_reports_can_be_had_alone(bids_dir, out):
     assert run(bids_dir, out, '--boilerplate-only') == 0
-    assert (out / 'logs/CITATION.md').is_file() and not (out / 'sub-01').exists()
+    (text,) = out.glob('logs/*/CITATION.md')
+    assert 'by cubic splines' in text.read_text() and not (out / 'sub-01').exists()
+    assert not (out / 'logs/CITATION.md').exists()
     assert run(bids_dir, out, '--participant-label', '02') == 0
+    before = (out / 'logs/CITATION.md').read_text()
+    assert run(bids_dir, out, '--boilerplate-only', '--method', 'tv') == 0
+    assert (out / 'logs/CITATION.md').read_text() == before, 'nothing was made by it'
     (out / 'sub-02.html').unlink()
     assert run(bids_dir, out, '--reports-only') == 0
     assert (out / 'sub-02.html').is_file() and not (out / 'sub-01.html').exists()

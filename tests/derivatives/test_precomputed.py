@@ -73,6 +73,10 @@ def test_transform_is_used_and_told(first, earlier, tmp_path):
     assert run(first / 'bids', out, '-d', earlier) == 0
     np.testing.assert_allclose(transform(out), moved, atol=1e-5)
     assert f'Its transform was given by {earlier}' in told(out)
+    page = (out / 'sub-01.html').read_text()
+    assert 'The transform of the T2w to the reference was given' in page
+    assert 'greedy' not in page.split('The transform of the T2w to the reference')[1]
+    assert 'Transforms to the reference that were given' in (out / 'logs/CITATION.md').read_text()
     times = {path: path.stat().st_mtime_ns for path in out.rglob('*.nii.gz')}
     assert run(first / 'bids', out, '-d', earlier) == 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*.nii.gz')} == times
@@ -85,6 +89,7 @@ def test_transform_that_does_not_fit_is_not_used(first, earlier, tmp_path):
     nudged(earlier, 40)
     assert run(first / 'bids', tmp_path / 'out', '-d', earlier) == 0
     assert 'was given by' not in told(tmp_path / 'out')
+    assert 'The other scans were aligned' in (tmp_path / 'out/sub-01.html').read_text()
     np.testing.assert_allclose(transform(tmp_path / 'out'), transform(first / 'out'), atol=1e-6)
 
 

@@ -21,6 +21,14 @@ PAGES = sorted(
         *(ROOT / 'docs').rglob('*.md'),
     ]
 )
+LAB_PAGES = sorted((ROOT / 'lab').glob('*.md'))
+USERS_FOLDERS = ('training', 'evaluation')  # of users, in the how-tos, as well as of the package
+FOLDERS = {
+    folder.name
+    for root in (ROOT, ROOT / 'bids_synthsr')
+    for folder in root.iterdir()
+    if folder.is_dir() and not folder.name.startswith(('.', '_'))
+} - {'build', 'dist', 'demo', 'out', 'work', 'runs', *USERS_FOLDERS}
 FENCE = re.compile(r'^\s*(`{3,}|~{3,})')
 ITEM = re.compile(r'^\s*(?:[-*+]|\d+\.)\s+')
 LINK = re.compile(r'!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)[^)]*\)')
@@ -104,6 +112,20 @@ def dead_links_of(path: Path) -> Iterator[str]:
                 yield f'{link["target"]}: no such heading'
 
 
+def absent_files_of(text: str) -> Iterator[str]:
+    """Paths in code that begin with a folder of the repository or package, and do not exist."""
+    for code in re.findall(r'^```.*?^```|`[^`\n]+`', text, re.M | re.S):
+        for path in re.findall(r'(?<![\w./*-])(?:[\w-]+/)+[\w.*/-]*\w', code):
+            if path.split('/')[0] in FOLDERS and not is_file_of_repository(path):
+                yield path
+
+
+def is_file_of_repository(path: str) -> bool:
+    """Whether a path, pattern or module leads somewhere, from the repository or the package."""
+    roots = (ROOT, ROOT / 'bids_synthsr')
+    return any(any(root.glob(name)) for root in roots for name in (path, f'{path}.py'))
+
+
 def _lines_with_links(text: str) -> Iterator[tuple[int, str]]:
     """Lines outside of code; tables, too, hold links."""
     outside = re.sub(r'^(`{3,}).*?^\1', '', text, flags=re.M | re.S)
@@ -113,6 +135,27 @@ def _lines_with_links(text: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_page_is_easy_to_read(path):
     assert list(faults_of(path.read_text(encoding='utf-8'))) == []
+
+
+@pytest.mark.parametrize(
+    'path', [*PAGES, *LAB_PAGES], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_files_of_the_repository_that_are_named_exist(path):
+    assert list(absent_files_of(path.read_text(encoding='utf-8'))) == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'names'),
+    [
+        ('Run `python benchmarks/contrasts.py OUT` now.', ['benchmarks/contrasts.py']),
+        ('See `docs/training-log` and `imaging/nothing`.',
+         ['docs/training-log', 'imaging/nothing']),
+        ('```bash\npython lab/gone.py\n```', ['lab/gone.py']),
+        ('See `lab/contrasts.py`, `lab/*.py`, `imaging/resampling` and `out/logs/x.json`.', []),
+    ],
+)  # fmt: skip
+def test_files_that_are_gone_are_noticed(text, names):
+    assert list(absent_files_of(text)) == names
 
 
 @pytest.mark.parametrize('path', PAGES, ids=lambda path: str(path.relative_to(ROOT)))

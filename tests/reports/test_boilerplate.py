@@ -8,7 +8,6 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.reports.boilerplate import (
     DISTRIBUTIONS,
     MethodFacts,
-    citation_markdown,
     methods_text,
     summary_text,
 )
@@ -53,7 +52,7 @@ def test_text_names_scans_versions_weights_and_reason():
         'synthsr',
         ('T2w', 'T1w'),
         used=('T1w',),
-        reference_reason='named by the user',
+        reference_reason='it was asked for',
         weights='net.h5 (SHA-256 0123abcd)',
         versions={'picsl-greedy': '1.4', 'bids_synthsr': '0.1'},
     )
@@ -62,21 +61,53 @@ def test_text_names_scans_versions_weights_and_reason():
         'bids_synthsr 0.1,',
         'greedy 1.4 (',
         'T2w and T1w',
-        'Reference was T2w (named by the user)',
+        'Reference was T2w: it was asked for.',
         'from the T1w by a published SynthSR network',
         'net.h5 (SHA-256 0123abcd)',
     ):
         assert words in text
 
 
-def test_citation_of_a_run_speaks_of_all_exams():
-    text = citation_markdown(MethodFacts('tv'))
-    assert text.startswith('# Methods\n')
-    assert 'Each exam' in text
+@pytest.mark.parametrize(
+    ('facts', 'words'),
+    [
+        ({}, 'a T1w, or any scan where there was no T1w. Of several, a T1w came first'),
+        ({}, 'above all one for which no contrast agent is named'),
+        ({'reference': 'FLAIR'}, '(FLAIR). Of several, it was the one with the smallest voxels.'),
+        ({'reference': 'acq=sag'}, 'asked for (acq=sag). Of several, a T1w came first'),
+        ({'wanted': ('T1w', 'FLAIR')}, 'Each exam, that is the usable T1w and FLAIR scans of a'),
+        ({}, 'The other scans were aligned to the reference by rigid registration'),
+        ({'takes_transforms': True}, 'taken where they passed the check. All others were aligned'),
+    ],
+)
+def test_text_of_many_exams_says_what_the_settings_say(facts, words):
+    text = methods_text(MethodFacts('tv', **facts))
+    assert words in text
     assert 'usable scans:' not in text
-    assert 'was the scan that the user named' in citation_markdown(
-        MethodFacts('tv', reference_reason='the scan that the user named')
-    )
+    assert ('a T1w, or any scan' in text) is ('reference' not in facts)
+
+
+@pytest.mark.parametrize(
+    ('given', 'is_greedy', 'words'),
+    [
+        ((), True, 'The other scans were aligned'),
+        (('FLAIR',), True, 'The transform of the FLAIR to the reference was given'),
+        (('T2w', 'FLAIR'), False, 'The transform of the T2w and FLAIR to the reference was given'),
+    ],
+)
+def test_text_of_an_exam_says_which_transforms_were_given(given, is_greedy, words):
+    text = methods_text(MethodFacts('tv', ('T1w', 'T2w', 'FLAIR'), given=given))
+    assert words in text
+    assert ('greedy' in text) is is_greedy
+    assert 'Every fit was checked' in text
+
+
+def test_text_of_an_exam_says_which_contrasts_were_asked_for():
+    wanted = ('T1w', 'FLAIR')
+    text = methods_text(MethodFacts('tv', wanted, wanted=wanted))
+    assert '2 usable scans of the contrasts asked for (T1w and FLAIR): T1w and FLAIR.' in text
+    alone = methods_text(MethodFacts('tv', ('FLAIR',), wanted=wanted))
+    assert 'one usable scan of the contrasts asked for (T1w and FLAIR), FLAIR.' in alone
 
 
 @pytest.mark.parametrize(
@@ -101,7 +132,7 @@ def test_text_tells_what_is_outside_of_the_brain(outside, told):
     scans = ('T2w', 'FLAIR')
     text = methods_text(MethodFacts('any-exam', scans, used=scans, outside=outside))
     assert (told in text) if told else ('Outside of the brain' not in text)
-    assert 'from those scans alone' in citation_markdown(MethodFacts('any-exam'))
+    assert 'from those scans alone' in methods_text(MethodFacts('any-exam'))
 
 
 @pytest.mark.parametrize(
