@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from bids_synthsr.cli.door import end_with_message
 from bids_synthsr.settings import SUCCESS
 
 if TYPE_CHECKING:
@@ -51,9 +52,13 @@ def run_make(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Write the demo data set."""
     from bids_synthsr.evaluation.phantoms import make_demo
 
-    make_demo(options.folder)
-    sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
-    return SUCCESS
+    def make() -> int:
+        """Write it, and print where it is."""
+        make_demo(options.folder)
+        sys.stdout.write(f'Demo data set: {options.folder / "bids"}\n')
+        return SUCCESS
+
+    return end_with_message('synthsr demo', make)
 
 
 def run_compare(
@@ -65,6 +70,11 @@ def run_compare(
     fault = find_demo_fault(options.folder, options.out)
     if fault:
         parser.error(fault)
-    for comparison in compare_demo(options.folder, options.out):
-        sys.stdout.writelines(f'{line}\n' for line in describe_comparison(comparison))
-    return SUCCESS
+
+    def compare() -> int:
+        """Compare all exams, and print how close each comes."""
+        for comparison in compare_demo(options.folder, options.out):
+            sys.stdout.writelines(f'{line}\n' for line in describe_comparison(comparison))
+        return SUCCESS
+
+    return end_with_message('synthsr demo', compare)

@@ -10,10 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bids_synthsr.cli.door import add_device, end_with_message, positive_int
-from bids_synthsr.cli.options import check_ct, check_resolution
+from bids_synthsr.cli.door import (
+    ReadableDefaults,
+    add_device,
+    contrast,
+    end_with_message,
+    positive_int,
+)
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS
+from bids_synthsr.methods.check import find_settings_fault
+from bids_synthsr.settings import FIELDS_OF_VIEW, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -27,7 +33,7 @@ def add_parser(commands: Commands) -> None:
         help='turn the scans of one exam, plain files, into a 1 mm volume',
         description='Turn the scans of one brain MRI exam into a 1 mm isotropic volume.',
         epilog='For whole data sets in BIDS, with reports and provenance: bids_synthsr.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=ReadableDefaults,
     )
     parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI')
     parser.add_argument(
@@ -41,6 +47,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         '--contrasts',
         nargs='+',
+        type=contrast,
         default=[],
         metavar='SUFFIX',
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
@@ -75,14 +82,33 @@ def run(
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
     if options.output.resolve() in [scan.resolve() for scan in options.scans]:
         parser.error(f'-o {options.output} is one of the scans, which are never written to')
-    check_resolution(parser, options)
-    check_ct(parser, options)
-    return end_with_message('synthsr exam', lambda: _print_files(options, environ), SOME_FAILED)
+    fault = find_settings_fault(_settings_of(options))
+    if fault:
+        parser.error(fault)
+    return end_with_message('synthsr exam', lambda: _print_files(options, environ))
+
+
+def _settings_of(options: argparse.Namespace) -> MethodSettings:
+    """Collect what changes results."""
+    return MethodSettings(
+        method=options.method,
+        weights=options.weights,
+        ct=options.ct,
+        reference=options.reference,
+        output_resolution=options.output_resolution,
+        fov=options.fov,
+    )
 
 
 def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Make and save the volumes, and print their names."""
-    sys.stderr.write('\n'.join(map(str, _save(options, environ))) + '\n')
+    """Make and save the volumes; print their names, and before that what must be known of them."""
+    from bids_synthsr.run.messages import show_warnings
+    from bids_synthsr.run.plugin import stoppable
+
+    show_warnings()
+    with stoppable():
+        paths = _save(options, environ)
+    sys.stderr.write('\n'.join(map(str, paths)) + '\n')
     return SUCCESS
 
 
@@ -91,19 +117,11 @@ def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]
     from bids_synthsr.api import synthesize
     from bids_synthsr.dataset.files import written_atomically
     from bids_synthsr.run.machine import choose_device
-    from bids_synthsr.settings import MethodSettings
 
     volumes = synthesize(
         options.scans,
         options.contrasts,
-        settings=MethodSettings(
-            method=options.method,
-            weights=options.weights,
-            ct=options.ct,
-            reference=options.reference,
-            output_resolution=options.output_resolution,
-            fov=options.fov,
-        ),
+        settings=_settings_of(options),
         num_threads=options.threads,
         device=choose_device(options.device),
         environ=environ,

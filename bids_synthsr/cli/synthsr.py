@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 from bids_synthsr import __version__
 from bids_synthsr.cli import demo, evaluate, exam, status, train
-from bids_synthsr.cli.door import add_completion, environ, silence_telemetry
+from bids_synthsr.cli.door import CommandParser, add_completion, environ, silence_telemetry
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='synthsr',
         description='One exam from plain files, the state of an output folder, training and '
         'evaluation of methods, and a demo. Whole data sets in BIDS are the work of bids_synthsr.',

@@ -21,6 +21,7 @@ from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 State = Literal['finished', 'failed']
+AFTER_WORK = ('report', 'record')  # steps that end when the report has been written
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,16 @@ class StepCost:
 
 
 def read_steps(path: Path, exam: str) -> list[StepCost]:
-    """Read from the step log of a run what the finished steps of an exam cost, in their order."""
+    """Read from the step log of a run what the finished steps of an exam cost, in their order.
+
+    Left out are steps that only hand on what others made, and those of `AFTER_WORK`: so report
+    and record, whenever they are written, agree about the time.
+    """
     return [
         StepCost(event['step'], event['seconds'], event.get('mem_peak_gb'))
         for event in read_events(path)
         if event['exam'] == exam and event['status'] == 'end' and 'seconds' in event
+        if 'internal' not in event and event['step'] not in AFTER_WORK
     ]
 
 

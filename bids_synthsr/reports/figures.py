@@ -224,7 +224,10 @@ def _overview_panels(voxels: np.ndarray, guide: np.ndarray, grid: Grid) -> list[
 
 
 def rows_of_slices(
-    volumes: Sequence[np.ndarray], grid: Grid, axis: int, has_same_units: bool = False
+    volumes: Sequence[np.ndarray],
+    grid: Grid,
+    axis: int,
+    windows: Sequence[tuple[float, float]] | None = None,
 ) -> Figure:
     """Show the same slices of volumes on one grid, a row for each volume.
 
@@ -234,15 +237,15 @@ def rows_of_slices(
         The head in the first decides which slices and which part of them are shown.
     axis
         Screen axis across the slices: an index of `PLANES`.
-    has_same_units
-        Whether equal values are to be shown equally bright, in the window of the first volume.
+    windows
+        Values that each volume shows black and white; None takes the window of each.
     """
     box = head_box(to_screen(volumes[0], grid))
     screens = [cropped(to_screen(voxels, grid), box) for voxels in volumes]
     positions = slice_positions(screens[0], axis, OUTPUT_SLICES)
     panels = [
-        slice_panel(screen, axis, index, window_of(volumes[0] if has_same_units else voxels))
-        for screen, voxels in zip(screens, volumes, strict=True)
+        slice_panel(screen, axis, index, window)
+        for screen, window in zip(screens, windows or map(window_of, volumes), strict=True)
         for index in positions
     ]
     return mosaic(panels, columns=len(positions))

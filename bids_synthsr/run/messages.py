@@ -29,6 +29,14 @@ def configure_console(verbose: int) -> None:
     LOGGER.propagate = False
 
 
+def show_warnings() -> None:
+    """Send warnings of the program, and nothing less, to the terminal."""
+    console = Console()
+    console.setFormatter(logging.Formatter('%(message)s'))
+    LOGGER.handlers, LOGGER.propagate = [console], False
+    LOGGER.setLevel(logging.WARNING)
+
+
 class Console(logging.StreamHandler):
     """Messages to what is standard error at the time: above a live view, while there is one."""
 

@@ -44,6 +44,7 @@ from bids_synthsr.run.messages import (
     log_to_file,
 )
 from bids_synthsr.run.plan import (
+    REQUESTS,
     Plan,
     describe_method,
     describe_plans,
@@ -133,6 +134,7 @@ def _plan_and_run(request: Request) -> int:
         return WRONG_USE
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
+        announce('%s', REQUESTS)
         sys.stdout.write(list_requests(plans, settings))
         return SUCCESS
     if request.mode == 'reports-only':
@@ -161,7 +163,8 @@ def _run(plans: Sequence[Plan], request: Request) -> int:
         for plan in plans:
             if plan.fault:
                 closing.close(plan)
-        _process([plan for plan in plans if plan.to_do and not plan.fault], settings, closing)
+        if not (settings.run.stop_on_first_crash and closing.outcomes):
+            _process([plan for plan in plans if plan.to_do and not plan.fault], settings, closing)
         return _close_run(plans, settings, closing)
 
 
