@@ -208,10 +208,14 @@ def run_exam(
 def _remarks(registration: Any, synthesis: Any) -> Iterator[str]:
     """List who was left out and why, and what a reader must know, a line each."""
     table = next(x for x in registration.products if x['suffix'] == 'selection')
-    for row in read_json(Path(table['file'])):
-        if row['role'] == LEFT_OUT:
-            yield f'{row["file"]} was left out: {row["reason"]}'
-    yield from [*registration.warnings, *synthesis.warnings]
+    rows = read_json(Path(table['file']))
+    yield from (
+        f'{row["file"]} was left out: {row["reason"]}' for row in rows if row['role'] == LEFT_OUT
+    )
+    file_of = {row['scan']: row['file'] for row in rows}
+    for warning in [*registration.warnings, *synthesis.warnings]:
+        scan, colon, text = warning.partition(': ')  # users know the scan by its file
+        yield f'{file_of.get(scan, scan)}{colon}{text}'
 
 
 def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, Path]:

@@ -201,8 +201,9 @@ def end_with_message(prog: str, command: Callable[[], int]) -> int:
 
 def describe_error(error: Exception) -> str:
     """Describe an error in words: of the system, the file and what is wrong with it."""
-    is_of_system = isinstance(error, OSError) and error.strerror and error.filename is not None
-    return f'{error.filename}: {error.strerror}' if is_of_system else str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f'{error.filename}: {error.strerror}'
+    return str(error)
 
 
 def environ() -> Mapping[str, str]:

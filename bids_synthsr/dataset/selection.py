@@ -21,7 +21,7 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
 REFERENCE_REASONS = (
-    'Of the T1w that name no contrast agent, it has the smallest voxels ({:.2f} mm³).',
+    'Of the T1w scans that name no contrast agent, it has the smallest voxels ({:.2f} mm³).',
     'Every T1w names a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
     'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm³).',
 )

@@ -1,6 +1,6 @@
 """What is wrong with the settings of a method, before anything is read or made.
 
-An option that the method would not read is a fault, too: it would do nothing, in silence.
+So are weights and ``ct`` of a method that reads none: they would do nothing, in silence.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bids_synthsr.methods.catalogue import METHODS, Method, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings
+from bids_synthsr.settings import FIELDS_OF_VIEW, MethodSettings
 from bids_synthsr.values.words import find_word
 
 COARSEST_MM = 5.0  # voxels larger than that are no longer super-resolution
@@ -40,8 +40,6 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield f'--min-quality is {settings.least_quality:g}, not from 0 to 1'
     if settings.ct and 'ct' not in method.options:
         yield f'--ct is for --method synthsr; {method.name} takes MRI and CT as they are'
-    if settings.least_quality != LEAST_QUALITY and 'least_quality' not in method.options:
-        yield f'--min-quality is for --method any-exam; {method.name} estimates none'
     if settings.weights is not None and not method.network:
         yield describe_unread_weights(method.name)
 

@@ -29,8 +29,8 @@ INPUTS = (
 )
 EVERY_EXAM = 'Each exam, that is the usable anatomical scans of a session, was processed alone.'
 DEFAULT_REFERENCE = (
-    'the T1w scan without contrast agent that has the smallest voxels, without a T1w scan the one '
-    'with the smallest voxels'
+    'the T1w scan with the smallest voxels among those that name no contrast agent, without a T1w '
+    'scan the one with the smallest voxels'
 )
 ALIGNMENT = (
     'The other scans were aligned to the reference by rigid registration (6 degrees of freedom) '

@@ -10,7 +10,7 @@ NODE = re.compile(r'^Node: (.+)$', re.MULTILINE)
 LAST_ERROR = re.compile(
     r'^\s*([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Killed)): (.*)$', re.M
 )
-STOP = re.compile(r'^KeyboardInterrupt(?:: (SIG[A-Z]+))?\s*\Z', re.M)
+STOP = re.compile(r'^\s*KeyboardInterrupt(?:: (SIG[A-Z]+))?\s*\Z', re.M)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Words that a user may give: in any letter case, and what was meant where there is no such word."""
+"""Words that a user gives, in any letter case, and what is meant where there is no such word."""
 
 from __future__ import annotations
 
