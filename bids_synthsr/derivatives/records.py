@@ -213,6 +213,11 @@ def read_steps(path: Path, exam: str) -> list[StepCost]:
     ]
 
 
+def read_durations(path: Path, exam: str) -> dict[str, float]:
+    """Read how long each step of an exam took, s, as its record keeps it."""
+    return {step.name: step.seconds for step in read_steps(path, exam)}
+
+
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Read the step log of a run; there may be none, and its last line may be torn off."""
     lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []

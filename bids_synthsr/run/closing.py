@@ -14,6 +14,7 @@ from bids_synthsr.derivatives.locks import one_at_a_time
 from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives
 from bids_synthsr.derivatives.records import (
     Record,
+    read_durations,
     read_events,
     read_record,
     read_records,
@@ -123,6 +124,7 @@ def _record_failure(
         state='failed',
         fingerprint=plan.fingerprint,
         reason=reason,
+        durations_s=read_durations(place.dataset.steps(run_uuid), place.label),
         run_uuid=run_uuid,
     )
     write_record(place.record, record)
