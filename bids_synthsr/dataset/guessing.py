@@ -41,11 +41,13 @@ def guess_contrast(name: str) -> str:
     if last in by_suffix:
         return by_suffix[last]
     words = LABELS.sub('', stem)
-    named = {suffix for suffix, pattern in WORDS.items() if re.search(pattern, words)}
-    named -= {plain for suffix in named for plain in SPECIAL.get(suffix, set())}
-    if len(named) == 1:
-        return named.pop()
-    fault = f'may be {" or ".join(sorted(named))}' if named else 'does not tell the contrast'
+    candidates = {suffix for suffix, pattern in WORDS.items() if re.search(pattern, words)}
+    candidates -= {plain for suffix in candidates for plain in SPECIAL.get(suffix, set())}
+    if len(candidates) == 1:
+        return candidates.pop()
+    fault = (
+        f'may be {" or ".join(sorted(candidates))}' if candidates else 'does not tell the contrast'
+    )
     raise ValueError(
         f'The name {name} {fault}: name the contrasts of all scans, in their order, with '
         f'--contrasts, in Python contrasts=[...] ({", ".join(SUFFIXES)})'

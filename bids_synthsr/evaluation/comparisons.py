@@ -186,7 +186,8 @@ def save_comparison(
     rows = [(volume, window) for volume in volumes]
     if scan is not None:
         rows.insert(1, (scan, window_of(scan)))
-    figure = rows_of_slices([row for row, _ in rows], grid, axis, [shown for _, shown in rows])
+    volumes, windows = zip(*rows, strict=True)
+    figure = rows_of_slices(volumes, grid, axis, windows)
     with written_atomically(path) as temporary:
         figure.savefig(temporary, format='jpg', pil_kwargs={'quality': 85})
     return path

@@ -29,9 +29,11 @@ def find_settings_fault(settings: MethodSettings) -> str:
 def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
     """List what is wrong with the settings of a method that there is."""
     resolution = settings.output_resolution
-    fault = _unknown('--fov', [settings.fov], FIELDS_OF_VIEW)
-    if fault:
-        yield fault
+    yield from filter(None, [_unknown('--fov', [settings.fov], FIELDS_OF_VIEW)])
+    if settings.contrasts:
+        from bids_synthsr.values.exam import SUFFIXES  # with NumPy, which --help need not wait for
+
+        yield from filter(None, [_unknown('--contrasts', settings.contrasts, SUFFIXES)])
     if not 0 < resolution <= COARSEST_MM:
         yield f'--output-resolution is {resolution} mm, not in 0 to {COARSEST_MM:g} mm'
     if method.only_mm is not None and resolution != method.only_mm:
@@ -49,12 +51,12 @@ def describe_unread_weights(method: str) -> str:
     return f'--weights are for {", ".join(names_of_networks())}; {method} reads none'
 
 
-def _unknown(option: str, names: Sequence[str], known: Sequence[str]) -> str:
+def _unknown(option: str, names: Sequence[str], words: Sequence[str]) -> str:
     """Describe the first name that there is not, exactly as it is written; empty without one."""
     for name in names:
-        if name not in known:
+        if name not in words:
             try:
-                return f'{option} {name}: write {find_word(name, known)}'
+                return f'{option} {name}: write {find_word(name, words)}'
             except ValueError as error:
                 return f'{option} {error}'
     return ''

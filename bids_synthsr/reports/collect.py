@@ -114,7 +114,7 @@ def used_names(rows: Iterable[Row]) -> list[str]:
 
 def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
     """Show the selection table in the order of the pictures, and last what was left out."""
-    ordered = sorted(rows, key=lambda row: ROLES.index(row['role']))
+    in_order = sorted(rows, key=lambda row: ROLES.index(row['role']))
     return tuple(
         SelectionRow(
             row['scan'],
@@ -126,7 +126,7 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
             row['voxel_size_mm'],
             (row['warnings'],) if row['warnings'] else (),
         )
-        for row in ordered
+        for row in in_order
     )
 
 

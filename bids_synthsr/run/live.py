@@ -52,10 +52,10 @@ def live_view(progress: RunProgress, mem_gb: float, device: str) -> AbstractCont
 @contextmanager
 def regular_lines(progress: RunProgress) -> Iterator[None]:
     """Announce once a minute what is at work while the ``with`` block runs."""
-    ended = Event()
+    end = Event()
 
     def tell() -> None:
-        while not ended.wait(LINE_EVERY_S):
+        while not end.wait(LINE_EVERY_S):
             if progress.running:
                 announce('At work: %s; %s', progress.describe_work(), str(progress))
 
@@ -64,7 +64,7 @@ def regular_lines(progress: RunProgress) -> Iterator[None]:
     try:
         yield
     finally:
-        ended.set()
+        end.set()
         thread.join()
 
 

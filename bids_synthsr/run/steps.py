@@ -48,9 +48,9 @@ class RunProgress:
     starts: dict[str, float] = field(default_factory=dict)
     ends: dict[str, float] = field(default_factory=dict)
 
-    def end(self, exam: str, ended: set[str]) -> None:
-        """Take down that an exam has ended, well (`done`) or not (`failed`)."""
-        ended.add(exam)
+    def end(self, exam: str, exams: set[str]) -> None:
+        """Put an exam that has ended to those that are `done`, or to those that `failed`."""
+        exams.add(exam)
         self.ends.setdefault(exam, time.monotonic())
 
     @property
@@ -71,10 +71,10 @@ class RunProgress:
         ages = {exam: self.ends.get(exam, now) - begun for exam, begun in self.starts.items()}
         average = mean(ages[exam] for exam in self.done or self.ends)
         at_work = [average - ages[exam] for exam in self.starts if exam not in self.ends]
-        waiting = self.exams - len(self.starts)
-        work = waiting * average + sum(max(rest, LEAST_REST * average) for rest in at_work)
+        to_come = self.exams - len(self.starts)
+        work = to_come * average + sum(max(rest, LEAST_REST * average) for rest in at_work)
         at_once = sum(ages.values()) / max(now - min(self.starts.values()), 1e-6)
-        return work / max(1.0, min(at_once, waiting + len(at_work)))
+        return work / max(1.0, min(at_once, to_come + len(at_work)))
 
     def describe_work(self) -> str:
         """Describe the steps at work, oldest first, and for how long each has been."""
