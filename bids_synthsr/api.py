@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nb
 from nibabel.spatialimages import SpatialImage
 
+from bids_synthsr.dataset.errors import FailedExamError
+from bids_synthsr.dataset.files import read_json
+from bids_synthsr.dataset.guessing import guess_contrast
 from bids_synthsr.dataset.images import image_of, load_volume
 from bids_synthsr.dataset.scans import read_scan
-from bids_synthsr.dataset.selection import describe_exam, select_scans
+from bids_synthsr.dataset.selection import (
+    LEFT_OUT,
+    describe_exam,
+    parse_reference,
+    select_scans,
+)
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.methods.catalogue import METHODS
-from bids_synthsr.run.crashes import last_error
+from bids_synthsr.methods.check import find_settings_fault
+from bids_synthsr.run.crashes import last_error, raise_stop
 from bids_synthsr.run.plan import find_method_fault, forecast_scans
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.exam import SUFFIXES, Exam
+from bids_synthsr.values.words import find_word
 
-GUESSES = (
-    (r'flair|dark.?fluid', 'FLAIR'),
-    (r't2[ _-]?(star|\*)|swi|gre', 'T2starw'),
-    (r't1|mp2?rage|spgr|bravo', 'T1w'),
-    (r't2', 'T2w'),
-    (r'pd', 'PDw'),
-)  # contrasts by words in file names, the more special first
+LOGGER = logging.getLogger('bids_synthsr')
 
 
 def synthesize(
@@ -69,14 +74,24 @@ def synthesize(
 
     Raises
     ------
+    FileNotFoundError
+        If a file is not there, one of weights included.
     ValueError
-        If a contrast cannot be guessed, or no scan can be used; the message names scan and fault.
+        If settings contradict each other, or a contrast cannot be guessed.
+    FailedExamError
+        If no scan can be used, or a step failed; it is a ValueError, and names scan and fault.
+
+    Notes
+    -----
+    Scans that were left out, with the reason, and what a reader must know of the volumes are
+    logged as warnings of the logger ``bids_synthsr``. Unless logging is configured otherwise,
+    Python prints them on standard error.
     """
+    settings = check_settings(settings or MethodSettings())
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
         suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
-        variables = os.environ if environ is None else environ
-        settings = with_weights(settings or MethodSettings(), variables)
+        settings = with_weights(settings, os.environ if environ is None else environ)
         exam = exam_of_files(files, suffixes)
         volumes = run_exam(
             exam,
@@ -113,6 +128,22 @@ def name_further_volumes(
     return METHODS[settings.method].name_volumes([scan.suffix for scan in scans])
 
 
+def check_settings(settings: MethodSettings) -> MethodSettings:
+    """Return settings as they are, if a method can work by them.
+
+    Raises
+    ------
+    ValueError
+        With the first fault, by the name of the option of the command line.
+    """
+    fault = find_settings_fault(settings)
+    if fault:
+        raise ValueError(fault)
+    if settings.reference:
+        parse_reference(settings.reference)
+    return settings
+
+
 def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> MethodSettings:
     """Find and check the file of weights, where the method reads one."""
     weights = find_weights(METHODS[settings.method], settings.weights, environ)
@@ -122,28 +153,12 @@ def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> Method
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:
     """Return the file of an image, written here if it has none."""
     if isinstance(image, str | Path):
+        if not Path(image).exists():
+            raise FileNotFoundError(errno.ENOENT, 'There is no such file', str(image))
         return Path(image).absolute()
     path = folder / f'scan-{number}.nii'
     nb.save(image, path)
     return path
-
-
-def guess_contrast(name: str) -> str:
-    """Guess the BIDS suffix of a scan from its file name.
-
-    Raises
-    ------
-    ValueError
-        If the name does not contain a contrast.
-    """
-    stem = name.lower().split('.nii')[0]
-    for pattern, suffix in GUESSES:
-        if re.search(pattern, stem):
-            return suffix
-    raise ValueError(
-        f'The name {name} does not tell the contrast of the scan: name the contrasts of all scans '
-        f'in their order ({", ".join(SUFFIXES)})'
-    )
 
 
 def exam_of_files(files: Sequence[Path], contrasts: Sequence[str]) -> Exam:
@@ -154,9 +169,7 @@ def exam_of_files(files: Sequence[Path], contrasts: Sequence[str]) -> Exam:
     ValueError
         If contrasts are missing or unknown.
     """
-    unknown = [contrast for contrast in contrasts if contrast not in SUFFIXES]
-    if unknown:
-        raise ValueError(f'Contrast {unknown[0]} is unknown; there are {", ".join(SUFFIXES)}')
+    contrasts = [find_word(contrast, SUFFIXES) for contrast in contrasts]
     if len(contrasts) != len(files):
         raise ValueError(f'{len(files)} scans, but {len(contrasts)} contrasts: name one for each')
     scans = []
@@ -176,18 +189,20 @@ def run_exam(
 ) -> dict[str, Path]:
     """Run the workflow of one exam in this process; return its volumes by BIDS suffix.
 
+    Scans that were left out, and what a reader must know, are logged.
+
     Raises
     ------
-    ValueError
+    FailedExamError
         With the fault of the headers, or the message of the step that failed.
     """
     from bids_synthsr.workflows.base import init_configured_exam_wf
-    from bids_synthsr.workflows.stages import SYNTHESIS_STEP, ExamSetup
+    from bids_synthsr.workflows.stages import STAGES, SYNTHESIS_STEP, ExamSetup
 
     scans = select_scans(exam, settings.reference, settings.contrasts).scans
     fault = find_method_fault(scans, settings)
     if fault:
-        raise ValueError(fault)
+        raise FailedExamError(fault)
     setup = ExamSetup(
         exam=describe_exam(exam, ''),
         fingerprint={},
@@ -208,10 +223,31 @@ def run_exam(
         with silence():
             graph = workflow.run(plugin='Linear')
     except RuntimeError as error:
-        raise ValueError(last_error(str(error))) from error
-    synthesis = next(node for node in graph.nodes() if node.name == SYNTHESIS_STEP)
+        raise_stop(str(error))  # the engine takes Ctrl-C for a failure of the step
+        raise FailedExamError(last_error(str(error))) from error
+    outputs = {node.name: node.result.outputs for node in graph.nodes()}
+    for line in _remarks(outputs[STAGES['register'].last_step], outputs[SYNTHESIS_STEP]):
+        LOGGER.warning('%s', line)
+    return _volumes_of(outputs[SYNTHESIS_STEP].products)
+
+
+def _remarks(registration: Any, synthesis: Any) -> Iterator[str]:
+    """List who was left out and why, and what a reader must know, a line each."""
+    table = next(x for x in registration.products if x['suffix'] == 'selection')
+    rows = read_json(Path(table['file']))
+    yield from (
+        f'{row["file"]} was left out: {row["reason"]}' for row in rows if row['role'] == LEFT_OUT
+    )
+    file_of = {row['scan']: row['file'] for row in rows}
+    for warning in [*registration.warnings, *synthesis.warnings]:
+        scan, colon, text = warning.partition(': ')  # users know the scan by its file
+        yield f'{file_of.get(scan, scan)}{colon}{text}'
+
+
+def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
+    """Name the files of the images that a method made, by suffix, later ones by desc as well."""
     volumes: dict[str, Path] = {}
-    for product in (ProductFile(**fields) for fields in synthesis.result.outputs.products):
+    for product in (ProductFile(**fields) for fields in products):
         if product.kind == 'image':
             is_taken = product.suffix in volumes
             name = f'{product.desc}_{product.suffix}' if is_taken else product.suffix

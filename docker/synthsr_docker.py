@@ -70,14 +70,16 @@ def check_name(source: Path) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(prog='synthsr-docker', description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog='synthsr-docker', description=__doc__, allow_abbrev=False
+    )
     parser.add_argument('--engine', choices=ENGINES, default='docker', help='[docker]')
     parser.add_argument('--image', help=f'[synthsr; {SIF} for Apptainer]')
     parser.add_argument('--gpu', action='store_true', help='let the container use NVIDIA GPUs')
     parser.add_argument('--dry-run', action='store_true', help='only print the command')
     parser.add_argument('bids_dir', help='root folder of a BIDS data set')
     parser.add_argument('output_dir', help='folder for derivatives and reports')
-    parser.add_argument('analysis_level', choices=('participant', 'group'))
+    parser.add_argument('analysis_level', metavar='{participant}', help='see bids_synthsr --help')
     parser.add_argument(
         'options', nargs=argparse.REMAINDER, help='of bids_synthsr, see its --help'
     )

@@ -21,6 +21,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from bids_synthsr.cli.door import is_telling, typed_default
+
 PARSERS = {
     'bids_synthsr': 'bids_synthsr.cli.options',
     'synthsr': 'bids_synthsr.cli.synthsr',
@@ -74,23 +76,12 @@ def _option_row(parser: argparse.ArgumentParser, action: argparse.Action) -> str
     value = parser._get_formatter()._format_args(action, _metavar_of(action))
     words = ' '.join(part for part in (name, f'`{value}`' if value else '') if part)
     meaning = (action.help or '') % {**vars(action), 'prog': parser.prog}
-    is_shown = action.default not in (None, False, 0, [], (), argparse.SUPPRESS)
-    default = f'`{_plain(action.default)}`' if is_shown else ''
+    default = f'`{typed_default(action.default)}`' if is_telling(action.default) else ''
     return f'| {_cell(words)} | {_cell(_escaped(meaning))} | {_cell(default)} |'
 
 
 def _metavar_of(action: argparse.Action) -> str:
     return action.dest.upper() if action.option_strings else action.dest
-
-
-def _plain(value: Any) -> str:
-    """Write a default as one would type it."""
-    if isinstance(value, list | tuple):
-        return ' '.join(
-            '+'.join(item) if isinstance(item, tuple) else 'equal' if item is None else f'{item}'
-            for item in value
-        )
-    return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 def _cell(text: str) -> str:
@@ -144,7 +135,7 @@ def _default_of(field: dataclasses.Field[Any]) -> str:
     if field.default is dataclasses.MISSING or field.default == '':
         return ''
     value = field.default
-    return f'`{str(value).lower() if isinstance(value, bool) else _plain(value)}`'
+    return f'`{str(value).lower() if isinstance(value, bool) else typed_default(value)}`'
 
 
 def _escaped_outside_code(text: str) -> str:

@@ -209,6 +209,7 @@ def init_case_wf(
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
             (method_wf, compare, [('outputnode.products', 'products')]),
             (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),
+            (simulate, compare, [('scans', 'scans')]),
         ])  # fmt: skip
         if segmenter:
             segment = _segmenting(segmenter, num_threads, f'segment_{label}')

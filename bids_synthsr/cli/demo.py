@@ -71,6 +71,11 @@ def run_compare(
     fault = find_demo_fault(options.folder, options.out)
     if fault:
         parser.error(fault)
-    for comparison in compare_demo(options.folder, options.out):
-        print_lines(describe_comparison(comparison))
-    return SUCCESS
+
+    def compare() -> int:
+        """Compare all exams, and print how close each comes."""
+        for comparison in compare_demo(options.folder, options.out):
+            print_lines(describe_comparison(comparison))
+        return SUCCESS
+
+    return end_with_message('synthsr demo', compare)

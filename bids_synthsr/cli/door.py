@@ -6,6 +6,7 @@ Doors parse and print. They alone read the arguments and the environment, which 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,9 +15,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bids_synthsr.settings import WRONG_USE
+from bids_synthsr.dataset.errors import FailedExamError
+from bids_synthsr.settings import SOME_FAILED, WRONG_USE
+from bids_synthsr.values.words import find_word
 
 NEUTRAL = '/'  # a folder whose files are those of the administrator
+# errors of the system that no other use of the command would have prevented
+BROKEN_OFF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EFBIG)
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 
@@ -24,6 +29,13 @@ def positive_int(text: str) -> int:
     """Read a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 1')
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is not a whole number of at least 0')
     return int(text)
 
 
@@ -36,6 +48,50 @@ def positive_float(text: str) -> float:
     if not 0 < number < float('inf'):
         raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
     return number
+
+
+def contrast(text: str) -> str:
+    """Read the BIDS suffix of a scan, in any letter case."""
+    from bids_synthsr.values.exam import SUFFIXES  # with NumPy, which --help need not wait for
+
+    try:
+        return find_word(text, SUFFIXES)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'contrast {error}') from error
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of a command and its sub-commands: options are written out in full.
+
+    Of an abbreviation, what reads options before this parser does would not know.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{'allow_abbrev': False, **arguments})
+
+
+class ReadableDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults as one would type them; without those that say nothing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if not is_telling(action.default):
+            return action.help
+        text = super()._get_help_string(action) or ''
+        return text.replace('%(default)s', typed_default(action.default).replace('%', '%%'))
+
+
+def is_telling(default: Any) -> bool:
+    """Whether a default tells a reader anything."""
+    return default not in (None, False, 0, [], (), '', argparse.SUPPRESS)
+
+
+def typed_default(value: Any) -> str:
+    """Write a default as one would type it."""
+    if isinstance(value, list):
+        return ' '.join(map(typed_default, value))
+    if isinstance(value, tuple):  # one word of several
+        return '+'.join(value)
+    return f'{value:g}' if isinstance(value, float) else str(value)
 
 
 def add_device(parser: argparse._ActionsContainer) -> None:
@@ -150,8 +206,8 @@ def choose_cache(work_dir: Path) -> None:
         os.environ['MPLCONFIGDIR'] = str(work_dir.resolve() / 'matplotlib')
 
 
-def end_with_message(prog: str, command: Callable[[], int], wrong_use: int = WRONG_USE) -> int:
-    """Run a command; wrong use and missing files end it with a sentence.
+def end_with_message(prog: str, command: Callable[[], int]) -> int:
+    """Run a command; what stops it ends it with a sentence and the exit code that tells the truth.
 
     Parameters
     ----------
@@ -159,8 +215,6 @@ def end_with_message(prog: str, command: Callable[[], int], wrong_use: int = WRO
         Name of the command, with which the sentence begins.
     command
         Function that does the work and returns the exit code.
-    wrong_use
-        Exit code that wrong use gives.
     """
     try:
         return command()
@@ -170,9 +224,19 @@ def end_with_message(prog: str, command: Callable[[], int], wrong_use: int = WRO
         name, code = exit_code_of(stop)
         sys.stderr.write(STOPPED % name + '\n')
         return code
-    except (ValueError, OSError) as error:
+    except FailedExamError as error:
         sys.stderr.write(f'{prog}: {error}\n')
-        return wrong_use
+        return SOME_FAILED
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f'{prog}: {describe_error(error)}\n')
+        return SOME_FAILED if getattr(error, 'errno', None) in BROKEN_OFF else WRONG_USE
+
+
+def describe_error(error: Exception) -> str:
+    """Describe an error in words: of the system, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f'{error.filename}: {error.strerror}'
+    return str(error)
 
 
 def environ() -> Mapping[str, str]:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bids_synthsr.cli.door import (
+    ReadableDefaults,
     add_device,
     end_with_message,
     positive_float,
     positive_int,
 )
 from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.check import describe_unread_weights
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, MethodSettings
+from bids_synthsr.values.words import find_word
 
 if TYPE_CHECKING:
     from bids_synthsr.evaluation.cases import Slices
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')
 PLANES = ('sagittal', 'coronal', 'axial')
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
+LEAST_MM, MOST_MM = 0.5, 20.0  # of slices that are simulated
+EQUAL = 'equal'  # a thickness: that of the spacing
 SEGMENTER = 'any-exam'  # the method whose network segments volumes
 
 Evaluation: TypeAlias = 'Callable[[argparse.Namespace, Mapping[str, str]], EvaluationOutcome]'
@@ -51,18 +56,23 @@ def _add_simulate(commands: Commands) -> None:
     parser = commands.add_parser(
         'simulate',
         help='cut thick slices out of T1w scans of 1 mm, and let methods make these again',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=ReadableDefaults,
     )
     parser.add_argument('t1w', type=Path, metavar='T1W', help='folder, or BIDS data set, of T1w')
     _add_common(parser)
     parser.add_argument(
-        '--spacing', type=float, nargs='+', default=list(SPACINGS), metavar='MM', help='of slices'
+        '--spacing',
+        type=_slice_size,
+        nargs='+',
+        default=list(SPACINGS),
+        metavar='MM',
+        help='distance of slices, centre to centre',
     )
     parser.add_argument(
         '--thickness',
         nargs='+',
         type=_thickness,
-        default=[None, THICKNESS],
+        default=[EQUAL, THICKNESS],
         metavar='MM',
         help='of slices; "equal" makes them as thick as their spacing; no thicker than that',
     )
@@ -99,7 +109,7 @@ def _add_leave_one_out(commands: Commands) -> None:
     parser = commands.add_parser(
         'leave-one-out',
         help='leave a scan of real exams out, and explain it from what methods make of the others',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=ReadableDefaults,
     )
     parser.add_argument('bids_dir', type=Path, metavar='BIDS', help='data set')
     _add_common(parser)
@@ -118,7 +128,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--methods',
         type=_methods,
-        default=('sr-t1', 'tv', 'cubic'),
+        default='sr-t1,tv,cubic',
         metavar='A,B',
         help=', '.join(METHODS),
     )
@@ -154,22 +164,24 @@ def _methods(text: str) -> tuple[str, ...]:
 
 
 def _contrasts(text: str) -> tuple[str, ...]:
-    """Read the contrasts of an exam, ``T1w+FLAIR``."""
-    names = tuple(text.split('+'))
-    for name in names:
-        if name not in PAINTED:
-            raise argparse.ArgumentTypeError(f'{name!r} is none of {", ".join(PAINTED)}')
-    return names
-
-
-def _thickness(text: str) -> float | None:
-    """Read a thickness; None means equal to the spacing."""
-    if text == 'equal':
-        return None
+    """Read the contrasts of an exam, ``T1w+FLAIR``, in any letter case."""
     try:
-        return float(text)
+        return tuple(find_word(name, PAINTED) for name in text.split('+'))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'{text!r} is neither "equal" nor mm') from error
+        raise argparse.ArgumentTypeError(f'contrast {error}') from error
+
+
+def _slice_size(text: str) -> float:
+    """Read a distance or thickness of slices, mm."""
+    number = positive_float(text)
+    if not LEAST_MM <= number <= MOST_MM:
+        raise argparse.ArgumentTypeError(f'{text} mm is not from {LEAST_MM:g} to {MOST_MM:g} mm')
+    return number
+
+
+def _thickness(text: str) -> float | str:
+    """Read a thickness; a word means equal to the spacing."""
+    return EQUAL if text == EQUAL else _slice_size(text)
 
 
 def _simulate(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationOutcome:
@@ -208,7 +220,8 @@ def _slices_of(options: argparse.Namespace) -> tuple[Slices, ...]:
     """List the slices to simulate."""
     from bids_synthsr.evaluation.cases import list_slices
 
-    slices = tuple(list_slices(options.spacing, options.thickness, options.planes))
+    thicknesses = [None if mm == EQUAL else mm for mm in options.thickness]
+    slices = tuple(list_slices(options.spacing, thicknesses, options.planes))
     if not slices:
         raise ValueError('No slices to simulate: give a --thickness of at most the --spacing')
     return slices
@@ -290,12 +303,17 @@ def _parse_weights(texts: Sequence[Path], methods: Sequence[str]) -> dict[str, P
         method, _, file = text.partition('=')
         if method not in methods or not file:
             raise ValueError(f'--weights {text}: write METHOD=FILE with a method of --methods')
+        if not METHODS[method].network:
+            raise ValueError(describe_unread_weights(method))
         weights[method] = Path(file)
     return weights
 
 
 def run(evaluation: Evaluation, options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run an evaluation; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
+    from bids_synthsr.run.messages import configure_console
+
+    configure_console(0)
     return end_with_message(
         f'synthsr evaluate {options.evaluation}',
         lambda: _print_outcome(evaluation(options, environ)),

@@ -11,10 +11,16 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from bids_synthsr.cli.door import add_device, end_with_message, positive_int
-from bids_synthsr.cli.options import check_ct, check_resolution
+from bids_synthsr.cli.door import (
+    ReadableDefaults,
+    add_device,
+    contrast,
+    end_with_message,
+    positive_int,
+)
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
+from bids_synthsr.methods.check import find_settings_fault
+from bids_synthsr.settings import FIELDS_OF_VIEW, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -28,7 +34,7 @@ def add_parser(commands: Commands) -> None:
         help='turn the scans of one exam, plain files, into a 1 mm volume',
         description='Turn the scans of one brain MRI exam into a 1 mm isotropic volume.',
         epilog='For whole data sets in BIDS, with reports and provenance: bids_synthsr.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=ReadableDefaults,
     )
     parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI')
     parser.add_argument(
@@ -42,6 +48,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         '--contrasts',
         nargs='+',
+        type=contrast,
         default=[],
         metavar='SUFFIX',
         help='contrasts of the scans in their order, such as T1w FLAIR [told by file names]',
@@ -74,11 +81,12 @@ def run(
     """Make the volumes; return 0 if they were made, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
-    check_resolution(parser, options)
-    check_ct(parser, options)
     fault = _find_place_fault(options.output) or _find_overwritten(options, [])
     if fault:
         parser.error(f'-o {fault}')
+    fault = find_settings_fault(_settings_of(options))
+    if fault:
+        parser.error(fault)
 
     def make() -> int:
         """Make the volumes, unless one of them would have the name of a scan."""
@@ -87,7 +95,7 @@ def run(
             parser.error(f'-o {fault}')
         return _print_files(options, environ)
 
-    return end_with_message('synthsr exam', make, SOME_FAILED)
+    return end_with_message('synthsr exam', make)
 
 
 def _find_place_fault(output: Path) -> str:
@@ -133,8 +141,14 @@ def _settings_of(options: argparse.Namespace) -> MethodSettings:
 
 
 def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Make and save the volumes, and print their names."""
-    sys.stderr.write('\n'.join(map(str, _save(options, environ))) + '\n')
+    """Make and save the volumes; print their names, and before that what must be known of them."""
+    from bids_synthsr.run.messages import show_warnings
+    from bids_synthsr.run.plugin import stoppable
+
+    show_warnings()
+    with stoppable():
+        paths = _save(options, environ)
+    sys.stderr.write('\n'.join(map(str, paths)) + '\n')
     return SUCCESS
 
 

@@ -11,9 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.cli.door import add_completion, add_device, positive_float, positive_int
+from bids_synthsr.cli.door import (
+    CommandParser,
+    ReadableDefaults,
+    add_completion,
+    add_device,
+    contrast,
+    positive_float,
+    positive_int,
+)
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
-from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY
+from bids_synthsr.methods.check import find_settings_fault
+from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
 NOT_IN_CONFIG = ('config_file', 'help', 'print_completion', 'version')
@@ -21,11 +30,11 @@ NOT_IN_CONFIG = ('config_file', 'help', 'print_completion', 'version')
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line in the groups and spellings of fMRIPrep."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='bids_synthsr',
         description='Turn every brain MRI exam of a BIDS data set, whatever scans it holds, into '
         '1 mm isotropic volumes, with transforms, reports and provenance.',
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=ReadableDefaults,
     )
     parser.add_argument(
         'bids_dir', type=Path, help='root folder of a BIDS data set (never written to)'
@@ -33,8 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('output_dir', type=Path, help='folder for derivatives and reports')
     parser.add_argument(
         'analysis_level',
-        choices=('participant', 'group'),
-        help='"participant" makes the volumes of every exam; "group" comes in a later version',
+        type=_analysis_level,
+        choices=('participant',),
+        help='"participant" makes the volumes of every exam',
     )
     parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
     parser.add_argument(
@@ -46,6 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
     _add_performance_options(parser)
     _add_run_options(parser)
     return parser
+
+
+def _analysis_level(text: str) -> str:
+    """Read the analysis level; the other one of BIDS Apps is answered in a sentence."""
+    if text == 'group':
+        raise argparse.ArgumentTypeError(
+            'the group level comes in a later version; run "participant"'
+        )
+    return text
 
 
 def _add_filter_options(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +142,12 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '(acq=sag,suffix=T2w)',
     )
     group.add_argument(
-        '--contrasts', nargs='+', default=[], metavar='SUFFIX', help='use only these contrasts'
+        '--contrasts',
+        nargs='+',
+        type=contrast,
+        default=[],
+        metavar='SUFFIX',
+        help='use only these contrasts',
     )
     group.add_argument(
         '--output-resolution',
@@ -238,30 +262,24 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     if config_file is not None:
         parser.set_defaults(**_read_config(parser, config_file))
     options = parser.parse_args(arguments)
-    check_resolution(parser, options)
-    if not 0 <= options.min_quality <= 1:
-        parser.error(f'--min-quality is {options.min_quality:g}, not from 0 to 1')
-    check_ct(parser, options)
-    if options.analysis_level == 'group':
-        parser.error('the group level comes in a later version; run "participant"')
+    fault = find_settings_fault(method_settings(options))
+    if fault:
+        parser.error(fault)
     return options
 
 
-def check_resolution(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse a voxel size that the method, or no method, can make."""
-    if not 0 < options.output_resolution <= 5:  # coarser than that is no longer super-resolution
-        parser.error(f'--output-resolution is {options.output_resolution} mm, not in 0 to 5 mm')
-    only_mm = METHODS[options.method].only_mm
-    if only_mm is not None and options.output_resolution != only_mm:
-        parser.error(f'--output-resolution: {options.method} makes {only_mm:g} mm volumes only')
-
-
-def check_ct(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse ``--ct`` for methods that do not read it."""
-    if options.ct and 'ct' not in METHODS[options.method].options:
-        parser.error(
-            f'--ct is for --method synthsr; {options.method} takes MRI and CT as they are'
-        )
+def method_settings(options: argparse.Namespace) -> MethodSettings:
+    """Collect the options that change results."""
+    return MethodSettings(
+        method=options.method,
+        weights=options.weights,
+        ct=options.ct,
+        reference=options.reference,
+        contrasts=tuple(options.contrasts),
+        output_resolution=options.output_resolution,
+        fov=options.fov,
+        least_quality=options.min_quality,
+    )
 
 
 def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:

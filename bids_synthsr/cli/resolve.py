@@ -6,13 +6,14 @@ import argparse
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bids_synthsr.cli.options import config_of
+from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.weights import find_weights
@@ -21,9 +22,9 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
 from bids_synthsr.run.participant import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.participant import Mode, Request
+from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.settings import (
     InputSettings,
-    MethodSettings,
     RunSettings,
     Settings,
 )
@@ -95,15 +96,9 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             database_dir=options.bids_database_dir and options.bids_database_dir.resolve(),
             derivatives=_folders(options.derivatives, '--derivatives'),
         ),
-        method=MethodSettings(
-            method=options.method,
+        method=replace(
+            method_settings(options),
             weights=find_weights(METHODS[options.method], options.weights, environ),
-            ct=options.ct,
-            reference=options.reference,
-            contrasts=tuple(options.contrasts),
-            output_resolution=options.output_resolution,
-            fov=options.fov,
-            least_quality=options.min_quality,
         ),
         run=_run_settings(options, environ, plugin),
         output_dir=output_dir,
@@ -136,6 +131,10 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
                 f'{name} {folder} lies in the input data set, which is never written to: '
                 f'choose a folder outside of {bids_dir} (outputs may go to its derivatives/NAME)'
             )
+    for name, folder in (('output_dir', output_dir), ('--work-dir', work_dir)):
+        file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
+        if file:
+            raise ValueError(f'{name} {folder}: {file} is a file, not a folder; choose another')
     if bids_dir.is_relative_to(output_dir):
         raise ValueError(f'The input {bids_dir} lies in output_dir {output_dir}: choose another')
 
@@ -191,7 +190,7 @@ def _run_settings(
         device=choose_device(options.device),
         low_mem=options.low_mem,
         stage=options.stage,
-        plugin=plugin,
+        plugin=check_plugin(plugin),
         stop_on_first_crash=options.stop_on_first_crash,
         resource_monitor=options.resource_monitor,
     )

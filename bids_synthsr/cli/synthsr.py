@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from bids_synthsr import __version__
 from bids_synthsr.cli import demo, evaluate, exam, status, train
 from bids_synthsr.cli.door import (
+    CommandParser,
     add_completion,
     environ,
     ignore_current_folder,
@@ -29,7 +30,7 @@ OBEDIENT = {  # libraries of a command that obey files of the current folder whe
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog='synthsr',
         description='One exam from plain files, the state of an output folder, training and '
         'evaluation of methods, and a demo. Whole data sets in BIDS are the work of bids_synthsr.',

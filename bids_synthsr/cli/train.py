@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from bids_synthsr.cli.door import add_device, positive_int
+from bids_synthsr.cli.door import add_device, positive_float, positive_int, whole_number
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
@@ -91,9 +91,15 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         '--out', type=Path, required=True, help='folder of the training; it goes on where it was'
     )
     parser.add_argument('--weights', type=Path, help='weights to start a new training from')
-    parser.add_argument('--max-steps', type=int, help='stop after this step; the schedule stays')
     parser.add_argument(
-        '--time-limit', type=float, default=float('inf'), metavar='MIN', help='stop after that'
+        '--max-steps', type=whole_number, help='stop after this step; the schedule stays'
+    )
+    parser.add_argument(
+        '--time-limit',
+        type=positive_float,
+        default=math.inf,
+        metavar='MIN',
+        help='stop after that',
     )
     add_device(parser)
     parser.add_argument('--num-threads', type=positive_int, help='CPU threads; default: all cores')
@@ -104,7 +110,7 @@ def _add_gallery(parser: argparse.ArgumentParser) -> None:
     """Add the options of a gallery."""
     _add_recipe(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='PNG', help='picture to write')
-    parser.add_argument('--rows', type=int, default=8, help='exams to draw')
+    parser.add_argument('--rows', type=positive_int, default=8, help='exams to draw')
     parser.add_argument(
         '--scans', type=Path, nargs='+', default=[], help='real scans to show below'
     )
@@ -209,6 +215,8 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
     from bids_synthsr.training.recipe import load_recipe
     from bids_synthsr.training.task import Task
 
+    if options.weights is not None and not options.weights.is_file():
+        raise FileNotFoundError(f'--weights {options.weights}: there is no such file')
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     processes = Processes(int(environ.get('RANK', 0)), int(environ.get('WORLD_SIZE', 1)))

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.filters import is_field, is_wanted
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
@@ -20,8 +21,8 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
 REFERENCE_REASONS = (
-    'It is the T1w without contrast agent that has the smallest voxels ({:.2f} mm³).',
-    'Every T1w has a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
+    'Of the T1w scans that name no contrast agent, it has the smallest voxels ({:.2f} mm³).',
+    'Every T1w names a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
     'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm³).',
 )
 
@@ -31,7 +32,7 @@ SAME_NAME = 'Another file has the same name, but for its extension or the order 
 Row = dict[str, str]
 
 
-class SelectionError(ValueError):
+class SelectionError(FailedExamError):
     """An exam has no scan that can be used as asked; ``rows`` is its selection table."""
 
     def __init__(self, message: str, rows: Sequence[Row]) -> None:
@@ -144,10 +145,10 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
 def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[Scan, str]:
     """Choose the scan whose frame the output takes.
 
-    A T1w without contrast agent comes first, then a T1w with one, then any other scan; of equals
-    the one with the smallest voxel volume, and of these the first. A T1w with an agent comes
-    before other contrasts because it differs from what the output shows in vessels and lesions
-    only, and the others in every tissue.
+    A T1w that names no contrast agent comes first, then a T1w with one, then any other scan; of
+    equals the one with the smallest voxel volume, and of these the first. A T1w with an agent
+    comes before other contrasts because it differs from what the output shows in vessels and
+    lesions only, and the others in every tissue.
 
     Parameters
     ----------

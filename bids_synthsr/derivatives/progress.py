@@ -177,6 +177,7 @@ def _last_steps(derivatives: Derivatives, runs: list[PastRun]) -> dict[str, str]
     steps: dict[str, str] = {}
     words = {'start': 'started', 'end': 'done', 'exception': 'failed'}
     for run in runs:
-        for event in read_events(derivatives.steps(run.run_uuid)):
+        events = read_events(derivatives.steps(run.run_uuid))
+        for event in (event for event in events if 'internal' not in event):
             steps[event['exam']] = f'last step: {event["step"]} {words[event["status"]]}'
     return steps

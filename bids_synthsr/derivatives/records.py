@@ -31,6 +31,7 @@ from bids_synthsr.values.text import plain_text
 
 BROKEN_OFF = 'the work ended while its outputs were written'
 State = Literal['finished', 'failed', 'begun']
+AFTER_WORK = ('report', 'record')  # steps that end when the report has been written
 MAX_REASON = 3000  # characters of why an exam failed: a sentence for each of its scans
 MAX_NAME = 255  # bytes of the name of a file
 MAX_LINE = 10_000  # bytes of an event
@@ -318,12 +319,22 @@ class StepCost:
 
 
 def read_steps(path: Path, exam: str) -> list[StepCost]:
-    """Read from the step log of a run what the finished steps of an exam cost, in their order."""
+    """Read from the step log of a run what the finished steps of an exam cost, in their order.
+
+    Left out are steps that only hand on what others made, and those of `AFTER_WORK`: so report
+    and record, whenever they are written, agree about the time.
+    """
     return [
         StepCost(event['step'], event['seconds'], event.get('mem_peak_gb'))
         for event in read_events(path)
         if event['exam'] == exam and event['status'] == 'end' and 'seconds' in event
+        if 'internal' not in event and event['step'] not in AFTER_WORK
     ]
+
+
+def read_durations(path: Path, exam: str) -> dict[str, float]:
+    """Read how long each step of an exam took, s, as its record keeps it."""
+    return {step.name: step.seconds for step in read_steps(path, exam)}
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -16,6 +16,7 @@ from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import agreement, closeness, fit_line, fit_monotone
 from bids_synthsr.morphometry.volumes import StructureVolume, compare_structures
 from bids_synthsr.reports.figures import rows_of_slices
+from bids_synthsr.reports.screen import window_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Observation
 
@@ -159,7 +160,13 @@ def axis_across(grid: Grid, slice_axis: int) -> int:
     return int(np.abs(grid.directions[:, slice_axis]).argmax())
 
 
-def save_comparison(volumes: Sequence[np.ndarray], grid: Grid, axis: int, path: Path) -> Path:
+def save_comparison(
+    volumes: Sequence[np.ndarray],
+    grid: Grid,
+    axis: int,
+    path: Path,
+    scan: np.ndarray | None = None,
+) -> Path:
     """Draw the same slices of volumes of the same units below each other, whole or not at all.
 
     Parameters
@@ -172,8 +179,15 @@ def save_comparison(volumes: Sequence[np.ndarray], grid: Grid, axis: int, path: 
         RAS axis across the slices: 0 is R, 1 is A, 2 is S.
     path
         JPEG file to be written.
+    scan
+        Intensities ``(I, J, K)`` on the same grid in units of their own, to be shown second.
     """
-    figure = rows_of_slices(volumes, grid, axis, has_same_units=True)
+    window = window_of(volumes[0])
+    rows = [(volume, window) for volume in volumes]
+    if scan is not None:
+        rows.insert(1, (scan, window_of(scan)))
+    volumes, windows = zip(*rows, strict=True)
+    figure = rows_of_slices(volumes, grid, axis, windows)
     with written_atomically(path) as temporary:
         figure.savefig(temporary, format='jpg', pil_kwargs={'quality': 85})
     return path

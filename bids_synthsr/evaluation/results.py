@@ -34,7 +34,7 @@ class Result:
     measures
         Values by name, such as ``psnr``.
     picture
-        JPEG file: the truth above, the volume of the method below.
+        JPEG file of slices: the truth, the scan where it was simulated, the volume of the method.
     left_out
         Name of the scan that was left out; empty where scans were simulated.
     structures

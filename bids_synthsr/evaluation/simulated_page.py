@@ -107,12 +107,27 @@ def draw_gains(results: Sequence[Result]) -> Figure:
     axes.tick_params(colors=INK)
     axes.spines[['top', 'right', 'bottom']].set_visible(False)
     axes.spines['left'].set_color(INK)
-    if methods:
-        axes.legend(frameon=False, labelcolor=INK)
+    axes.legend(frameon=False, labelcolor=INK)
     return figure
 
 
-def write_simulated_page(results: Sequence[Result], failures: Sequence[str], path: Path) -> Path:
+def draw_gain_pictures(results: Sequence[Result]) -> list[Picture]:
+    """Show the gains over cubic interpolation; nothing where that, or all else, was not run."""
+    if not gains_over_baseline(results):
+        return []
+    return [
+        Picture(
+            svg(draw_gains(results), 'gains'),
+            'Gain in PSNR over cubic interpolation by setting',
+            'Gain over cubic interpolation',
+            'A dot per head and direction. Below 0 is worse.',
+        )
+    ]
+
+
+def write_simulated_page(
+    results: Sequence[Result], failures: Sequence[str], path: Path, painted: int = 0
+) -> Path:
     """Write the page of an evaluation on simulated scans: one file that needs no other.
 
     Parameters
@@ -123,22 +138,20 @@ def write_simulated_page(results: Sequence[Result], failures: Sequence[str], pat
         Sentences, one for each step that failed.
     path
         HTML file to be written.
+    painted
+        Number of heads whose T1w was painted from their labels.
     """
     pictures = [
         Picture(
             jpeg_of_file(result.picture),
-            f'Slices of the truth and, below, of {result.method}',
+            f'Slices of the truth, of the scan, and of what {result.method} made of it',
             f'{result.method}, {result.spacing:g} mm',
             f'{result.subject}, {result.contrasts}, {result.orientation} slices of '
-            f'{result.thickness:g} mm. Above the truth, below {result.method}: '
-            f'{result.measures["psnr"]:.2f} dB.',
+            f'{result.thickness:g} mm. From top to bottom: the truth, the first scan that '
+            f'{result.method} got, and what it made: {result.measures["psnr"]:.2f} dB.',
         )
         for result in pictured(results)
     ]
-    chart = Picture(
-        svg(draw_gains(results), 'gains'), 'Gain in PSNR over cubic interpolation by setting',
-        'Gain over cubic interpolation', 'A dot per head and direction. Below 0 is worse.',
-    )  # fmt: skip
     return write_page(
         'evaluation.html',
         path,
@@ -147,7 +160,8 @@ def write_simulated_page(results: Sequence[Result], failures: Sequence[str], pat
         charts=volume_errors.draw_charts(results),
         shown_structures=volume_errors.SHOWN,
         heads=len({(result.subject, result.session) for result in results}),
-        chart=chart,
+        painted=painted,
+        gains=draw_gain_pictures(results),
         pictures=pictures,
         failures=failures,
     )

@@ -220,6 +220,9 @@ class CompareVolume(Step):
         reference_sizes = traits.List(
             traits.Dict, [], usedefault=True, desc='volumes in it; empty counts voxels'
         )
+        scans = InputMultiObject(
+            File(exists=True), mandatory=True, desc='what the method got; the first lies still'
+        )
         facts = traits.Dict(mandatory=True, desc='head, method and setting')
         stem = traits.Str(mandatory=True, desc='file to write, without its ending')
 
@@ -238,6 +241,7 @@ class CompareVolume(Step):
             on_grid,
             save_comparison,
         )
+        from bids_synthsr.evaluation.truth import take_nearest
 
         truth, grid = load_volume(Path(inputs.head))
         brain = load_volume(Path(inputs.mask))[0] > 0
@@ -246,7 +250,8 @@ class CompareVolume(Step):
         scale = on_grid(*load_volume(Path(error_map)), grid) if error_map else None
         fitted, measures = compare_with_truth(volume, truth, brain, scale)
         in_plane = (PLANES.index(inputs.facts['orientation']) + 1) % 3
-        save_comparison([truth, fitted], grid, in_plane, Path(f'{inputs.stem}.jpg'))
+        scan = take_nearest(*load_volume(Path(inputs.scans[0])), grid)
+        save_comparison([truth, fitted], grid, in_plane, Path(f'{inputs.stem}.jpg'), scan)
         results = {**inputs.facts, 'measures': measures, 'structures': _structures(inputs, grid)}
         return {'measures': write_json(Path(f'{inputs.stem}.json'), results)}
 

@@ -158,9 +158,8 @@ class RecordExam(Step):
         """Publish the record, with the time that every step took."""
         from dataclasses import replace
 
-        from bids_synthsr.derivatives.records import load_record, publish_record, read_steps
+        from bids_synthsr.derivatives.records import load_record, publish_record, read_durations
 
         record, place = load_record(Path(inputs.draft)), _place_of(inputs)
-        steps = read_steps(place.dataset.steps(inputs.run_uuid), place.label)
-        durations = {step.name: step.seconds for step in steps}
+        durations = read_durations(place.dataset.steps(inputs.run_uuid), place.label)
         return {'record': publish_record(place, replace(record, durations_s=durations))}

@@ -37,6 +37,11 @@ from bids_synthsr.reports.content import (
 from bids_synthsr.values.exam import SUFFIXES, Scan
 
 VOLUMES = '_volumes.tsv'
+ROLES = ('reference', 'used', 'left out')
+TABLES = {
+    '_selection.tsv': 'Every scan of the exam, whether it was used, and why.',
+    VOLUMES: 'Volumes of the structures, and how much of each is uncertain.',
+}
 HEX_SHOWN = 12  # digits of a SHA-256 by which a reader distinguishes files
 
 
@@ -114,7 +119,8 @@ def used_names(rows: Iterable[Row]) -> list[str]:
 
 
 def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
-    """Show the selection table."""
+    """Show the selection table in the order of the pictures, and last what was left out."""
+    in_order = sorted(rows, key=lambda row: ROLES.index(row['role']))
     return tuple(
         SelectionRow(
             row['scan'],
@@ -126,7 +132,7 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
             row['voxel_size_mm'],
             (row['warnings'],) if row['warnings'] else (),
         )
-        for row in rows
+        for row in in_order
     )
 
 
@@ -218,7 +224,13 @@ def _files(place: ExamDerivatives, record: Record) -> Iterator[FileRow]:
         if not name.endswith('.json'):
             sidecar = sidecar_of(place.dataset.root / name)
             described = read_json(sidecar) if sidecar.is_file() else {}
-            yield FileRow(name, str(described.get('Description', '')))
+            description = str(described.get('Description', '')) or _describe_table(name)
+            yield FileRow(name, description)
+
+
+def _describe_table(name: str) -> str:
+    """Describe a table that has no sidecar; nothing of another file."""
+    return next((text for end, text in TABLES.items() if name.endswith(end)), '')
 
 
 def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:

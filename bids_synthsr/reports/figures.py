@@ -20,6 +20,7 @@ from bids_synthsr.reports.screen import (
     Panel,
     Screen,
     cropped,
+    describe_position,
     head_box,
     slice_panel,
     slice_positions,
@@ -37,6 +38,7 @@ GAP_GREY = 40
 DPI = 100
 LETTER_PT = 11
 THUMBNAIL_PT = 15  # a thumbnail is shown at half its size
+CAPTION_SIZE = 0.8  # of the letters
 LETTER_COLOR = '#ffd166'
 CAPTION_COLOR = '#e8e8e8'
 CONTOUR_COLOR = '#ff5fa2'
@@ -47,6 +49,7 @@ BINS, BRIGHTEST = 75, 150  # of a histogram: number, and percent of white at its
 NATIVE_SLICES, OUTPUT_SLICES = 10, 5
 OPACITY = 0.55  # of labels over an image
 UNSURE = 0.25  # of the brightest: an expected error that is shown brightest
+MEASURED = (255, 214, 10)  # yellow of what a scan measured
 DETAIL = 80.0  # mm of a reliability map that are shown
 OUTLINE = [withStroke(linewidth=2, foreground='black')]
 
@@ -134,16 +137,19 @@ def _draw_letters(
     """Write the letters inside the edges of a panel and its caption in the lower left corner."""
     left, top, width, height = corner
     texts = [
-        (left + 4, top + height / 2, 'left', 'center', panel.edges[0], LETTER_COLOR),
-        (left + width - 4, top + height / 2, 'right', 'center', panel.edges[1], LETTER_COLOR),
-        (left + width / 2, top + 4, 'center', 'top', panel.edges[2], LETTER_COLOR),
-        (left + width / 2, top + height - 3, 'center', 'bottom', panel.edges[3], LETTER_COLOR),
-        (left + 4, top + height - 3, 'left', 'bottom', panel.caption, CAPTION_COLOR),
+        (left + 4, top + height / 2, 'left', 'center', panel.edges[0]),
+        (left + width - 4, top + height / 2, 'right', 'center', panel.edges[1]),
+        (left + width / 2, top + 4, 'center', 'top', panel.edges[2]),
+        (left + width / 2, top + height - 3, 'center', 'bottom', panel.edges[3]),
+        (left + 4, top + height - 3, 'left', 'bottom', panel.caption),
     ]
-    style: dict[str, Any] = {'fontsize': letter_pt, 'fontweight': 'bold', 'path_effects': OUTLINE}
+    style: dict[str, Any] = {'fontweight': 'bold', 'path_effects': OUTLINE, 'linespacing': 1.1}
     size_px = figure.get_size_inches() * DPI
-    for x, y, ha, va, text, color in texts:
-        figure.text(x / size_px[0], 1 - y / size_px[1], text, ha=ha, va=va, color=color, **style)
+    for x, y, ha, va, text in texts:
+        is_caption = text is panel.caption
+        style['color'] = CAPTION_COLOR if is_caption else LETTER_COLOR
+        style['fontsize'] = letter_pt * (CAPTION_SIZE if is_caption else 1)
+        figure.text(x / size_px[0], 1 - y / size_px[1], text, ha=ha, va=va, **style)
 
 
 def contours(panels: Sequence[Panel], columns: int) -> Figure:
@@ -180,12 +186,16 @@ def acquired_slices(voxels: np.ndarray, grid: Grid, slice_axis: int | None) -> F
     axis = screen.axes.index(acquired)
     panels = []
     for index in slice_positions(screen, axis, NATIVE_SLICES):
-        caption = f'{_file_index(screen, grid, axis, index) + 1} / {grid.shape[acquired]}'
+        number = f'slice {_file_index(screen, grid, axis, index) + 1} of {grid.shape[acquired]}'
+        side = describe_position(screen, axis, index).partition(',')[0]
+        caption = f'{number}\n{side}' if side else number
         panels.append(slice_panel(screen, axis, index, window, caption))
     for other in range(3):
         if other != axis:
             (index,) = slice_positions(screen, other, 1)
-            panels.append(slice_panel(screen, other, index, window, PLANES[other]))
+            side = describe_position(screen, other, index)
+            caption = f'{PLANES[other]}\n{side}' if side else PLANES[other]
+            panels.append(slice_panel(screen, other, index, window, caption))
     return mosaic(panels, columns=6)
 
 
@@ -217,14 +227,17 @@ def _overview_panels(voxels: np.ndarray, guide: np.ndarray, grid: Grid) -> list[
     screen, guide_screen = (cropped(to_screen(volume, grid), box) for volume in (voxels, guide))
     window = window_of(voxels)
     return [
-        slice_panel(screen, axis, index, window)
+        slice_panel(screen, axis, index, window, describe_position(guide_screen, axis, index))
         for axis, count in ((2, 2), (1, 1), (0, 1))
         for index in slice_positions(guide_screen, axis, count)
     ]
 
 
 def rows_of_slices(
-    volumes: Sequence[np.ndarray], grid: Grid, axis: int, has_same_units: bool = False
+    volumes: Sequence[np.ndarray],
+    grid: Grid,
+    axis: int,
+    windows: Sequence[tuple[float, float]] | None = None,
 ) -> Figure:
     """Show the same slices of volumes on one grid, a row for each volume.
 
@@ -234,15 +247,15 @@ def rows_of_slices(
         The head in the first decides which slices and which part of them are shown.
     axis
         Screen axis across the slices: an index of `PLANES`.
-    has_same_units
-        Whether equal values are to be shown equally bright, in the window of the first volume.
+    windows
+        Values that each volume shows black and white; None takes the window of each.
     """
     box = head_box(to_screen(volumes[0], grid))
     screens = [cropped(to_screen(voxels, grid), box) for voxels in volumes]
     positions = slice_positions(screens[0], axis, OUTPUT_SLICES)
     panels = [
-        slice_panel(screen, axis, index, window_of(volumes[0] if has_same_units else voxels))
-        for screen, voxels in zip(screens, volumes, strict=True)
+        slice_panel(screen, axis, index, window, describe_position(screens[0], axis, index))
+        for screen, window in zip(screens, windows or map(window_of, volumes), strict=True)
         for index in positions
     ]
     return mosaic(panels, columns=len(positions))
@@ -289,24 +302,44 @@ def _laid_over(
     for index in slice_positions(screen, axis, OUTPUT_SLICES):
         panel = slice_panel(screen, axis, index, window)
         values = slice_values(over, axis, index)
-        panels.append(Panel(paint(panel.pixels, values), panel.size, panel.edges))
+        side = describe_position(screen, axis, index)
+        panels.append(Panel(paint(panel.pixels, values), panel.size, panel.edges, side))
     return mosaic(panels, columns=OUTPUT_SLICES)
 
 
-def reliability_map(voxels: np.ndarray, grid: Grid) -> Figure:
-    """Show the middle `DETAIL` of a map in [0, 1] in each plane: dark 0, bright 1.
+def reliability_map(voxels: np.ndarray, grid: Grid, head: np.ndarray) -> Figure:
+    """Show where a scan measured: yellow over a volume, in the two planes across its slices.
 
-    A small picture of the whole map would show moiré in place of its planes.
+    The middle `DETAIL` of a map alone: a small picture of the whole would show moiré in place of
+    its slices.
+
+    Parameters
+    ----------
+    voxels
+        Reliability ``(I, J, K)`` from 0 to 1 on ``grid``.
+    grid
+        Where the voxels lie.
+    head
+        Intensities ``(I, J, K)`` on the same grid, which show where in the head that is.
     """
     screen = to_screen(voxels, grid)
     box = [_middle(*at) for at in zip(screen.voxels.shape, screen.spacing, strict=True)]
-    screen = cropped(screen, (box[0], box[1], box[2]))
-    panels = []
-    for axis in (2, 1, 0):
-        panel = slice_panel(screen, axis, screen.voxels.shape[axis] // 2, (0.0, 1.0))
-        colors = (colormaps['cividis'](panel.pixels)[..., :3] * 255).astype(np.uint8)
-        panels.append(Panel(colors, panel.size, panel.edges))
-    return mosaic(panels, 3, THUMBNAIL_PX, THUMBNAIL_PT)
+    screen, below = (
+        cropped(to_screen(volume, grid), (box[0], box[1], box[2])) for volume in (voxels, head)
+    )
+    window, panels = window_of(head), []
+    for axis in sorted({0, 1, 2} - {_axis_of_change(screen.voxels)}, reverse=True):
+        index = screen.voxels.shape[axis] // 2
+        panel = slice_panel(below, axis, index, window)
+        share = OPACITY * slice_values(screen, axis, index)[..., None]
+        colors = (1 - share) * panel.pixels[..., None] + share * np.array(MEASURED)
+        panels.append(Panel(colors.astype(np.uint8), panel.size, panel.edges, PLANES[axis]))
+    return mosaic(panels, 2, THUMBNAIL_PX, THUMBNAIL_PT)
+
+
+def _axis_of_change(voxels: np.ndarray) -> int:
+    """Find the axis along which neighbouring voxels differ most: that across the slices."""
+    return int(np.argmax([np.abs(np.diff(voxels, axis=axis)).mean() for axis in range(3)]))
 
 
 def _middle(count: int, spacing: float) -> slice:

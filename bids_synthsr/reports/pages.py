@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bids_synthsr import __version__
@@ -92,7 +93,7 @@ def acquired_pictures(report: ExamReport) -> Iterator[Picture]:
             embedding.jpeg(figure),
             f'Slices of {volume.name} as acquired, and the two planes across them.',
             volume.name,
-            f'{shape} voxels of {spacing} mm. Numbers count the slices as stored in the file.',
+            f'{shape} voxels of {spacing} mm. Slices are counted as they are stored in the file.',
         )
 
 
@@ -109,13 +110,20 @@ def alignments(report: ExamReport) -> Iterator[Alignment]:
 
 
 def reliability_pictures(report: ExamReport) -> Iterator[Picture]:
-    """Show where each scan measured."""
+    """Show where each scan measured, over the main output."""
     for volume in report.reliability:
+        figure = figures.reliability_map(volume.voxels, volume.grid, _head_below(report, volume))
         yield Picture(
-            embedding.png(figures.reliability_map(volume.voxels, volume.grid)),
-            f'Reliability map of {volume.name} in three planes.',
+            embedding.jpeg(figure),
+            f'Where {volume.name} measured, in two planes across its slices.',
             volume.name,
         )
+
+
+def _head_below(report: ExamReport, volume: Volume) -> np.ndarray:
+    """Give what shows where in the head a map lies; black where no output lies on its grid."""
+    outputs = [output.voxels for output in report.outputs if output.grid == volume.grid]
+    return outputs[0] if outputs else np.zeros_like(volume.voxels)
 
 
 def viewers(report: ExamReport) -> Iterator[Viewer]:
@@ -235,8 +243,9 @@ SECTIONS = (
         attrgetter('reliability'),
         'pictures.html',
         (reliability_pictures,),
-        'The middle 80 mm of the output. Yellow: measured by the scan. Dark blue: between its '
-        'slices or outside its field of view, that is, interpolated.',
+        'The middle 80 mm of the output, in the two planes that cut across the slices of a scan. '
+        'Yellow: measured by it. Grey: between its slices or outside its field of view, that is, '
+        'interpolated.',
     ),
     Section(
         'output',

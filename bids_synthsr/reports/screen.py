@@ -20,6 +20,7 @@ SECOND_LETTER = np.sin(np.radians(22.5))  # a direction that much oblique has tw
 SAMPLES = 200_000  # voxels that are enough for the percentiles of a window
 WELL_SEEN, BARELY_SEEN = 0.25, 0.05  # mean of a slice, relative to the brightest
 MARGIN = 6.0  # mm around the head
+MIDDLE = 2.5  # mm from the middle of the head within which a slice belongs to neither side
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +170,20 @@ def slice_positions(screen: Screen, axis: int, count: int) -> list[int]:
     first, last = head_extent(screen, axis, WELL_SEEN)
     fractions = (np.arange(count) + 0.5) / count
     return list(dict.fromkeys(round(first + part * (last - first)) for part in fractions))
+
+
+def describe_position(screen: Screen, axis: int, index: int) -> str:
+    """Describe on which side of the head's middle a sagittal slice lies, and how far, mm.
+
+    Slices in other planes show by themselves where they lie: nothing is said of them.
+    """
+    if axis != 0:
+        return ''
+    first, last = head_extent(screen, axis, BARELY_SEEN)
+    distance = (index - (first + last) / 2) * float(screen.spacing[axis])
+    if abs(distance) < MIDDLE:
+        return 'middle'
+    return f'{"left" if distance > 0 else "right"}, {abs(distance):.0f} mm\nfrom the middle'
 
 
 def head_box(screen: Screen) -> tuple[slice, slice, slice]:

@@ -17,6 +17,7 @@ from bids_synthsr.derivatives.progress import read_absences
 from bids_synthsr.derivatives.records import (
     MAX_REASON,
     Record,
+    read_durations,
     read_events,
     read_record,
     read_records,
@@ -147,6 +148,7 @@ def _record_failure(
         state='failed',
         fingerprint=plan.fingerprint,
         reason=reason,
+        durations_s=read_durations(place.dataset.steps(run_uuid), place.label),
         run_uuid=run_uuid,
     )
     record = write_unfinished_record(place, record)

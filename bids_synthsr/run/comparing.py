@@ -21,6 +21,7 @@ from bids_synthsr.run.work_folder import WorkFolder, mend_exam
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.method import MethodForecast
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
@@ -115,15 +116,41 @@ def make_steps(settings: EvaluationSettings) -> dict[str, tuple[Synthesize, floa
     """Make the step of every method, and estimate how much memory it takes for a head, GB."""
     from bids_synthsr.workflows.method import make_step
 
-    slices = Acquisition(2, 5.0, 5.0)
-    size = ExamSize(['T1w'], [(HEAD, slices)], num_threads=settings.num_threads, in_16_bits=False)
+    forecasts = forecast_methods(settings)
     return {
         method.method: (
             make_step(method, settings.num_threads, settings.device, low_mem=False),
-            METHODS[method.method].load().forecast(size).memory_gb,
+            forecasts[method.method].memory_gb,
         )
         for method in settings.methods
     }
+
+
+def forecast_methods(settings: EvaluationSettings) -> dict[str, MethodForecast]:
+    """Forecast what every method takes for a head on the CPU."""
+    slices = Acquisition(2, 5.0, 5.0)
+    size = ExamSize(['T1w'], [(HEAD, slices)], num_threads=settings.num_threads, in_16_bits=False)
+    return {name: METHODS[name].load().forecast(size) for name in settings.method_names}
+
+
+def remove_earlier(settings: EvaluationSettings, name: str) -> None:
+    """Remove what an earlier evaluation wrote: table, page, and results with their pictures.
+
+    Parameters
+    ----------
+    settings
+        Folders of the evaluation.
+    name
+        Name of table and page, without an ending.
+    """
+    from bids_synthsr.evaluation.results import read_result
+
+    files = [settings.output_dir / f'{name}.tsv', settings.output_dir / f'{name}.html']
+    for path in settings.results_dir.glob('*.json'):
+        with suppress(ValueError, TypeError, OSError):  # a file of somebody else
+            files += [read_result(path).picture, path]
+    for path in files:
+        path.unlink(missing_ok=True)
 
 
 def run_comparisons(
@@ -166,6 +193,7 @@ def _run_comparisons(
     settings: EvaluationSettings,
 ) -> None:
     """Run what is not done yet in a work folder that is locked."""
+    from bids_synthsr.run.comparison_log import ComparisonLog
     from bids_synthsr.run.messages import log_to_file
     from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, send_crashes
 
@@ -177,7 +205,11 @@ def _run_comparisons(
         LOGGER.warning('%s', fault)
     configure_engine()
     prepare_workers(settings.num_threads)
+    seconds = {name: forecast.cpu_s for name, forecast in forecast_methods(settings).items()}
+    log = ComparisonLog(results, seconds, max(1, settings.nprocs // settings.num_threads))
+    log.announce_start()
     resources = {
+        'status_callback': log,
         'n_procs': max(settings.nprocs, settings.num_threads),
         'memory_gb': settings.mem_gb,
         'raise_insufficient': False,

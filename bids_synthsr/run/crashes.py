@@ -10,6 +10,7 @@ NODE = re.compile(r'^Node: (.+)$', re.MULTILINE)
 LAST_ERROR = re.compile(
     r'^\s*([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Killed)): (.*)$', re.M
 )
+STOP = re.compile(r'^\s*KeyboardInterrupt(?:: (SIG[A-Z]+))?\s*\Z', re.M)
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ def last_error(text: str) -> str:
         return text.strip().splitlines()[-1].strip()
     name, message = errors[-1]
     return message.strip() or name
+
+
+def raise_stop(text: str) -> None:
+    """Raise the signal that stopped a step, if its traceback ends with one.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        With the name of the signal, if there is one.
+    """
+    stop = STOP.search(text)
+    if stop:
+        raise KeyboardInterrupt(*filter(None, [stop[1]]))
 
 
 def exam_label(workflow: str) -> str:

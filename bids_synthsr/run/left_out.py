@@ -12,6 +12,7 @@ from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
     make_steps,
+    remove_earlier,
     run_comparisons,
     write_outcome,
 )
@@ -78,5 +79,6 @@ def leave_one_out(
             work_dir=str(settings.work_dir),
         )
 
+    remove_earlier(settings, 'leave-one-out')
     run_comparisons(build, list(cases), results, settings)
     return write_outcome(results, settings, 'leave-one-out', write_left_out_page)

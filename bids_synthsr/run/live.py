@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Event, Thread
 
 import psutil
 from rich.columns import Columns
@@ -16,9 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bids_synthsr.reports.pages import duration
+from bids_synthsr.run.messages import announce
 from bids_synthsr.run.steps import RunProgress
 
 PER_S = 2  # pictures
+LINE_EVERY_S = 60.0  # where there is no terminal
 GPU_EVERY_S = 5.0
 GPU_QUERY = (
     'nvidia-smi',
@@ -28,7 +32,7 @@ GPU_QUERY = (
 
 
 def live_view(progress: RunProgress, mem_gb: float, device: str) -> AbstractContextManager[object]:
-    """Show the progress while the ``with`` block runs, if there is a terminal to show it on.
+    """Show the progress while the ``with`` block runs: on a terminal, or in lines of a log.
 
     Parameters
     ----------
@@ -40,9 +44,28 @@ def live_view(progress: RunProgress, mem_gb: float, device: str) -> AbstractCont
         Device that its networks run on.
     """
     if not sys.stderr.isatty():
-        return nullcontext()
+        return regular_lines(progress)
     view = LiveView(progress, mem_gb, shows_gpu=device != 'cpu')
     return Live(view, console=Console(stderr=True), refresh_per_second=PER_S, transient=True)
+
+
+@contextmanager
+def regular_lines(progress: RunProgress) -> Iterator[None]:
+    """Announce once a minute what is at work while the ``with`` block runs."""
+    end = Event()
+
+    def tell() -> None:
+        while not end.wait(LINE_EVERY_S):
+            if progress.running:
+                announce('At work: %s; %s', progress.describe_work(), str(progress))
+
+    thread = Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
 class LiveView:
@@ -67,7 +90,7 @@ class LiveView:
         at_work = {exam for exam, _ in progress.running}
         left = progress.exams - progress.ended - len(at_work - progress.failed)
         parts = [
-            f'{len(progress.done)} finished',
+            f'{len(progress.done)} {progress.state}',
             f'{len(progress.failed)} failed',
             f'{len(at_work)} at work',
             f'{max(left, 0)} waiting',

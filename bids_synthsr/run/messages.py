@@ -44,6 +44,14 @@ class PlainFormatter(logging.Formatter):
         return '\n'.join(plain_text(line, MAX_LINE) for line in lines)
 
 
+def show_warnings() -> None:
+    """Send warnings of the program, and nothing less, to the terminal."""
+    console = Console()
+    console.setFormatter(PlainFormatter('%(message)s'))
+    LOGGER.handlers, LOGGER.propagate = [console], False
+    LOGGER.setLevel(logging.WARNING)
+
+
 class Console(logging.StreamHandler):
     """Messages to what is standard error at the time: above a live view, while there is one."""
 

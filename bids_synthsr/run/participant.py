@@ -40,6 +40,7 @@ from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.messages import OutputError, announce, log_to_file, print_lines
 from bids_synthsr.run.plan import (
+    REQUESTS,
     Plan,
     describe_left_out,
     describe_method,
@@ -139,6 +140,7 @@ def _plan_and_run(request: Request) -> int:
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
         name_left_out([], absences)
+        announce('%s', REQUESTS)
         return _print_requests(plans, settings)
     if request.mode == 'reports-only':
         return renew_reports(plans, derivatives)
@@ -193,7 +195,8 @@ def _run(
         for plan in plans:
             if plan.fault and not plan.is_left:
                 closing.close(plan)
-        _process([plan for plan in plans if plan.is_work], settings, closing)
+        if not (settings.run.stop_on_first_crash and closing.outcomes):
+            _process([plan for plan in plans if plan.is_work], settings, closing)
         faults = renew_lost_reports(plans, derivatives)
         code = _close_run(plans, settings, closing)
         return SOME_FAILED if faults else code

@@ -28,6 +28,11 @@ from bids_synthsr.values.method import Forecast
 
 MAIN_GB = 0.5  # the main process
 MEMORY_TO_SPARE, TIME_TO_SPARE = 1.25, 3.0  # what is asked for, over what is forecast
+REQUESTS = (
+    'The table on standard output is what to request from a scheduler for each exam, alone with '
+    f'one core: {MEMORY_TO_SPARE:g} times the memory forecast and {MAIN_GB:g} GB, and '
+    f'{TIME_TO_SPARE:g} times the time.'
+)
 
 
 @dataclass(frozen=True)

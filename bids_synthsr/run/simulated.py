@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
     make_steps,
+    remove_earlier,
     run_comparisons,
     write_outcome,
 )
@@ -89,5 +91,8 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
             work_dir=str(settings.work_dir),
         )
 
+    remove_earlier(settings, 'simulate')
     run_comparisons(build, [head.name for head in heads], results, settings)
-    return write_outcome(results, settings, 'simulate', write_simulated_page)
+    painted = sum(head.image is None for head in heads)
+    write_page = partial(write_simulated_page, painted=painted)
+    return write_outcome(results, settings, 'simulate', write_page)

@@ -7,6 +7,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from bids_synthsr.reports.pages import duration
@@ -15,47 +16,80 @@ from bids_synthsr.run.messages import announce
 from bids_synthsr.workflows.stages import Stage, last_stage
 
 LOGGER = logging.getLogger('bids_synthsr')
+LEAST_REST = 0.1  # of an average exam: what one that takes longer than that is taken to need yet
 
 
 @dataclass(eq=False)
 class RunProgress:
-    """How far a run is.
+    """How far a run is. All times are those of `time.monotonic`.
 
     Parameters
     ----------
     exams
         Number of exams that it is to do.
+    state
+        What an exam is called that is done: ``finished``, or a state that waits for a later stage.
     begun
-        Time when it began, on the clock of `time.monotonic`.
+        Time when it began.
     done, failed
         Labels of the exams that have ended.
     running
         Time since when each step is at work, by exam and step.
+    starts, ends
+        Time when the work on each exam began and when it ended, by exam.
     """
 
     exams: int
+    state: str = 'finished'
     begun: float = field(default_factory=time.monotonic)
     done: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     running: dict[tuple[str, str], float] = field(default_factory=dict)
+    starts: dict[str, float] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
+
+    def end(self, exam: str, exams: set[str]) -> None:
+        """Put an exam that has ended to those that are `done`, or to those that `failed`."""
+        exams.add(exam)
+        self.ends.setdefault(exam, time.monotonic())
 
     @property
     def ended(self) -> int:
         """How many exams have ended, well or not."""
-        return len(self.done | self.failed)
+        return len(self.ends)
 
     @property
     def seconds_left(self) -> float | None:
-        """Time for the other exams by what these took; None before the first has ended."""
-        if not self.ended:
+        """Time for the other exams; None before the first has ended.
+
+        Each is taken to need as long as those needed on average that are done, and the work to go
+        on at as many exams at once as until now.
+        """
+        if not self.ends:
             return None
-        return (time.monotonic() - self.begun) / self.ended * (self.exams - self.ended)
+        now = time.monotonic()
+        ages = {exam: self.ends.get(exam, now) - begun for exam, begun in self.starts.items()}
+        average = mean(ages[exam] for exam in self.done or self.ends)
+        at_work = [average - ages[exam] for exam in self.starts if exam not in self.ends]
+        to_come = self.exams - len(self.starts)
+        work = to_come * average + sum(max(rest, LEAST_REST * average) for rest in at_work)
+        at_once = sum(ages.values()) / max(now - min(self.starts.values()), 1e-6)
+        return work / max(1.0, min(at_once, to_come + len(at_work)))
+
+    def describe_work(self) -> str:
+        """Describe the steps at work, oldest first, and for how long each has been."""
+        now = time.monotonic()
+        steps = sorted(self.running.items(), key=lambda item: item[1])
+        return ', '.join(
+            f'{exam} {step} ({duration(now - begun)})' for (exam, step), begun in steps
+        )
 
     def __str__(self) -> str:
         left = self.seconds_left
-        if self.ended == self.exams or left is None:
+        if self.ended == self.exams:
             return f'all {self.exams} done'
-        return f'{self.ended} of {self.exams} done, about {duration(left)} left'
+        done = f'{self.ended} of {self.exams} done'
+        return done if left is None else f'{done}, about {duration(left)} left'
 
 
 class StepLog:
@@ -76,8 +110,9 @@ class StepLog:
     """
 
     def __init__(self, path: Path, exams: int, stage: Stage | None = None) -> None:
-        self.path, self.progress = path, RunProgress(exams)
-        self._last_step = (stage or last_stage()).last_step
+        stage = stage or last_stage()
+        self.path, self.progress = path, RunProgress(exams, stage.state)
+        self._last_step = stage.last_step
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, node: Any, status: str) -> None:
@@ -89,6 +124,8 @@ class StepLog:
         if status == 'start' and (exam, step) in self.progress.running:
             return  # its parts have run, and it collects what they made
         event = {'time': time.time(), 'exam': exam, 'step': step, 'status': status}
+        if getattr(node, 'run_without_submitting', False):
+            event['internal'] = True  # it only hands on what others made
         if status == 'end':
             event |= self._cost(node)
         try:
@@ -101,17 +138,18 @@ class StepLog:
 
     def _follow(self, exam: str, step: str, status: str) -> None:
         """Keep the progress, and announce every exam that ends."""
-        progress = self.progress
+        progress, now = self.progress, time.monotonic()
+        progress.starts.setdefault(exam, now)  # by its end, where the work folder holds the step
         if status == 'start':
-            progress.running[exam, step] = time.monotonic()
+            progress.running[exam, step] = now
             return
         progress.running.pop((exam, step), None)
         if status == 'exception' and exam not in progress.failed:
-            progress.failed.add(exam)
+            progress.end(exam, progress.failed)
             announce('%s failed at %s; %s', exam, step, str(progress))
         elif status == 'end' and step == self._last_step:
-            progress.done.add(exam)
-            announce('%s finished; %s', exam, str(progress))
+            progress.end(exam, progress.done)
+            announce('%s %s; %s', exam, progress.state, str(progress))
 
     @staticmethod
     def _cost(node: Any) -> dict[str, float]:

@@ -1,14 +1,17 @@
 """Words of the command line: what is accepted, what is refused and how."""
 
+import re
 import subprocess
 import sys
 import tomllib
 
 import pytest
 import tomli_w
+from documented_commands import load_generated
 
 from bids_synthsr.cli.options import build_parser, config_of, parse_options
 
+documented_parsers = load_generated().parsers
 BASE = ['bids', 'out', 'participant']
 
 
@@ -58,9 +61,11 @@ def test_wrong_use_is_refused_with_its_reason(capsys, arguments, message):
 
 
 def test_group_level_says_that_it_comes_later(capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stop:
         parse_options(['bids', 'out', 'group'])
-    assert 'comes in a later version' in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and 'comes in a later version' in told
+    assert 'group}' not in told  # it is not offered
 
 
 def test_config_file_gives_defaults_and_the_command_line_wins(tmp_path):
@@ -100,3 +105,34 @@ def test_faulty_config_is_refused(tmp_path, capsys, text, message):
 
 def test_missing_config_is_named(capsys):
     assert 'nowhere.toml: No such file' in refusal(capsys, '--config-file', 'nowhere.toml')
+
+
+def test_contrasts_are_known_words_in_any_letter_case(capsys):
+    assert parse_options([*BASE, '--contrasts', 't1w', 'flair']).contrasts == ['T1w', 'FLAIR']
+    assert 'contrast FLIAR is unknown; did you mean FLAIR?' in refusal(
+        capsys, '--contrasts', 'FLIAR'
+    )
+
+
+def test_contrasts_of_a_config_file_are_checked_too(tmp_path, capsys):
+    config = tmp_path / 'config.toml'
+    config.write_text('contrasts = ["t1w", "T9w"]\n')
+    assert 'contrast T9w is unknown' in refusal(capsys, '--config-file', str(config))
+
+
+@pytest.mark.parametrize('words', list(documented_parsers()))
+def test_no_parser_takes_abbreviations(words):
+    """An abbreviated ``--config FILE`` would be taken, and the file never read."""
+    assert not documented_parsers()[words].allow_abbrev
+
+
+@pytest.mark.parametrize('words', list(documented_parsers()))
+def test_help_shows_no_defaults_of_python(words):
+    text = documented_parsers()[words].format_help()
+    defaults = re.findall(r'\(default:\s+([^)]*)\)', text)
+    assert not [x for x in defaults if re.search(r"[\[\]'(]|None|False|inf", x)], defaults
+
+
+def test_weights_of_a_method_without_a_network_are_refused(capsys):
+    message = refusal(capsys, '--method', 'cubic', '--weights', 'nowhere.h5')
+    assert '--weights are for auto, sr-t1, any-exam, synthsr; cubic reads none' in message

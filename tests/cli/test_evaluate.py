@@ -10,6 +10,7 @@ from doors import sub_command
 from label_phantoms import draw_labels, grid_of
 from nilearn.datasets import load_mni152_template
 from phantoms import write_scan
+from PIL import Image
 
 from bids_synthsr.cli import evaluate
 from bids_synthsr.cli.synthsr import build_parser
@@ -51,7 +52,7 @@ def test_painted_exams_need_labels(tmp_path, capsys):
     assert '--exams T2w+T1w is painted from labels: give --labels' in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, '--exams', 'T9w'])
-    assert "'T9w' is none of T1w, T2w" in capsys.readouterr().err
+    assert 'contrast T9w is unknown; did you mean' in capsys.readouterr().err
 
 
 def test_command_line_offers_every_contrast_and_plane():
@@ -91,12 +92,34 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     assert 'sub-02_T1w.nii.gz' in (out / 'simulate.html').read_text()
     printed = capsys.readouterr().err
     assert 'failed: sub-02_T1w, conform: ' in printed and 'sub-02_T1w.nii.gz' in printed
+    assert '2 comparisons, 1 at once; their methods are forecast to take about ' in printed
+    assert 'sub_01_T1w, T1w_axial_6_6, cubic: compared; 1 of 2 done' in printed
+    assert 'sub_02_T1w, truth: failed at conform' in printed
     written = next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns
     (out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').unlink()
     assert main(command) == 1
     assert next(out.rglob('synthesize/volume-0.nii')).stat().st_mtime_ns == written
     results = json.loads((out / 'results' / 'sub_01_T1w_T1w_axial_6_6_cubic.json').read_text())
     assert results['measures']['psnr'] == pytest.approx(values['psnr'], rel=1e-4)
+
+
+def test_nothing_of_an_earlier_evaluation_stays_where_all_comparisons_fail(tmp_path, capsys):
+    labels, maps, out = draw_labels(48), tmp_path / 'maps', tmp_path / 'out'
+    save_volume(maps / 'a_seg.nii.gz', labels, grid_of(labels.shape))
+    command = ['simulate', str(maps), str(out), '--labels', str(maps), '--methods', 'cubic',
+               '--spacing', '4', '--thickness', 'equal', '--planes', 'axial', '--exams', 't2w',
+               '--nprocs', '1']  # fmt: skip
+    assert main(command) == 0
+    (out / 'results/mine.json').write_text('{"of": "somebody else"}')
+    assert Image.open(next((out / 'results').glob('*.jpg'))).height > 0
+    page = (out / 'simulate.html').read_text()
+    assert 'The truth of all is no scan but was painted from label maps' in page
+    assert 'PSNR above cubic' not in page  # there is nothing to compare it with
+    (maps / 'a_seg.nii.gz').write_bytes(b'no image')
+    assert main(command) == 1
+    assert not list(out.glob('simulate.*'))
+    assert [path.name for path in (out / 'results').iterdir()] == ['mine.json']
+    assert str(out / 'simulate.tsv') not in capsys.readouterr().err.rpartition('failed')[2]
 
 
 def test_whole_command_on_label_maps(tmp_path):

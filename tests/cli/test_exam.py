@@ -1,5 +1,7 @@
 """One exam from plain files and from Python."""
 
+import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +12,14 @@ import pytest
 from doors import sub_command
 from phantoms import AXIAL, centred, head, write_scan
 
-from bids_synthsr.api import guess_contrast, synthesize
+from bids_synthsr.api import synthesize
 from bids_synthsr.cli.exam import with_word
+from bids_synthsr.dataset.guessing import guess_contrast
 from bids_synthsr.dataset.images import image_of
 from bids_synthsr.settings import MethodSettings
 
 main = sub_command('exam')
+NETWORK = ['--method', 'sr-t1', '--output-resolution', '1']
 QUICK = ['--method', 'cubic', '--output-resolution', '4', '--threads', '1']
 
 
@@ -24,6 +28,13 @@ def scans(tmp_path):
     return [write_scan(tmp_path / 'scans', 'my head', contrast) for contrast in ('T1w', 'FLAIR')]
 
 
+STOPPED = """
+import os, signal, sys
+from bids_synthsr.cli.synthsr import main
+from bids_synthsr.methods import cubic
+cubic.synthesize = lambda *_, **__: os.kill(os.getpid(), signal.{})
+sys.exit(main(['exam', *sys.argv[1:]]))
+"""  # in the midst of a step
 QUIET = """
 import numpy as np
 from phantoms import centred, head
@@ -50,7 +61,11 @@ def test_images_in_images_out():
     done = subprocess.run(
         program, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "['T2w']\n", '')
+    assert (done.returncode, done.stdout) == (0, "['T2w']\n")
+    assert done.stderr == (
+        'scan-0.nii: Its slices lie 12 mm apart; super-resolution was evaluated up to 7 mm, so '
+        'trust fine detail less.\n'
+    )
 
 
 def test_volume_is_that_of_the_scan():
@@ -70,6 +85,14 @@ def test_volume_is_that_of_the_scan():
         ('T2_star.nii', 'T2starw'),
         ('t2tse.nii', 'T2w'),
         ('PD.nii', 'PDw'),
+        ('T1mprage.nii.gz', 'T1w'),
+        ('sub-01_acq-gre_T1w.nii.gz', 'T1w'),
+        ('sub-01_acq-mprage_run-1_PDw.nii.gz', 'PDw'),
+        ('sub-swiss01_T1w.nii.gz', 'T1w'),
+        ('sub-t1_T2w.nii.gz', 'T2w'),
+        ('sub-t201_pdw.nii.gz', 'PDw'),
+        ('green_T1w.nii.gz', 'T1w'),
+        ('sub-t1_ses-pd_flair_sag.nii.gz', 'FLAIR'),
     ],
 )
 def test_contrast_is_told_by_the_name(name, suffix):
@@ -77,26 +100,93 @@ def test_contrast_is_told_by_the_name(name, suffix):
 
 
 @pytest.mark.parametrize(
+    ('name', 'fault'),
+    [
+        ('green.nii.gz', 'does not tell the contrast'),
+        ('swiss_t201.nii.gz', 'does not tell the contrast'),
+        ('sub-t1_scan.nii.gz', 'does not tell the contrast'),
+        ('dataset1.nii', 'does not tell the contrast'),
+        ('t1_gre.nii', 'may be T1w or T2starw'),
+    ],
+)
+def test_what_the_name_does_not_tell_is_asked_for(name, fault):
+    with pytest.raises(ValueError, match=f'{fault}.*--contrasts.*T1w, T2w'):
+        guess_contrast(name)
+
+
+@pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['scan.nii'], 'The name scan.nii does not tell the contrast'),
-        (['t1.nii'], 't1.nii: The file cannot be opened'),
-        (['t1.nii', '--contrasts', 'T1'], 'Contrast T1 is unknown; there are T1w'),
-        (['t1.nii', '--contrasts', 'T1w', 'T2w'], '1 scans, but 2 contrasts'),
+        (['nosuch.nii'], 'nosuch.nii: There is no such file'),
+        (['t1.nii', '--contrasts', 'FLIAR'], 'contrast FLIAR is unknown; did you mean FLAIR?'),
+        (['t1.nii', '--contrasts', 't1w', 'T2w'], '1 scans, but 2 contrasts'),
+        (['t1.nii', '--reference', 'a=b=c'], '--reference a=b=c cannot be understood'),
         (['t1.nii', '--device', 'cuda:99'], 'PyTorch finds no such GPU'),
-        (
-            ['t1.nii', '--method', 'sr-t1', '--weights', 'x', '--output-resolution', '1'],
-            '--weights x: there is no such file',
-        ),
+        (['t1.nii', '--weights', 't1.nii'], 'cubic reads none'),
+        (['t1.nii', '--meth', 'cubic'], 'unrecognized arguments: --meth'),
+        (['t1.nii', *NETWORK, '--weights', 'x'], '--weights x: there is no such file'),
+        (['t1.nii', *NETWORK, '--weights', 't1.nii'], 't1.nii is neither safetensors nor Keras'),
     ],
 )
-def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, message):
+def test_wrong_use_is_refused_in_a_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
-    assert main(['-o', 'out.nii.gz', *QUICK, *arguments]) == 1
+    for name in ('t1.nii', 'scan.nii'):
+        (tmp_path / name).write_text('no image')
+    try:
+        code = main(['-o', 'out.nii.gz', *QUICK, *arguments])
+    except SystemExit as stop:
+        code = stop.code
     told = capsys.readouterr().err
-    assert message in told
+    assert code == 2 and message in told
     assert 'Traceback' not in told
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {'t1.nii', 'scan.nii'}
+
+
+def test_scans_that_cannot_be_used_are_a_failure(tmp_path, capsys):
+    (tmp_path / 't1.nii').write_text('no image')
+    assert main([str(tmp_path / 't1.nii'), '-o', str(tmp_path / 'out.nii.gz'), *QUICK]) == 1
+    assert 't1.nii: It is not a readable NIfTI file' in capsys.readouterr().err
+
+
+def test_those_left_out_and_warnings_are_told(scans, tmp_path, capsys, caplog):
+    again = tmp_path / 'again_T2w.nii.gz'
+    again.write_bytes(scans[0].read_bytes())
+    files = [*map(str, scans), str(again)]
+    assert main([*files, '-o', str(tmp_path / 'out.nii.gz'), *QUICK]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].startswith('again_T2w.nii.gz was left out: It holds the same voxels as ')
+    assert told[1].startswith('my head_T1w.nii.gz: Its slices lie 12 mm apart')
+    logging.getLogger('bids_synthsr').propagate = True
+    with caplog.at_level('WARNING', logger='bids_synthsr'):
+        synthesize(files, settings=MethodSettings(method='cubic', output_resolution=4.0))
+    assert [record.getMessage() for record in caplog.records] == told[:-1]
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        ({'method': 'nope'}, '--method nope is unknown; there are auto'),
+        ({'method': 'Cubic'}, '--method Cubic: write cubic'),
+        ({'fov': 'xx'}, '--fov xx is unknown; there are reference, union'),
+        ({'contrasts': ('T1w', 'flair')}, '--contrasts flair: write FLAIR'),
+        ({'output_resolution': float('nan')}, '--output-resolution is nan mm'),
+        ({'method': 'tv', 'ct': True}, '--ct is for --method synthsr'),
+        ({'reference': 'a=b=c'}, '--reference a=b=c cannot be understood'),
+    ],
+)
+def test_settings_are_checked_in_python(scans, settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        synthesize(scans, settings=MethodSettings(**settings))
+
+
+@pytest.mark.parametrize(('name', 'code'), [('SIGINT', 130), ('SIGTERM', 143)])
+def test_signals_end_it_with_their_codes(scans, tmp_path, name, code):
+    program = [sys.executable, '-c', STOPPED.format(name), str(scans[0]), '-o', 'out.nii', *QUICK]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert f'Stopped by {name}' in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 'out.nii').exists()
 
 
 @pytest.mark.parametrize(
@@ -124,4 +214,7 @@ def test_newcomers_see_the_result_and_nothing_of_the_engine(scans, tmp_path):
         text=True,
         check=True,
     )
-    assert (done.stdout, done.stderr) == ('', f'{out}\n')
+    assert done.stdout == ''
+    assert [line.partition(': ')[0] for line in done.stderr.splitlines()] == [
+        'my head_T1w.nii.gz', str(out)
+    ]  # fmt: skip

@@ -42,10 +42,10 @@ def exam(*scans):
 @pytest.mark.parametrize(
     ('scans', 'chosen', 'words'),
     [
-        ([scan('T2w', THIN), scan('T1w', THICK)], 1, 'T1w without contrast agent'),
-        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'without .* smallest voxels \(1.00 mm³\)'),
-        ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'T1w without contrast agent'),
-        ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'Every T1w has a contrast agent'),
+        ([scan('T2w', THIN), scan('T1w', THICK)], 1, 'name no contrast agent'),
+        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'name no .* smallest voxels \(1.00 mm³\)'),
+        ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'name no contrast agent'),
+        ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'Every T1w names a contrast agent'),
         ([scan('FLAIR', THICK), scan('T2w'), scan('PDw', THICK)], 1, 'There is no T1w'),
         ([scan('inplaneT1', THICK), scan('FLAIR', THIN)], 1, 'There is no T1w'),
         ([scan('T2w', (1, 1, 5.00001)), scan('FLAIR')], 0, 'There is no T1w'),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from label_phantoms import draw_labels, grid_of
+from PIL import Image
 
 from bids_synthsr.evaluation.comparisons import (
     axis_across,
@@ -126,3 +127,6 @@ def test_axis_across_slices_is_the_nearest_one():
 def test_comparison_is_drawn_as_a_jpeg(tmp_path, truth):
     path = save_comparison([truth, truth], grid_of(truth.shape), 2, tmp_path / 'rows.jpg')
     assert path.read_bytes()[:2] == b'\xff\xd8' and [*tmp_path.iterdir()] == [path]
+    rows = Image.open(path).height // 2
+    save_comparison([truth, truth], grid_of(truth.shape), 2, path, scan=10 * truth)
+    assert Image.open(path).height == pytest.approx(3 * rows, rel=0.02)

@@ -55,6 +55,14 @@ def test_table_has_a_line_per_measure(results, tmp_path):
     assert rows[0]['orientation'] == 'sagittal' and rows[0]['session'] == 'n/a'
 
 
+def test_without_cubic_there_is_no_chart_of_gains(results, tmp_path):
+    page = write_simulated_page(results, [], tmp_path / 'page.html').read_text()
+    assert 'PSNR above cubic' in page and 'painted' not in page
+    alone = [result for result in results if result.method == 'tv']
+    page = write_simulated_page(alone, [], tmp_path / 'page.html', painted=1).read_text()
+    assert 'PSNR above cubic' not in page and 'The truth of 1 is no scan' in page
+
+
 def test_page_lists_what_failed(results, tmp_path):
     page = write_simulated_page(results, ['sub_03_axial'], tmp_path / 'page.html').read_text()
     assert 'sub_03_axial' in page and '+0.25' in page and '-0.50' in page

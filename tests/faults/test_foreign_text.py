@@ -105,7 +105,9 @@ def test_a_record_that_is_not_of_its_file_is_none(tmp_path):
     write_record(place.record, Record('sub-02', 'finished'))
     assert read_record(place.record) is None
     for output in ('../../etc/passwd', '/etc/passwd', 'javascript:\x1b', 'a' * 256, ''):
-        write_record(place.record, Record('sub-01', 'finished', outputs={output: OutputFile(0, '')}))
+        write_record(
+            place.record, Record('sub-01', 'finished', outputs={output: OutputFile(0, '')})
+        )
         assert read_record(place.record) is None
     write_record(place.record, Record('sub-01', 'failed', reason='a\x1b\nb'))
     assert read_record(place.record).reason == 'a  b'

@@ -156,7 +156,8 @@ def test_volumes_of_the_same_units_share_a_window():
     bright = np.random.default_rng(0).uniform(50, 100, grid.shape).astype(np.float32)
     brightness = {}
     for is_shared in (False, True):
-        figure = figures.rows_of_slices([bright, bright / 2], grid, 2, has_same_units=is_shared)
+        windows = [window_of(bright)] * 2 if is_shared else None
+        figure = figures.rows_of_slices([bright, bright / 2], grid, 2, windows)
         above, below = np.array_split(np.asarray(embedding._render(figure))[..., 0], 2)
         brightness[is_shared] = below.mean() / above.mean()
     assert brightness[False] == pytest.approx(1, abs=0.1) and brightness[True] < 0.6

@@ -1,0 +1,62 @@
+"""What is wrong with the settings of a method, before anything is read or made.
+
+So are weights and ``ct`` of a method that reads none: they would do nothing, in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bids_synthsr.methods.catalogue import METHODS, Method, names_of_networks
+from bids_synthsr.settings import FIELDS_OF_VIEW, MethodSettings
+from bids_synthsr.values.words import find_word
+
+COARSEST_MM = 5.0  # voxels larger than that are no longer super-resolution
+
+
+def find_settings_fault(settings: MethodSettings) -> str:
+    """Describe what is wrong with the settings of a method, in a sentence; empty if nothing is.
+
+    Parameters
+    ----------
+    settings
+        Settings of a method, with names as the user gave them.
+    """
+    fault = _unknown('--method', [settings.method], [*METHODS])
+    return fault or next(_faults(settings, METHODS[settings.method]), '')
+
+
+def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
+    """List what is wrong with the settings of a method that there is."""
+    resolution = settings.output_resolution
+    yield from filter(None, [_unknown('--fov', [settings.fov], FIELDS_OF_VIEW)])
+    if settings.contrasts:
+        from bids_synthsr.values.exam import SUFFIXES  # with NumPy, which --help need not wait for
+
+        yield from filter(None, [_unknown('--contrasts', settings.contrasts, SUFFIXES)])
+    if not 0 < resolution <= COARSEST_MM:
+        yield f'--output-resolution is {resolution} mm, not in 0 to {COARSEST_MM:g} mm'
+    if method.only_mm is not None and resolution != method.only_mm:
+        yield f'--output-resolution: {method.name} makes {method.only_mm:g} mm volumes only'
+    if not 0 <= settings.least_quality <= 1:
+        yield f'--min-quality is {settings.least_quality:g}, not from 0 to 1'
+    if settings.ct and 'ct' not in method.options:
+        yield f'--ct is for --method synthsr; {method.name} takes MRI and CT as they are'
+    if settings.weights is not None and not method.network:
+        yield describe_unread_weights(method.name)
+
+
+def describe_unread_weights(method: str) -> str:
+    """Say that a method runs no network, which weights could be for."""
+    return f'--weights are for {", ".join(names_of_networks())}; {method} reads none'
+
+
+def _unknown(option: str, names: Sequence[str], words: Sequence[str]) -> str:
+    """Describe the first name that there is not, exactly as it is written; empty without one."""
+    for name in names:
+        if name not in words:
+            try:
+                return f'{option} {name}: write {find_word(name, words)}'
+            except ValueError as error:
+                return f'{option} {error}'
+    return ''
