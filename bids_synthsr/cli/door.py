@@ -228,11 +228,11 @@ def end_with_message(prog: str, command: Callable[[], int]) -> int:
         sys.stderr.write(f'{prog}: {error}\n')
         return SOME_FAILED
     except (ValueError, OSError) as error:
-        sys.stderr.write(f'{prog}: {describe_error(error)}\n')
+        sys.stderr.write(f'{prog}: {describe_failure(error)}\n')
         return SOME_FAILED if getattr(error, 'errno', None) in BROKEN_OFF else WRONG_USE
 
 
-def describe_error(error: Exception) -> str:
+def describe_failure(error: Exception) -> str:
     """Describe an error in words: of the system, the file and what is wrong with it."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f'{error.filename}: {error.strerror}'

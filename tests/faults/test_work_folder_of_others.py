@@ -167,5 +167,5 @@ def test_exam_on_which_a_run_of_other_folders_works_is_told_and_not_touched(tmp_
     assert holder.stdout.readline()
     assert run(bids, out, work) == 1
     holder.communicate()
-    assert 'Another run works on an exam of this name' in capsys.readouterr().err
+    assert 'another run works on an exam of this name' in capsys.readouterr().err
     assert run(bids, out, work) == 0
