@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument('--kills', type=int, default=20)
     parser.add_argument('--longest', type=float, default=25.0, help='seconds until a kill')
     parser.add_argument('--method', default='cubic')
+    parser.add_argument('--output-resolution', type=float, default=1.0, metavar='MM')
     parser.add_argument('--seed', type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -58,6 +59,7 @@ def main() -> int:
 def command(options: argparse.Namespace, place: Path) -> list[str]:
     """Give the command of a run."""
     settings = ['--method', options.method, '--nprocs', '2', '--skip-bids-validation']
+    settings += ['--output-resolution', str(options.output_resolution)]
     folders = [str(options.bids), str(place / 'out'), 'participant', '-w', str(place / 'work')]
     return [*APP, *folders, *settings]
 

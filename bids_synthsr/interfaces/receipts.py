@@ -1,13 +1,17 @@
 """Receipts: what a step made, so that a later run can check whether it is still there, whole.
 
-A step's files are flushed to disk before its receipt is. What a lost block, a cut or a zeroed file
-leaves behind contradicts the receipt, and the step is done again.
+What a lost block, a cut or a zeroed file leaves behind contradicts the receipt, and the step is
+done again. Files are flushed to disk while later steps run: what a power cut takes before that
+contradicts it, too.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from bids_synthsr.dataset.files import read_object, sha256, write_json
@@ -17,31 +21,36 @@ ENGINE = '_'  # how names of nipype's own files begin
 
 
 def write_receipt(folder: Path) -> Path:
-    """Flush the files of a step to disk, and write down the size and SHA-256 of each."""
-    files = {}
-    for path in _files_of(folder):
-        flush(path)
-        files[path.relative_to(folder).as_posix()] = [path.stat().st_size, sha256(path)]
+    """Write down size and SHA-256 of the files of a step, and have them flushed to disk."""
+    paths = [path for path in sorted(folder.rglob('*')) if is_made(path)]
+    files = {
+        path.relative_to(folder).as_posix(): [path.stat().st_size, sha256(path)] for path in paths
+    }
     receipt = write_json(folder / RECEIPT, {'files': files})
-    for path in (receipt, folder):
-        flush(path)
+    flusher().submit(flush, [*paths, receipt, folder])
     return receipt
 
 
-def _files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files that a step made, without those of the engine."""
-    for path in sorted(folder.rglob('*')):
-        if path.is_file() and not path.name.startswith(ENGINE):
-            yield path
+def is_made(path: Path) -> bool:
+    """Whether a step made this file, and not the engine."""
+    return path.is_file() and not path.name.startswith(ENGINE)
 
 
-def flush(path: Path) -> None:
-    """Wait until a file, or the list of a folder, is on the disk and survives a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+@cache
+def flusher() -> ThreadPoolExecutor:
+    """Thread of this process that waits for the disk; the process ends after it."""
+    return ThreadPoolExecutor(1, 'flush')
+
+
+def flush(paths: Sequence[Path]) -> None:
+    """Wait until files, and lists of folders, are on the disk; some may be gone by then."""
+    for path in paths:
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waits for no pipe
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 def find_damage(folder: Path) -> str:

@@ -14,8 +14,8 @@ function on arrays, and saves::
             head, grid = conform_head(*load_volume(Path(inputs.image)))
             return {'head': save_volume(folder / 'head.nii', head, grid)}
 
-At the end of a step its files are flushed to disk, and a receipt of them is written. The
-environment, which may hold passwords, is never written beside them.
+At the end of a step a receipt of its files is written. The environment, which may hold passwords,
+is never written beside them.
 """
 
 from __future__ import annotations

@@ -5,11 +5,13 @@ import json
 import os
 import pickle
 import stat
+import time
+from pathlib import Path
 
 import pytest
 
 from bids_synthsr.derivatives.locks import ExamLocks
-from bids_synthsr.interfaces.receipts import RECEIPT, find_damage, write_receipt
+from bids_synthsr.interfaces.receipts import RECEIPT, find_damage, flusher, write_receipt
 from bids_synthsr.run.work_folder import (
     MARKER,
     WORKFLOW,
@@ -110,10 +112,10 @@ def test_emptying_removes_exams_on_which_nobody_works_and_nothing_else(work, tmp
             theirs.claim('sub-02_ses-1')
             ready.touch()
             while not done.exists():
-                pass
+                time.sleep(0.01)
         os._exit(0)
     while not ready.exists():
-        pass
+        time.sleep(0.01)
     with ExamLocks(work.locks) as locks:
         work.empty(locks)
     done.touch()
@@ -225,6 +227,23 @@ def test_file_in_place_of_an_exam_is_removed(exam):
     file.touch()
     assert mend_exam(file) == []
     assert not file.exists()
+
+
+def test_files_receipt_and_folder_are_flushed(tmp_path, monkeypatch):
+    flusher().submit(str).result()  # what other tests wrote
+    flushed = []
+    fsync = os.fsync
+
+    def watch(handle):
+        flushed.append(Path(f'/proc/self/fd/{handle}').readlink())
+        fsync(handle)
+
+    monkeypatch.setattr(os, 'fsync', watch)
+    (tmp_path / 'volume.nii').write_bytes(b'content')
+    (tmp_path / '_node.pklz').touch()
+    receipt = write_receipt(tmp_path)
+    flusher().submit(str).result()  # what came before is done then
+    assert flushed == [tmp_path / 'volume.nii', receipt, tmp_path]
 
 
 @pytest.mark.parametrize('content', ['[]', '{}', '{"files": 3}', '{"files": {"volume.nii": 1}}'])
