@@ -104,7 +104,7 @@ def test_numbers_of_acquired_slices_are_those_of_the_file():
         _, grid = marked_grid(order, signs)
         voxels = np.ones(grid.shape, np.float32)
         texts = [text.get_text() for text in figures.acquired_slices(voxels, grid, 2).texts]
-        numbers = [int(text.split(' / ')[0]) for text in texts if '/' in text]
+        numbers = [int(text.split()[1]) for text in texts if text.startswith('slice')]
         descending = signs[2] > 0  # the file runs to R, A or S, the screen the other way
         assert numbers == sorted(numbers, reverse=descending)
         assert 1 <= min(numbers) <= max(numbers) <= grid.shape[2]
