@@ -87,10 +87,10 @@ def is_telling(default: Any) -> bool:
 
 def typed_default(value: Any) -> str:
     """Write a default as one would type it."""
-    if isinstance(value, list):
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return '+'.join(value)  # one word of several
+    if isinstance(value, list | tuple):
         return ' '.join(map(typed_default, value))
-    if isinstance(value, tuple):  # one word of several
-        return '+'.join(value)
     return f'{value:g}' if isinstance(value, float) else str(value)
 
 
