@@ -18,6 +18,7 @@ from bids_synthsr.cli.door import (
     end_with_message,
     positive_int,
 )
+from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
 from bids_synthsr.settings import FIELDS_OF_VIEW, SUCCESS, MethodSettings
@@ -176,7 +177,8 @@ def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]
             for path, volume in zip(paths, volumes.values(), strict=True):
                 volume.to_filename(stack.enter_context(written_atomically(path)))
     except OSError as error:
-        raise OSError(f'{options.output} cannot be written: {error.strerror}') from error
+        message = f'{options.output} cannot be written: {error.strerror}'
+        raise FailedExamError(message) from error
     return paths
 
 

@@ -134,7 +134,7 @@ def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
     for name, folder in (('output_dir', output_dir), ('--work-dir', work_dir)):
         file = next((path for path in (folder, *folder.parents) if path.is_file()), None)
         if file:
-            raise ValueError(f'{name} {folder}: {file} is a file, not a folder; choose another')
+            raise ValueError(f'{name} {folder}: {file} is a file: choose another folder')
     if bids_dir.is_relative_to(output_dir):
         raise ValueError(f'The input {bids_dir} lies in output_dir {output_dir}: choose another')
 
