@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import html
 import json
 import re
@@ -208,7 +210,7 @@ def test_index_lists_exams_with_state_reason_link_and_time(tmp_path):
     ]
     path = write_index(rows, tmp_path / 'index.html')
     assert_self_contained(path)
-    assert [link['href'] for link in Page(path).all('a')] == ['#main', 'sub-01.html']
+    assert [link['href'] for link in Page(path).all('a')] == ['#main', './sub-01.html']
     text = path.read_text(encoding='utf-8')
     assert '3 min 12 s' in text
     assert 'No usable scan.' in text
@@ -269,6 +271,11 @@ setTimeout(() => {
 </script></body>"""
 
 
+def script_digest(script):
+    """Digest by which a page allows a script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 @pytest.fixture(scope='module')
 def probed(tmp_path_factory):
     """What a browser shows in the viewer of a left-handed grid after its sliders were moved."""
@@ -282,7 +289,10 @@ def probed(tmp_path_factory):
     volumes = (Volume('first', voxels, grid), Volume('second', voxels[::-1], grid))
     page = write_report(ExamReport('sub-01', 'complete', outputs=volumes), folder / 'exam.html')
     text = page.read_text(encoding='utf-8').replace('<head>', FRAMES).replace('</body>', PROBE)
-    page.write_text(text, encoding='utf-8')
+    # the page allows its own script alone, and here those of the test
+    scripts = re.findall(r'<script>(.*?)</script>', FRAMES + PROBE, re.DOTALL)
+    digests = ' '.join(map(script_digest, scripts))
+    page.write_text(text.replace('script-src ', f'script-src {digests} '), encoding='utf-8')
     flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
     flags += '--disable-background-networking --disable-component-update --disable-sync '
     command = [browser, *flags.split(), f'--user-data-dir={folder / "profile"}']
