@@ -84,7 +84,7 @@ def test_sampling_points_cover_the_slices_and_what_they_reach():
 def test_dry_run_tells_memory_and_time(bids_dir, tmp_path, capsys):
     assert main([str(bids_dir), str(tmp_path / 'out'), 'participant', '--dry-run']) == 0
     told = capsys.readouterr().err
-    assert told.count('forecast') == 2 and 'of one core; the largest takes' in told
+    assert told.count('  forecast  ') == 2 and 'of one core; the largest takes' in told
 
 
 def test_exam_that_needs_more_than_there_is_is_told_and_tried(bids_dir, tmp_path, capsys):
