@@ -32,6 +32,7 @@ ORDER = (
     *(key for key in ENTITIES.values() if key != 'chunk'),
     *('from', 'to', 'mode', 'space', 'chunk', 'res', 'desc'),
 )
+RANKS = {key: rank for rank, key in enumerate(ORDER)}
 INDEX_ENTITIES = ('run', 'echo', 'flip', 'inv', 'chunk')  # numbers: 1 and 01 are the same
 IMAGES = ('.nii', '.nii.gz')
 # entities of derivatives: outputs made of scans that have them would take each other's names
@@ -70,7 +71,7 @@ def split_name(name: str) -> tuple[dict[str, str], str, str]:
 
 def _in_order(entities: Iterable[str]) -> list[str]:
     """Put the keys of entities in the order of BIDS, unknown ones last."""
-    return sorted(entities, key=lambda key: ORDER.index(key) if key in ORDER else len(ORDER))
+    return sorted(entities, key=lambda key: RANKS.get(key, len(RANKS)))
 
 
 def join_name(entities: Mapping[str, str], suffix: str, extension: str) -> str:

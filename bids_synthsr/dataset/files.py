@@ -20,7 +20,8 @@ from typing import Any
 
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
 UNABLE_TO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a few network file systems
-MAX_DIGITS = 18  # of a whole number; 64 bits hold them all
+LARGEST = (1 << 63) - 1  # of whole numbers in 64 bits; times of files in ns have 19 digits
+MAX_DIGITS = 20  # of such a number, with its sign
 
 
 @contextmanager
@@ -148,7 +149,8 @@ def parse_json(text: str) -> Any:
 
 
 def _read_whole(text: str) -> int | float:
-    return int(text) if len(text) <= MAX_DIGITS else float(text)
+    whole = int(text) if len(text) <= MAX_DIGITS else LARGEST + 1
+    return whole if -LARGEST <= whole <= LARGEST else float(text)
 
 
 def read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

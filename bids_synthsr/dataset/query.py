@@ -43,7 +43,7 @@ LOGGER = logging.getLogger(__name__)
 DESCRIPTION = 'dataset_description.json'
 MAX_LABELS = 10  # labels in a message
 # bytes that are no text, and control characters: pybids cannot store such names
-ODD_LETTERS = re.compile('[\\udc80-\\udcff\\x00-\\x1f\\x7f]')
+ODD_LETTERS = re.compile(r'[\udc80-\udcff\x00-\x1f\x7f]')
 NO_CONFIG = f'{DESCRIPTION}/none'  # pybids would obey files of the data set that configure it
 OUTSIDE_INDEX = 'pybids does not list it; with --bids-database-dir, have the index made anew.'
 LEFT_OUT_BY_NAME = 'It was left out because of its name.'
@@ -191,14 +191,15 @@ def _shorten(labels: Sequence[str]) -> str:
 
 
 def _index(
-    root: Path, elsewhere: re.Pattern[str], closed: Sequence[Path], database_dir: Path | None
+    root: Path, elsewhere: str, closed: Sequence[Path], database_dir: Path | None
 ) -> list[Path]:
     """List the images and sidecars of anatomical scans with pybids."""
     from bids import BIDSLayout, BIDSLayoutIndexer  # half a second, which --help need not wait for
 
     barred = '|'.join(re.escape(f'/{folder.relative_to(root).as_posix()}') for folder in closed)
-    ignore = [elsewhere, ODD_LETTERS]
-    ignore += [re.compile(rf'^(?:{barred})(?:/|$)')] if closed else []
+    # one pattern for all: each costs a tenth of the time that pybids takes
+    patterns = [elsewhere, ODD_LETTERS.pattern, *([rf'^(?:{barred})(?:/|$)'] if closed else [])]
+    ignore = [re.compile('|'.join(patterns))]
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=False, ignore=ignore, config_filename=NO_CONFIG
     )
@@ -221,14 +222,15 @@ def _index(
     return [Path(file) for file in files]
 
 
-def _elsewhere(participants: Sequence[str]) -> re.Pattern[str]:
-    """Match the paths below the root that lead to no anatomical scan and none of its sidecars.
+def _elsewhere(participants: Sequence[str]) -> str:
+    """Write a pattern of paths that lead to no anatomical scan and none of its sidecars.
 
-    No participants stand for all: a pattern of thousands of labels is slow.
+    Paths begin at the root. No participants stand for all: a pattern of thousands of labels is
+    slow.
     """
     folders = '|'.join(map(re.escape, participants)) or 'sub-[^/]+'
     file = r'/[^/]+\.(?:nii|nii\.gz|json)'
-    return re.compile(rf'^(?!{file}$|/(?:{folders})(?:/ses-[^/]+)?(?:/anat)?(?:{file})?$)')
+    return rf'^(?!{file}$|/(?:{folders})(?:/ses-[^/]+)?(?:/anat)?(?:{file})?$)'
 
 
 def _group(

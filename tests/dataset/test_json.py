@@ -48,3 +48,10 @@ def test_a_lone_surrogate_is_written_and_read_back(tmp_path):
     write_json(tmp_path / 'odd.json', {'name': 'a\ud800b'})
     assert read_json(tmp_path / 'odd.json') == {'name': 'a\ud800b'}
     assert '\\ud800' in write_text(tmp_path / 'odd.txt', '\ud800').read_text()
+
+
+def test_times_of_files_stay_whole(tmp_path):
+    write_json(tmp_path / 'times.json', {'mtime_ns': 1795907714150397199, 'least': -(2**63) + 1})
+    times = read_json(tmp_path / 'times.json')
+    assert times == {'mtime_ns': 1795907714150397199, 'least': -(2**63) + 1}
+    assert all(isinstance(time, int) for time in times.values())
