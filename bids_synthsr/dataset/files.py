@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
-MAX_DIGITS = 18  # of a whole number; 64 bits hold them all
+MAX_DIGITS = 20  # of a whole number that 64 bits may hold: times in ns have 19, and a sign
 
 
 @contextmanager
@@ -127,7 +127,8 @@ def parse_json(text: str) -> Any:
 
 
 def _read_whole(text: str) -> int | float:
-    return int(text) if len(text) <= MAX_DIGITS else float(text)
+    is_short = len(text) <= MAX_DIGITS and abs(int(text)) < 1 << 63
+    return int(text) if is_short else float(text)
 
 
 def read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:

@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from bids_synthsr.dataset.files import read_json, read_object, write_json, write_text
+from bids_synthsr.dataset.files import (
+    parse_json,
+    read_json,
+    read_object,
+    write_json,
+    write_text,
+)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
@@ -48,3 +54,11 @@ def test_a_lone_surrogate_is_written_and_read_back(tmp_path):
     write_json(tmp_path / 'odd.json', {'name': 'a\ud800b'})
     assert read_json(tmp_path / 'odd.json') == {'name': 'a\ud800b'}
     assert '\\ud800' in write_text(tmp_path / 'odd.txt', '\ud800').read_text()
+
+
+@pytest.mark.parametrize('number', [1795907038282385450, 2**63 - 1, -(2**63) + 1, 0])
+def test_whole_numbers_of_64_bits_are_exact(number):
+    """Times of files in ns have 19 digits, and decide whether a file is read again."""
+    read = parse_json(str(number))
+    assert read == number and isinstance(read, int)
+    assert isinstance(parse_json('1' * 25), float)
