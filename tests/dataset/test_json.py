@@ -5,7 +5,12 @@ import os
 
 import pytest
 
-from bids_synthsr.dataset.files import read_json, read_object, write_json, write_text
+from bids_synthsr.dataset.files import (
+    read_json,
+    read_object,
+    write_json,
+    write_text,
+)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
