@@ -89,24 +89,36 @@ def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> It
 
 
 def command_for(subjects: Sequence[str], command: str) -> Iterator[str]:
-    """Change a command so that it does these participants only, each word as a shell takes it.
+    """Change a command so that it finishes these participants, each word as a shell takes it.
 
-    Sessions of them that are finished are skipped by the program itself.
+    Sessions of them that are finished are skipped by the program itself. All stages are done.
 
     Raises
     ------
     ValueError
         If the command is none that a shell would take.
     """
-    words = shlex.split(command)
+    words = _without(shlex.split(command), ('--participant-label', '--participant_label'), None)
+    words = _without(words, ('--stage',), 1)
+    end = words.index('--') if '--' in words else len(words)
+    labels = ['--participant-label', *subjects]
+    yield from map(shlex.quote, [*words[:end], *labels, *words[end:]])
+
+
+def _without(words: Sequence[str], options: Sequence[str], values: int | None) -> list[str]:
+    """Drop an option and its values, all up to the next option where their number is None."""
+    remaining: list[str] = []
     at = 0
     while at < len(words):
-        if words[at] in ('--participant-label', '--participant_label'):
+        if words[at] == '--':
+            return [*remaining, *words[at:]]
+        if words[at] in options:
+            last = at + 1 + (len(words) if values is None else values)
             at += 1
-            while at < len(words) and not words[at].startswith('-'):
+            while at < min(last, len(words)) and not words[at].startswith('-'):
                 at += 1
         else:
-            yield shlex.quote(words[at])
+            if not words[at].startswith(tuple(f'{option}=' for option in options)):
+                remaining.append(words[at])
             at += 1
-    yield '--participant-label'
-    yield from map(shlex.quote, subjects)
+    return remaining

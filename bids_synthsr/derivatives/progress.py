@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from bids_synthsr.dataset.files import read_object, write_json
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import (
     Record,
+    fingerprint_digest,
     lost_outputs,
     lost_pages,
     read_events,
@@ -23,6 +24,7 @@ from bids_synthsr.values.serial import read_dataclass
 from bids_synthsr.values.text import plain_text, plain_value
 
 State = Literal['finished', 'failed', 'missing']
+OUTDATED = 'done before, with other settings or scans than the last run asked for'
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class PastRun:
         How many runs of this folder began before it, and one more; 0 where it is not known.
     begun
         Time at which it began, UTC, which decides between runs that began together.
+    digests
+        Digests of the fingerprints that it asked for, by label; empty where they are not known.
     """
 
     run_uuid: str
@@ -70,17 +74,36 @@ class PastRun:
     started_in: str
     number: int = 0
     begun: str = ''
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_plan(
-    derivatives: Derivatives, run_uuid: str, exams: list[str], command: str, started_in: Path
+    derivatives: Derivatives,
+    run_uuid: str,
+    digests: Mapping[str, str],
+    command: str,
+    started_in: Path,
 ) -> Path:
     """Write down what a run sets out to do, before it does any of it.
 
     Runs are numbered, since clocks differ between machines and can be set back.
+
+    Parameters
+    ----------
+    derivatives
+        Paths of the output folder.
+    run_uuid
+        Name of the run.
+    digests
+        Digests of the fingerprints of its exams, by label; empty texts where they are not known.
+    command
+        Command line of the run.
+    started_in
+        Folder in which the command was given.
     """
     content = {
-        'exams': exams,
+        'exams': [*digests],
+        'digests': {label: digest for label, digest in digests.items() if digest},
         'command': command,
         'started_in': str(started_in),
         'number': max(_run_numbers(derivatives), default=0) + 1,
@@ -152,10 +175,23 @@ def read_progress(
     records = read_records(derivatives)
     labels = {label for run in runs for label in run.exams} | records.keys()
     steps = _last_steps(derivatives, runs)
-    return [
-        _progress(label, records.get(label), steps.get(label, ''), derivatives, reads_content)
-        for label in sorted(labels)
-    ]
+    requested = {label: digest for run in runs for label, digest in run.digests.items()}
+    exams = []
+    for label in sorted(labels):
+        record = records.get(label)
+        if record is not None and _is_outdated(record, requested.get(label)):
+            exams.append(ExamProgress(label, 'missing', OUTDATED))
+        else:
+            step = steps.get(label, '')
+            exams.append(_progress(label, record, step, derivatives, reads_content))
+    return exams
+
+
+def _is_outdated(record: Record, requested: str | None) -> bool:
+    """Whether a finished exam is another than the last run that planned it asked for."""
+    if record.state != 'finished' or requested is None:
+        return False
+    return fingerprint_digest(record.fingerprint) != requested
 
 
 def _progress(

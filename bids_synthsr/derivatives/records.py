@@ -214,6 +214,7 @@ def take_fingerprint(
         if scan.suffix in SUFFIXES:  # of others the name counts alone
             scans[name] = _describe_file(scan.path, before.get(name, {}))
         scans[name]['sidecar'] = _digest(json.dumps(scan.metadata, sort_keys=True).encode())
+        scans[name]['usable'] = scan.is_usable  # not where a filter excludes it
     as_read_back = parse_json(json.dumps(dict(settings)))
     return {'version': version, 'settings': as_read_back, 'scans': scans}
 
@@ -251,7 +252,10 @@ def fingerprint_digest(fingerprint: Mapping[str, Any]) -> str:
 def _content(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     """Drop from a fingerprint what does not depend on content."""
     scans = fingerprint.get('scans', {})
-    contents = {name: [file.get('sha256'), file.get('sidecar')] for name, file in scans.items()}
+    contents = {
+        name: [file.get(key) for key in ('sha256', 'sidecar', 'usable')]
+        for name, file in scans.items()
+    }
     return {**fingerprint, 'scans': contents}
 
 

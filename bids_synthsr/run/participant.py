@@ -183,9 +183,9 @@ def _run(
     name_left_out(plans, absences)
     if not settings.input.participant_labels:
         write_absences(derivatives, absences)
-    labels = [plan.exam.label for plan in plans]
+    digests = {plan.exam.label: fingerprint_digest(plan.fingerprint) for plan in plans}
     command = command_line(request.command)
-    write_plan(derivatives, settings.run_uuid, labels, command, request.started_in)
+    write_plan(derivatives, settings.run_uuid, digests, command, request.started_in)
     closing = Closing(derivatives, settings.run_uuid)
     with ExamLocks(derivatives.locks) as locks, ExamLocks(work.locks) as work_locks:
         if request.empties_work_dir:

@@ -349,3 +349,17 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path, out, capsys):
     (tmp_path / 'sub-01').mkdir()
     assert run(tmp_path / 'sub-01', out) == 2
     assert 'dataset_description.json' in capsys.readouterr().err
+
+
+def test_a_filter_that_excludes_a_used_scan_does_the_exam_again(bids_dir, out, tmp_path):
+    """Without a sidecar, too, by which the scan would be another."""
+    for sidecar in bids_dir.rglob('sub-*/**/*.json'):
+        sidecar.unlink()
+    only = ('--participant-label', '01', '--skip-bids-validation')
+    assert run(bids_dir, out, *only) == 0
+    table = out / 'sub-01/anat/sub-01_desc-scans_selection.tsv'
+    assert 'Excluded' not in table.read_text()
+    filters = tmp_path / 'filters.json'
+    filters.write_text('{"flair": {"acquisition": "none"}, "t2w": {"acquisition": "none"}}')
+    assert run(bids_dir, out, *only, '--bids-filter-file', str(filters)) == 0
+    assert 'Excluded by --bids-filter-file' in table.read_text()

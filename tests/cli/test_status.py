@@ -12,7 +12,7 @@ from bids_synthsr.cli.status import command_for
 from bids_synthsr.derivatives.digests import OutputFile, describe_outputs
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_plan
-from bids_synthsr.derivatives.records import Record
+from bids_synthsr.derivatives.records import Record, fingerprint_digest, write_record
 
 main = sub_command('status')
 
@@ -23,7 +23,7 @@ def out(tmp_path):
     derivatives = Derivatives(tmp_path / 'out')
     exams = [f'sub-0{number}_ses-1' for number in range(1, 5)]
     words = "bids_synthsr 'my bids' out participant --participant-label 01 02 03 04 --nprocs 2"
-    write_plan(derivatives, '20260101-1_a', exams, words, Path('/data'))
+    write_plan(derivatives, '20260101-1_a', dict.fromkeys(exams, ''), words, Path('/data'))
     made = derivatives.root / 'made.nii.gz'
     made.write_bytes(b'volume')
     outputs = describe_outputs([made], derivatives)
@@ -59,7 +59,9 @@ def test_finished_exams_are_listed_where_asked_for(out, capsys):
 
 
 def test_later_run_gives_the_command(out, capsys):
-    write_plan(Derivatives(out), '20260102-1_b', ['sub-05'], 'bids_synthsr a b participant', out)
+    write_plan(
+        Derivatives(out), '20260102-1_b', {'sub-05': ''}, 'bids_synthsr a b participant', out
+    )
     main([str(out)])
     told = capsys.readouterr().out
     assert 'sub-05        missing\n' in told
@@ -86,3 +88,33 @@ def test_real_run_can_be_told(bids_dir, tmp_path, capsys):
     told = capsys.readouterr().out
     assert 'sub-02  failed    ' in told and '2 exams: 1 finished, 1 failed, 0 missing' in told
     assert told.rstrip().endswith('--participant-label 02')
+
+
+def test_exam_that_the_last_run_wanted_otherwise_is_missing(tmp_path, capsys):
+    derivatives = Derivatives(tmp_path)
+    fingerprint = {'version': '1', 'settings': {'method': 'tv'}, 'scans': {}}
+    record = Record('sub-01', 'finished', fingerprint=fingerprint)
+    write_record(derivatives.exam('01').record, record)
+    digest = fingerprint_digest(fingerprint)
+    write_plan(derivatives, 'a', {'sub-01': digest}, 'bids_synthsr a b participant', tmp_path)
+    assert main([str(tmp_path)]) == 0
+    write_plan(derivatives, 'b', {'sub-01': 'other'}, 'bids_synthsr a b participant', tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert 'other settings or scans than the last run asked for' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('command', 'expected'),
+    [
+        (
+            'bids_synthsr a b participant --stage register -w x',
+            'bids_synthsr a b participant -w x --participant-label 01',
+        ),
+        (
+            'bids_synthsr --stage=register --participant-label 7 8 -w x -- a b participant',
+            'bids_synthsr -w x --participant-label 01 -- a b participant',
+        ),
+    ],
+)
+def test_command_finishes_exams_and_can_be_parsed(command, expected):
+    assert ' '.join(command_for(['01'], command)) == expected

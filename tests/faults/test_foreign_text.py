@@ -47,7 +47,7 @@ def test_labels_in_a_command_are_one_word_each():
     ],
 )
 def test_only_safe_commands_are_printed(tmp_path, capsys, labels, command, words):
-    write_plan(Derivatives(tmp_path), RUN, labels, command, Path('/data'))
+    write_plan(Derivatives(tmp_path), RUN, dict.fromkeys(labels, ''), command, Path('/data'))
     assert main(['status', str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert SHELL not in shown
@@ -57,7 +57,7 @@ def test_only_safe_commands_are_printed(tmp_path, capsys, labels, command, words
 @pytest.mark.parametrize('content', ['', '[]', '{"exams": 1}', '{"exams": [1]}', '[' * 200_000])
 def test_an_odd_plan_hides_no_exam(tmp_path, capsys, content):
     derivatives = Derivatives(tmp_path)
-    write_plan(derivatives, RUN, ['sub-02'], 'bids_synthsr a b participant', Path('/data'))
+    write_plan(derivatives, RUN, {'sub-02': ''}, 'bids_synthsr a b participant', Path('/data'))
     derivatives.run_logs('20260102-1_b').mkdir()
     derivatives.run_plan('20260102-1_b').write_text(content)
     steps = [content, '{"exam": 1}', '{"exam": "sub-02", "step": "\x1b", "status": "odd"}']

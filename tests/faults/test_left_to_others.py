@@ -73,7 +73,9 @@ def test_last_run_is_the_one_that_began_last_whatever_its_clock_says(tmp_path, c
     """Runs of machines in other time zones, and one whose clock was set back."""
     derivatives = Derivatives(tmp_path)
     for name in ('20260105-120000_a', '20260105-030000_b', '19700101-000000_c'):
-        write_plan(derivatives, name, ['sub-01'], f'bids_synthsr in {name} participant', Path('/'))
+        write_plan(
+            derivatives, name, {'sub-01': ''}, f'bids_synthsr in {name} participant', Path('/')
+        )
     names = [run.run_uuid for run in read_runs(derivatives)]
     assert names == ['20260105-120000_a', '20260105-030000_b', '19700101-000000_c']
     assert status([str(tmp_path)]) == 1
@@ -82,14 +84,14 @@ def test_last_run_is_the_one_that_began_last_whatever_its_clock_says(tmp_path, c
 
 def test_plans_without_a_number_come_first(tmp_path):
     derivatives = Derivatives(tmp_path)
-    path = write_plan(derivatives, '20270101_old', ['sub-01'], 'old', Path('/'))
+    path = write_plan(derivatives, '20270101_old', {'sub-01': ''}, 'old', Path('/'))
     content = json.loads(path.read_text())
     path.write_text(json.dumps({x: content[x] for x in ('exams', 'command', 'started_in')}))
     derivatives.run_plan('20260101_odd').parent.mkdir()
     derivatives.run_plan('20260101_odd').write_text(
         '{"exams": [], "command": "", "started_in": ""}'
     )
-    write_plan(derivatives, '20260102_new', ['sub-01'], 'new', Path('/'))
+    write_plan(derivatives, '20260102_new', {'sub-01': ''}, 'new', Path('/'))
     assert [run.command for run in read_runs(derivatives)] == ['', 'old', 'new']
     assert read_runs(derivatives)[-1].number == 1
 
