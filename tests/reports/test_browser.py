@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from page_policy import allow_scripts
 
 from bids_synthsr.cli.bids_app import main
 
@@ -76,9 +77,9 @@ told.shown = document.querySelector('.filters output').textContent;
 def browse(page, script, folder, width=1200, dark=False):
     """Run a script in a page; tell what it found, and what went wrong."""
     text = page.read_text(encoding='utf-8')
-    text = text.replace('<head>', '<head>' + LISTEN, 1).replace(
-        '</body>', TELL % script + '</body>'
-    )
+    tell = TELL % script
+    text = text.replace('<head>', '<head>' + LISTEN, 1).replace('</body>', tell + '</body>')
+    text = allow_scripts(text, LISTEN + tell)
     copy = page.with_name(f'copy-{page.name}')  # beside the pictures that it shows
     copy.write_text(text, encoding='utf-8')
     options = ['--headless', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--dump-dom',

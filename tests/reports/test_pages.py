@@ -1,5 +1,3 @@
-import base64
-import hashlib
 import html
 import json
 import re
@@ -10,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from page_policy import allow_scripts
 
 from bids_synthsr.derivatives.records import StepCost
 from bids_synthsr.reports import embedding
@@ -271,11 +270,6 @@ setTimeout(() => {
 </script></body>"""
 
 
-def script_digest(script):
-    """Digest by which a page allows a script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-
-
 @pytest.fixture(scope='module')
 def probed(tmp_path_factory):
     """What a browser shows in the viewer of a left-handed grid after its sliders were moved."""
@@ -289,10 +283,7 @@ def probed(tmp_path_factory):
     volumes = (Volume('first', voxels, grid), Volume('second', voxels[::-1], grid))
     page = write_report(ExamReport('sub-01', 'complete', outputs=volumes), folder / 'exam.html')
     text = page.read_text(encoding='utf-8').replace('<head>', FRAMES).replace('</body>', PROBE)
-    # the page allows its own script alone, and here those of the test
-    scripts = re.findall(r'<script>(.*?)</script>', FRAMES + PROBE, re.DOTALL)
-    digests = ' '.join(map(script_digest, scripts))
-    page.write_text(text.replace('script-src ', f'script-src {digests} '), encoding='utf-8')
+    page.write_text(allow_scripts(text, FRAMES + PROBE), encoding='utf-8')
     flags = '--headless --no-sandbox --disable-gpu --disable-quic --no-first-run '
     flags += '--disable-background-networking --disable-component-update --disable-sync '
     command = [browser, *flags.split(), f'--user-data-dir={folder / "profile"}']
