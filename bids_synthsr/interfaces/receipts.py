@@ -17,6 +17,7 @@ from pathlib import Path
 from bids_synthsr.dataset.files import read_object, sha256, write_json
 
 RECEIPT = 'receipt.json'
+UNFINISHED = '_0x*_unfinished.json'  # the engine's, while a step runs
 ENGINE = '_'  # how names of nipype's own files begin
 
 
@@ -29,6 +30,11 @@ def write_receipt(folder: Path) -> Path:
     receipt = write_json(folder / RECEIPT, {'files': files})
     flusher().submit(flush, [*paths, receipt, folder])
     return receipt
+
+
+def is_step_folder(folder: Path) -> bool:
+    """Whether the engine runs a step in this folder; a step may also be run alone, anywhere."""
+    return any(folder.glob(UNFINISHED))
 
 
 def is_made(path: Path) -> bool:

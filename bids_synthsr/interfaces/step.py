@@ -28,7 +28,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec as InputFields
 from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.base import TraitedSpec as OutputFields
 
-from bids_synthsr.interfaces.receipts import write_receipt
+from bids_synthsr.interfaces.receipts import is_step_folder, write_receipt
 
 Results: TypeAlias = Mapping[str, object]
 
@@ -70,7 +70,8 @@ class Step(SimpleInterface):
     def _run_interface(self, runtime: Any) -> Any:
         runtime.environ = {}  # nipype would keep it with the results
         outputs = self.make(self.inputs, Path(runtime.cwd))
-        write_receipt(Path(runtime.cwd))
+        if is_step_folder(Path(runtime.cwd)):
+            write_receipt(Path(runtime.cwd))
         self._results.update({name: _as_text(value) for name, value in outputs.items()})
         return runtime
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bids_synthsr.derivatives.locks import ExamLocks
+from bids_synthsr.interfaces.lists import FirstItem
 from bids_synthsr.interfaces.receipts import RECEIPT, find_damage, flusher, write_receipt
 from bids_synthsr.run.work_folder import (
     MARKER,
@@ -245,6 +246,14 @@ def test_files_receipt_and_folder_are_flushed(tmp_path, monkeypatch):
     flusher().submit(str).result()  # what came before is done then
     named = [path for path in flushed if not path.name.startswith('.tmp-')]
     assert named == [tmp_path / 'volume.nii', receipt, tmp_path]
+
+
+def test_step_that_runs_alone_leaves_no_receipt(tmp_path, monkeypatch):
+    """It may run in any folder, whose files are not its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'another.nii').touch()
+    FirstItem(entries=[1, 2]).run()
+    assert [path.name for path in tmp_path.iterdir()] == ['another.nii']
 
 
 @pytest.mark.parametrize('content', ['[]', '{}', '{"files": 3}', '{"files": {"volume.nii": 1}}'])
