@@ -20,9 +20,9 @@ from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
-from bids_synthsr.run.participant import DEFAULT_PLUGIN as LOCAL
-from bids_synthsr.run.participant import Mode, Request
 from bids_synthsr.run.plugin_choice import check_plugin
+from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
+from bids_synthsr.run.request import Mode, Request
 from bids_synthsr.settings import (
     InputSettings,
     RunSettings,

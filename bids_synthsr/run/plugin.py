@@ -40,8 +40,8 @@ PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
 # what we use of nipype although it is private: checked by a test, since any version may change it
 PRIVATE_NAMES = (
-    '_clear_task', '_cwd', '_get_result', '_report_crash', '_sort_jobs', '_submit_job',
-    '_submit_mapnode', '_task_finished_cb', '_task_obj', '_taskid',
+    '_clear_task', '_cwd', '_get_result', '_report_crash', '_sort_jobs', '_status_callback',
+    '_submit_job', '_submit_mapnode', '_task_finished_cb', '_task_obj', '_taskid',
 )  # fmt: skip
 STOPPED = 'Stopped by %s. What is finished stays; the same command goes on from there.'
 KILLED = (
@@ -135,6 +135,11 @@ def exit_code_of(stop: KeyboardInterrupt) -> tuple[str, int]:
     """Name of the signal that stopped a run, and the exit code that shells give for it."""
     name = str(stop) or 'SIGINT'
     return name, 128 + signal.Signals[name]
+
+
+def exam_workflow(node: Any) -> str:
+    """Name of the workflow of an exam, below that of the run, that holds a step."""
+    return str(node.fullname.split('.')[1])
 
 
 def save_memory(node: Any) -> None:
@@ -267,9 +272,12 @@ class ExamByExamPlugin(MultiProcPlugin):
         return sorted(jobids, key=lambda job: (self._exam(job), job))
 
     def _exam(self, job: int) -> int:
-        """Number of the exam whose workflow, below that of the run, holds a step or its whole."""
-        step = self.procs[self.mapnodesubids.get(job, job)]
-        return self._order[step.fullname.split('.')[1]]
+        """Number of the exam whose workflow holds a step."""
+        return self._order[exam_workflow(self._whole(job))]
+
+    def _whole(self, job: int) -> Any:
+        """Return a step, or the step of several parts that this one is a part of."""
+        return self.procs[self.mapnodesubids.get(job, job)]
 
     def _submit_mapnode(self, jobid: int) -> bool:
         """Log that a step of several parts starts; called by MultiProc before it starts them."""
@@ -317,19 +325,23 @@ class ExamByExamPlugin(MultiProcPlugin):
     def _task_finished_cb(self, jobid: int, cached: bool = False) -> None:
         """Write the memory of a step, or of the largest of its parts, to the step log."""
         peak = self._peaks.pop(self.procs[jobid].output_dir(), 0.0)
-        whole = self.procs[self.mapnodesubids.get(jobid, jobid)]
+        whole = self._whole(jobid)
         whole.mem_peak_gb = max(getattr(whole, 'mem_peak_gb', 0.0), peak)
         super()._task_finished_cb(jobid, cached=cached)
 
     def _report_crash(self, node: Any, result: dict[str, Any] | None = None) -> Any:
         """Write the crash file of a step, and report its exam as failed.
 
+        A part has no name by which anybody could tell its exam: the whole step stands for it.
         nipype appends lines to the traceback, and some that it hands over are one text.
         """
+        whole = self._whole(next(job for job, step in enumerate(self.procs) if step is node))
+        if whole is not node and self._status_callback:
+            self._status_callback(whole, 'exception')
         if result and isinstance(result['traceback'], str):
             result = {**result, 'traceback': result['traceback'].splitlines(keepends=True)}
-        path = super()._report_crash(node, result)
-        self._failed(node.fullname.split('.')[1])
+        path = super()._report_crash(whole, result)
+        self._failed(exam_workflow(whole))
         return path
 
     def _clear_task(self, taskid: int) -> None:

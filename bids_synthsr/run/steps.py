@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -123,6 +124,9 @@ class StepLog:
         exam, step = exam_label(parts[1]), parts[-1]
         if status == 'start' and (exam, step) in self.progress.running:
             return  # its parts have run, and it collects what they made
+        is_at_work = (exam, step) in self.progress.running
+        if status == 'end' and exam in self.progress.failed and not is_at_work:
+            return  # nipype's Linear says so of all steps that it skips
         event = {'time': time.time(), 'exam': exam, 'step': step, 'status': status}
         if getattr(node, 'run_without_submitting', False):
             event['internal'] = True  # it only hands on what others made
@@ -154,7 +158,9 @@ class StepLog:
     @staticmethod
     def _cost(node: Any) -> dict[str, float]:
         """Seconds, and memory where it was measured, of a finished node."""
-        runtime = getattr(node.result, 'runtime', None)
+        runtime = None
+        with suppress(OSError):  # results are read from disk
+            runtime = getattr(node.result, 'runtime', None)
         parts: list[Any] = runtime if isinstance(runtime, list) else [runtime]
         seconds = [part.duration for part in parts if hasattr(part, 'duration')]
         peak = getattr(node, 'mem_peak_gb', 0)  # by the engine

@@ -14,6 +14,7 @@ from bids_synthsr.cli.bids_app import main
 from bids_synthsr.cli.synthsr import main as synthsr
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record, read_record, write_record
+from bids_synthsr.registration.alignment import align_scan
 from bids_synthsr.run import closing as module
 from bids_synthsr.run.closing import Closing, write_data_set_index
 from bids_synthsr.run.guard import guarded
@@ -232,6 +233,30 @@ def test_an_index_that_cannot_be_written_ends_no_run(tmp_path):
     derivatives.index.unlink()
     derivatives.index.mkdir()
     assert not write_data_set_index(derivatives)
+
+
+def test_an_error_of_any_type_in_a_part_costs_its_exam_whatever_the_engine(tmp_path, monkeypatch):
+    bids, out = tmp_path / 'bids', tmp_path / 'out'
+    write_description(bids)
+    for label in ('sub-01', 'sub-02'):
+        write_scan(bids / label / 'anat', label, 'T1w')
+
+    def align(reference, scan, name, path):
+        if 'sub_01' in str(scan):
+            raise ZeroDivisionError('by whatever')
+        return align_scan(reference, scan, name, path)
+
+    monkeypatch.setattr('bids_synthsr.registration.alignment.align_scan', align)
+    plugin = tmp_path / 'plugin.json'
+    plugin.write_text('{"plugin": "Linear"}')
+    options = ['--method', 'cubic', '--output-resolution', '4', '--skip-bids-validation']
+    options += ['--work-dir', str(tmp_path / 'work'), '--nipype-plugin-file', str(plugin)]
+    assert main([str(bids), str(out), 'participant', *options]) == 1
+    records = {
+        label: read_record(out / f'logs/exams/{label}.json') for label in ('sub-01', 'sub-02')
+    }
+    assert records['sub-02'].state == 'finished'
+    assert (records['sub-01'].state, records['sub-01'].reason) == ('failed', 'by whatever')
 
 
 def test_a_signal_is_no_error():

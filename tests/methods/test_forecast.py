@@ -13,8 +13,8 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.methods.total_variation import sampling_points
-from bids_synthsr.run.participant import EXAMS_AT_ONCE, _parts
 from bids_synthsr.run.plan import describe_small_memory
+from bids_synthsr.run.processing import EXAMS_AT_ONCE, _parts
 from bids_synthsr.settings import RunSettings
 from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid

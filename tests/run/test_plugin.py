@@ -9,10 +9,11 @@ from nipype.pipeline import engine as pe
 
 from bids_synthsr.derivatives.records import read_steps
 from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.interfaces.parts import PartsNode
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.run.crashes import read_crashes
-from bids_synthsr.run.participant import EXAMS_PER_GPU
 from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory, send_crashes
+from bids_synthsr.run.processing import EXAMS_PER_GPU
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.method import Forecast
@@ -156,6 +157,37 @@ def test_error_that_cannot_be_handed_over_does_not_hang_the_run(tmp_path):
             plugin=ExamByExamPlugin(['sub_01'], {'n_procs': 1, 'memory_gb': 4}, tmp_path / 'log')
         )
     assert Path(tmp_path / 'crash').is_dir()
+
+
+def refuse_one(value):
+    if value == 1:
+        raise ValueError('one is refused')
+    return value
+
+
+def test_a_part_that_fails_costs_its_exam_and_no_other(tmp_path):
+    """nipype names a part without its workflow, so the whole step has to stand for it."""
+    configure_engine()
+    workflow = new_workflow(tmp_path)
+    for exam, values in zip(EXAMS, ([0, 1, 1], [0, 2, 3]), strict=True):
+        inner = pe.Workflow(name=exam)
+        parts = PartsNode(niu.Function(['value'], ['value'], refuse_one), ['value'], name='parts')
+        parts.inputs.value = values
+        last = pe.Node(niu.Function(['value'], ['path'], give), name='last')
+        inner.connect(parts, 'value', last, 'value')
+        workflow.add_nodes([inner])
+    steps, failed = StepLog(tmp_path / 'steps.jsonl', 2), []
+    arguments = {'n_procs': 1, 'memory_gb': 4, 'status_callback': steps}
+    plugin = ExamByExamPlugin(EXAMS, arguments, tmp_path / 'log', failed.append)
+    with pytest.raises(RuntimeError, match=r'one is refused|raised'):
+        workflow.run(plugin=plugin)
+    crashes = read_crashes(tmp_path / 'crash')
+    assert {(crash.exam, crash.step, crash.message) for crash in crashes} == {
+        ('sub-01', 'parts', 'one is refused')
+    }
+    assert set(failed) == {'sub_01'}
+    assert steps.progress.failed == {'sub-01'}
+    assert [step.name for step in read_steps(steps.path, 'sub-02')] == ['parts', 'last']
 
 
 def end_forkserver(path):

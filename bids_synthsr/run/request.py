@@ -1,0 +1,44 @@
+"""What a door requests of a run at the participant level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_synthsr.settings import Settings
+
+Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a door requests of a run.
+
+    Parameters
+    ----------
+    settings
+        All settings of the run.
+    command
+        Words of the command line, without the name of the program.
+    mode
+        Whether to process exams, or only to describe what would be done, to write reports anew, or
+        to write the methods text.
+    empties_work_dir
+        Whether what is kept of earlier runs in the work folder is removed before the run.
+    validates
+        Whether the input data set is validated.
+    options
+        Options as TOML values, by which the same run can be requested again.
+    started_in
+        Current folder at the door, which relative paths of the command refer to.
+    """
+
+    settings: Settings
+    command: Sequence[str] = ()
+    mode: Mode = 'process'
+    empties_work_dir: bool = False
+    validates: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    started_in: Path = field(default_factory=Path.cwd)
