@@ -43,6 +43,7 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     """
     with chdir(NEUTRAL):
         from bids_synthsr.cli.resolve import request_of
+        from bids_synthsr.methods.check import describe_unread_options
         from bids_synthsr.run.messages import announce, configure_console
         from bids_synthsr.run.participant import run_participants
 
@@ -52,6 +53,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         announce('%s', error)
         return WRONG_USE
+    if unread := describe_unread_options(request.settings.method):
+        announce('%s', unread)
     with chdir(NEUTRAL):
         return run_participants(request)
 

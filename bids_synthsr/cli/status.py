@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
-STATES = ('finished', 'failed', 'missing')
+STATES = ('finished', 'failed', 'running', 'missing')
 PROGRAM = 'bids_synthsr'
 
 
@@ -55,9 +55,9 @@ def run(options: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     print_lines(describe_progress(exams, options.all))
     absences = read_absences(derivatives).items()
     print_lines(f'{label} has nothing to process: {reason}' for label, reason in absences)
-    unfinished = [exam.exam for exam in exams if exam.state != 'finished']
-    if not unfinished:
+    if all(exam.state == 'finished' for exam in exams):
         return SUCCESS
+    unfinished = [exam.exam for exam in exams if exam.state not in ('finished', 'running')]
     line = _command_line(unfinished, runs[-1]) if runs else ''
     if line:
         print_lines(['To do only what is missing:', line])
@@ -85,7 +85,9 @@ def describe_progress(exams: Sequence[ExamProgress], shows_finished: bool) -> It
         if shows_finished or exam.state != 'finished':
             yield f'{exam.exam:<{width}}  {exam.state:<8}  {exam.note}'.rstrip()
     states: list[str] = [exam.state for exam in exams]
-    yield f'{len(exams)} exams: ' + ', '.join(f'{states.count(x)} {x}' for x in STATES)
+    counts = {state: states.count(state) for state in STATES}
+    named = [f'{n} {state}' for state, n in counts.items() if n or state != 'running']
+    yield f'{len(exams)} exams: {", ".join(named)}'
 
 
 def command_for(subjects: Sequence[str], command: str) -> Iterator[str]:

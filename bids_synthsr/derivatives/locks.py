@@ -10,13 +10,17 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+import struct
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 LOGGER = logging.getLogger(__name__)
 BYTES = 2**62  # of a file that is empty: offsets to lock
+# struct flock in C: here type, whence, start, length, process; there the type comes last but one
+FLOCK, TYPE_AT = ('qqihh', 3) if sys.platform == 'darwin' else ('hhqqi0q', 0)
 BUSY = (BlockingIOError, PermissionError)  # POSIX lets a system choose between the two
 
 
@@ -75,6 +79,33 @@ class ExamLocks:
         """Give the lock of an exam back before the end."""
         with suppress(OSError):
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _offset(label))
+
+
+def find_claimed(path: Path, labels: Iterable[str]) -> set[str]:
+    """Find the exams that other processes have locked; none where that cannot be known.
+
+    Nothing is locked for it, so that no run finds an exam taken which is only looked at.
+
+    Parameters
+    ----------
+    path
+        The file of the locks.
+    labels
+        Labels of the exams.
+    """
+    try:
+        with path.open('rb') as file:
+            return {label for label in labels if _is_locked(file.fileno(), _offset(label))}
+    except OSError:
+        return set()
+
+
+def _is_locked(file: int, offset: int) -> bool:
+    """Whether another process has locked a byte of a file."""
+    question = {0: (fcntl.F_WRLCK, os.SEEK_SET, offset, 1, 0),
+                3: (offset, 1, 0, fcntl.F_WRLCK, os.SEEK_SET)}[TYPE_AT]  # fmt: skip
+    answer = fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(FLOCK, *question))
+    return bool(struct.unpack(FLOCK, answer)[TYPE_AT] != fcntl.F_UNLCK)
 
 
 def _offset(label: str) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from bids_synthsr.dataset.filenames import EXAM
 from bids_synthsr.dataset.files import read_object, write_json
+from bids_synthsr.derivatives.locks import find_claimed
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import (
     Record,
@@ -23,7 +24,7 @@ from bids_synthsr.derivatives.records import (
 from bids_synthsr.values.serial import read_dataclass
 from bids_synthsr.values.text import plain_text, plain_value
 
-State = Literal['finished', 'failed', 'missing']
+State = Literal['finished', 'failed', 'running', 'missing']
 OUTDATED = 'done before, with other settings or scans than the last run asked for'
 
 
@@ -36,7 +37,8 @@ class ExamProgress:
     exam
         Label of the exam, such as ``sub-01_ses-2``.
     state
-        ``missing`` if it is neither finished nor failed, or if outputs of it are gone or damaged.
+        ``running`` if a run has it in hand, now; ``missing`` if it is neither finished nor
+        failed, or if outputs of it are gone or damaged.
     note
         Why it failed, what is gone or how far a run came; the first warning where it is finished.
     """
@@ -176,14 +178,20 @@ def read_progress(
     labels = {label for run in runs for label in run.exams} | records.keys()
     steps = _last_steps(derivatives, runs)
     requested = {label: digest for run in runs for label, digest in run.digests.items()}
+    last_run = runs[-1].run_uuid if runs else ''
+    claimed = find_claimed(derivatives.locks, labels)
     exams = []
     for label in sorted(labels):
-        record = records.get(label)
+        record, step = records.get(label), steps.get(label, '')
         if record is not None and _is_outdated(record, requested.get(label)):
-            exams.append(ExamProgress(label, 'missing', OUTDATED))
+            exam = ExamProgress(label, 'missing', OUTDATED)
         else:
-            step = steps.get(label, '')
-            exams.append(_progress(label, record, step, derivatives, reads_content))
+            exam = _progress(label, record, step, derivatives, reads_content)
+        # a run keeps its locks to its end, those of exams that it has done, too
+        has_ended = record is not None and record.run_uuid == last_run and record.state != 'begun'
+        if exam.state != 'finished' and label in claimed and not has_ended:
+            exam = ExamProgress(label, 'running', step)
+        exams.append(exam)
     return exams
 
 

@@ -46,6 +46,14 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield describe_unread_weights(method.name)
 
 
+def describe_unread_options(settings: MethodSettings) -> str:
+    """Say which option has no effect with this method; empty if all that were given have one."""
+    is_given = settings.least_quality != MethodSettings.least_quality
+    if not is_given or 'least_quality' in METHODS[settings.method].options:
+        return ''
+    return f'--min-quality has no effect: {settings.method} estimates no quality'
+
+
 def describe_unread_weights(method: str) -> str:
     """Say that a method runs no network, which weights could be for."""
     return f'--weights are for {", ".join(names_of_networks())}; {method} reads none'

@@ -1,6 +1,8 @@
 """How far the work is, from the files alone."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from bids_synthsr.cli.bids_app import main as app
 from bids_synthsr.cli.status import command_for
 from bids_synthsr.derivatives.digests import OutputFile, describe_outputs
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.progress import write_plan
+from bids_synthsr.derivatives.progress import read_progress, read_runs, write_plan
 from bids_synthsr.derivatives.records import Record, fingerprint_digest, write_record
 
 main = sub_command('status')
@@ -51,6 +53,42 @@ def test_finished_failed_and_missing_exams_are_told(out, capsys):
         "cd /data && bids_synthsr 'my bids' out participant --nprocs 2 "
         '--participant-label 02 03 04'
     )
+
+
+def test_exams_in_hand_are_running_and_no_command_repeats_them(out, capsys):
+    """Those that the run has done keep their lock to its end, and are not running."""
+    labels = [f'sub-0{number}_ses-1' for number in range(1, 5)]
+    hold = f"""
+import time
+from pathlib import Path
+from bids_synthsr.derivatives.locks import ExamLocks
+from bids_synthsr.derivatives.places import Derivatives
+
+with ExamLocks(Derivatives(Path({str(out)!r})).locks) as locks:
+    print([locks.claim(label) for label in {labels[:3]!r}], flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, '-c', hold], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline().strip() == '[True, True, True]'
+        assert main([str(out)]) == 1
+        told = capsys.readouterr().out.splitlines()
+        run.kill()
+    assert told[0] == 'sub-02_ses-1  running'
+    assert told[1] == 'sub-03_ses-1  running   last step: align started'
+    assert told[3] == '4 exams: 1 finished, 0 failed, 2 running, 1 missing'
+    assert told[5].endswith('--participant-label 04')
+    record = Record('sub-02_ses-1', 'failed', reason='Dark', run_uuid='20260101-1_a')
+    assert read_state(out, record) == 'failed'
+
+
+def read_state(out, record):
+    """State of an exam with a record while a run holds its lock."""
+    derivatives = Derivatives(out)
+    write_record(derivatives.exam_of(record.exam).record, record)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('bids_synthsr.derivatives.progress.find_claimed', lambda _, labels: labels)
+        exams = read_progress(derivatives, read_runs(derivatives))
+    return next(exam.state for exam in exams if exam.exam == record.exam)
 
 
 def test_finished_exams_are_listed_where_asked_for(out, capsys):

@@ -103,7 +103,9 @@ def test_an_option_redoes_the_exams_of_those_methods_alone_that_read_it(run, cap
     assert run('--method', 'cubic') == 0
     capsys.readouterr()
     assert run('--method', 'cubic', '--min-quality', '0.3', '--dry-run') == 0
-    assert 'finished, nothing to do' in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert 'finished, nothing to do' in told
+    assert '--min-quality has no effect: cubic estimates no quality' in told
 
 
 class CountVoxels(Step):
