@@ -124,7 +124,7 @@ def name_further_volumes(
     """
     suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
     exam = exam_of_files([file.absolute() for file in files], suffixes)
-    scans = select_scans(exam, settings.reference, settings.contrasts).scans
+    scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
     return METHODS[settings.method].name_volumes([scan.suffix for scan in scans])
 
 
@@ -199,7 +199,7 @@ def run_exam(
     from bids_synthsr.workflows.base import init_configured_exam_wf
     from bids_synthsr.workflows.stages import STAGES, SYNTHESIS_STEP, ExamSetup
 
-    scans = select_scans(exam, settings.reference, settings.contrasts).scans
+    scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
     fault = find_method_fault(scans, settings)
     if fault:
         raise FailedExamError(fault)
@@ -245,13 +245,12 @@ def _remarks(registration: Any, synthesis: Any) -> Iterator[str]:
 
 
 def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
-    """Name the files of the images that a method made, by suffix, later ones by desc as well."""
+    """Name the files of the images that a method made, by contrast, later ones by desc as well."""
     volumes: dict[str, Path] = {}
     for product in (ProductFile(**fields) for fields in products):
         if product.kind == 'image':
-            is_taken = product.suffix in volumes
-            name = f'{product.desc}_{product.suffix}' if is_taken else product.suffix
-            volumes[name] = Path(product.file)
+            name = product.contrast
+            volumes[f'{product.desc}_{name}' if name in volumes else name] = Path(product.file)
     return volumes
 
 

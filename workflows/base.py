@@ -134,4 +134,5 @@ def init_configured_exam_wf(*, setup: ExamSetup, name: str = 'exam_wf') -> pe.Wo
     inputs.contrasts = list(method.contrasts)
     inputs.spacing = method.output_resolution
     inputs.fov = method.fov
+    inputs.takes_ct = method.ct
     return workflow

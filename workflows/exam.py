@@ -11,7 +11,7 @@ from bids_synthsr.interfaces.parts import PartsNode
 from bids_synthsr.interfaces.resampling import DefineGrid, ResampleScan
 from bids_synthsr.interfaces.selection import SelectScans
 
-INPUTS = ('exam', 'reference', 'contrasts', 'spacing', 'fov')
+INPUTS = ('exam', 'reference', 'contrasts', 'takes_ct', 'spacing', 'fov')
 OUTPUTS = ('products', 'warnings')
 
 
@@ -42,6 +42,8 @@ def init_exam_wf(
         Suffix or filter that names the reference; empty lets the program choose.
     contrasts
         Suffixes that may be used; empty takes all.
+    takes_ct
+        Whether scans may be CT.
     spacing
         Voxel size of the output, mm.
     fov
@@ -74,7 +76,7 @@ def init_exam_wf(
         return [(f'outputnode.{field}', f'inputnode.{field}') for field in fields]
 
     workflow.connect([
-        (inputnode, select, [(field, field) for field in INPUTS[:3]]),
+        (inputnode, select, [(field, field) for field in INPUTS[:4]]),
         (select, align_wf, [
             (field, f'inputnode.{field}')
             for field in ('scans', 'contrasts', 'acquisitions', 'names')

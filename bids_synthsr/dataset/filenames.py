@@ -41,7 +41,7 @@ DERIVED = ('from', 'to', 'mode', 'space', 'res', 'den', 'label', 'desc', 'seg', 
 OTHER_SUFFIXES = (
     'angio', 'Chimap', 'defacemask', 'FLASH', 'IRT1', 'M0map', 'MEGRE', 'MESE', 'MP2RAGE', 'MPM',
     'MTR', 'MTRmap', 'MTS', 'MTsat', 'MTVmap', 'MWFmap', 'PD', 'PDmap', 'R1map', 'R2map',
-    'R2starmap', 'S0map', 'T1map', 'T1rho', 'T2map', 'T2star', 'T2starmap', 'UNIT1', 'VFA',
+    'R2starmap', 'S0map', 'T1map', 'T1rho', 'T2map', 'T2star', 'T2starmap', 'VFA',
 )  # fmt: skip
 LABEL = re.compile(r'[0-9A-Za-z]+')  # of a participant or a session
 ENTITY = re.compile(r'([0-9A-Za-z]+)-[0-9A-Za-z+]+')

@@ -27,6 +27,8 @@ MAX_FORM_GAP_MM = 1.0  # a voxel of the output: forms that differ by more contra
 MAX_SHEAR_DEG = 1.0  # 1.7 mm over 100 mm; scanners write none, affines of templates do
 ROUNDING_SHEAR_DEG = 0.1  # what direction cosines and float32 headers round to
 
+TEMPLATES = {3: 'Talairach', 4: 'MNI152', 5: 'another'}  # by code of sform or qform
+
 MAX_HEADER_BYTES = 16 << 20  # with extensions; those of dcm2niix and AFNI have some 10 kB
 START_BYTES, HEADER_BYTES = 4096, 544  # of a file, and of the larger header with its flags
 MAX_GZIP_BYTES = 1 << 17  # before the content of a compressed file: its name and comment
@@ -169,6 +171,20 @@ def read_grid(header: nb.Nifti1Header, notes: list[str]) -> Grid:
     vox2ras = _read_vox2ras(header, shape, notes)
     _check_spacing(np.linalg.norm(vox2ras[:3, :3], axis=0), header, notes)
     return Grid(shape, _without_shear(vox2ras, shape, notes))
+
+
+def find_template(header: nb.Nifti1Header) -> str:
+    """Describe the template that a header places the image in, a sentence; empty without one."""
+    codes = {int(header[f'{form}_code']) for form in ('sform', 'qform')}
+    template = next(
+        (TEMPLATES[code] for code in sorted(codes, reverse=True) if code in TEMPLATES), ''
+    )
+    if not template:
+        return ''
+    return (
+        f'Its header places it in the space of a template ({template}): if it was brought there, '
+        "shape and volumes are not the person's."
+    )
 
 
 def _read_shape(header: nb.Nifti1Header) -> tuple[int, int, int]:

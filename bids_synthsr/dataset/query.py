@@ -33,11 +33,12 @@ from bids_synthsr.dataset.filenames import (
 )
 from bids_synthsr.dataset.files import read_json
 from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
+from bids_synthsr.dataset.ignoring import IGNORED, IgnoreList
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
 from bids_synthsr.dataset.survey import Sighting, is_folder, survey
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
-from bids_synthsr.values.text import plain_text, plain_value
+from bids_synthsr.values.text import NOTE, plain_text, plain_value
 
 LOGGER = logging.getLogger(__name__)
 DESCRIPTION = 'dataset_description.json'
@@ -46,10 +47,12 @@ MAX_LABELS = 10  # labels in a message
 ODD_LETTERS = re.compile(r'[\udc80-\udcff\x00-\x1f\x7f]')
 NO_CONFIG = f'{DESCRIPTION}/none'  # pybids would obey files of the data set that configure it
 OUTSIDE_INDEX = 'pybids does not list it; with --bids-database-dir, have the index made anew.'
+OLD_INDEX = 'The pybids index in %s is older than the data set, and is made anew'
 LEFT_OUT_BY_NAME = 'It was left out because of its name.'
 
 Key = tuple[str, str]  # participant and session, which is empty where there are none
-Kind = Literal['scan', 'other contrast', 'misnamed', 'closed folder']
+Kind = Literal['scan', 'other contrast', 'ignored', 'misnamed', 'closed folder']
+NOT_TAKEN = ('other contrast', 'ignored')  # kinds of which an exam may consist without a fault
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,11 @@ def find_exams(
     takes_all = database_dir is not None or wanted == names
     sightings = {name: [*survey(root / name)] for name in (names if takes_all else wanted)}
     closed = [x.path for seen in sightings.values() for x in seen if x.is_closed]
-    files = _index(root, _elsewhere([] if takes_all else wanted), closed, database_dir)
+    elsewhere = _elsewhere([] if takes_all else wanted)
+    files = _index(root, elsewhere, closed, database_dir)
+    if database_dir is not None and _is_stale(database_dir, files, sightings):
+        LOGGER.log(NOTE, OLD_INDEX, database_dir)
+        files = _index(root, elsewhere, closed, database_dir, is_stale=True)
     exams = _group(root, {name: sightings[name] for name in wanted}, files)
     if not exams and not asked:
         raise DatasetError(_nothing_in(root, wanted))
@@ -190,8 +197,26 @@ def _shorten(labels: Sequence[str]) -> str:
     return ', '.join(labels[:MAX_LABELS]) + more
 
 
+def _is_stale(
+    database_dir: Path, files: Sequence[Path], sightings: Mapping[str, Sequence[Sighting]]
+) -> bool:
+    """Whether images came or went since a pybids index was made, or folders of them changed."""
+    seen = [x for found in sightings.values() for x in found if not (x.is_closed or x.fault)]
+    present = {
+        x.path for x in seen if _candidate_of(x, x.path.parent, is_listed=True).kind == 'scan'
+    }
+    if present != {path for path in files if _is_image(path)}:
+        return True
+    made = max(path.stat().st_mtime for path in database_dir.iterdir())
+    return any(folder.stat().st_ctime > made for folder in {x.path.parent for x in seen})
+
+
 def _index(
-    root: Path, elsewhere: str, closed: Sequence[Path], database_dir: Path | None
+    root: Path,
+    elsewhere: str,
+    closed: Sequence[Path],
+    database_dir: Path | None,
+    is_stale: bool = False,
 ) -> list[Path]:
     """List the images and sidecars of anatomical scans with pybids."""
     from bids import BIDSLayout, BIDSLayoutIndexer  # half a second, which --help need not wait for
@@ -204,7 +229,13 @@ def _index(
         validate=False, index_metadata=False, ignore=ignore, config_filename=NO_CONFIG
     )
     try:
-        layout = BIDSLayout(root, validate=False, indexer=indexer, database_path=database_dir)
+        layout = BIDSLayout(
+            root,
+            validate=False,
+            indexer=indexer,
+            database_path=database_dir,
+            reset_database=is_stale,
+        )
     except Exception as error:  # of SQLAlchemy, pickle and others: what a broken index gives
         if database_dir is None:
             raise DatasetError(f'pybids cannot list {root}: {plain_text(str(error))}') from error
@@ -238,18 +269,30 @@ def _group(
 ) -> dict[Key, list[Candidate]]:
     """Group what may be a scan by exam."""
     exams: dict[Key, list[Candidate]] = defaultdict(list)
+    ignored = IgnoreList(root)
     sighted = {str(x.path): x for seen in sightings.values() for x in seen}
     for path in filter(_is_image, files):
         name, session, *_ = (*path.relative_to(root).parts, '')
         if name in sightings:
             label = session.removeprefix('ses-') if session.startswith('ses-') else None
             sighting = sighted.pop(str(path), None) or Sighting(path)  # of an old index
-            exams[_key_of(name, label)].append(_candidate_of(sighting, root, is_listed=True))
+            candidate = _candidate_of(sighting, root, is_listed=True)
+            exams[_key_of(name, label)].append(_unless_ignored(candidate, path, ignored))
     for sighting in sighted.values():
         name = sighting.path.relative_to(root).parts[0]
         key = _key_of(name, sighting.session)
-        exams[key].append(_candidate_of(sighting, root, is_listed=False))
+        candidate = _candidate_of(sighting, root, is_listed=False)
+        exams[key].append(_unless_ignored(candidate, sighting.path, ignored))
     return exams
+
+
+def _unless_ignored(candidate: Candidate, path: Path, ignored: IgnoreList) -> Candidate:
+    """Leave out what the data set itself rules out, whatever else is wrong with it."""
+    pattern = ignored.find_pattern(path)
+    if not pattern:
+        return candidate
+    problem = f'The data set rules it out ("{plain_text(pattern)}" in {IGNORED}).'
+    return Candidate(candidate.path, 'ignored', problem)
 
 
 def _is_image(path: Path) -> bool:
@@ -354,7 +397,7 @@ def _read_exams(
     for key in sorted({*exams, *absences}):
         candidates = exams.get(key, ())
         absence = absences.get(key, '')
-        if candidates and all(image.kind == 'other contrast' for image in candidates):
+        if candidates and all(image.kind in NOT_TAKEN for image in candidates):
             absence = ' '.join(f'{image.path.name}: {image.problem}' for image in candidates)
         scans = tuple(_judge_candidate(image, sidecars, filters) for image in candidates)
         read.append(Exam(key[0], key[1] or None, scans, absence))
@@ -364,8 +407,9 @@ def _read_exams(
 def _judge_candidate(candidate: Candidate, sidecars: Sidecars, filters: Filters) -> Scan:
     """Judge a candidate by everything but its voxels; whatever happens concerns it alone."""
     path = candidate.path
-    if candidate.kind == 'misnamed':
-        return Scan(path, '', problems=(candidate.problem,), warnings=(LEFT_OUT_BY_NAME,))
+    if candidate.kind in ('misnamed', 'ignored'):
+        notes = (LEFT_OUT_BY_NAME,) if candidate.kind == 'misnamed' else ()
+        return Scan(path, '', problems=(candidate.problem,), warnings=notes)
     if candidate.kind == 'closed folder':
         return Scan(path, 'anat', problems=(candidate.problem,))
     entities, suffix, _ = split_name(path.name)

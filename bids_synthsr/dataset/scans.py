@@ -19,12 +19,20 @@ import numpy as np
 from bids_synthsr.dataset.headers import (
     READING_FAULTS,
     UnusableScanError,
+    find_template,
     in_short,
     open_image,
     read_grid,
 )
+from bids_synthsr.dataset.kinds import (
+    find_agent,
+    find_kind_problems,
+    find_processing,
+    is_motion_corrected,
+    texts_of,
+)
 from bids_synthsr.imaging.head import head_size
-from bids_synthsr.values.exam import Acquisition, Scan
+from bids_synthsr.values.exam import UNIFORM, Acquisition, Scan
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.text import plain_text
 
@@ -59,16 +67,28 @@ def read_scan(
     suffix, entities, metadata
         What its name and sidecar state, as in `Scan`.
     """
-    scan = Scan(Path(path), suffix, entities or {}, metadata or {})
+    entities, metadata = entities or {}, metadata or {}
+    scan = Scan(
+        Path(path),
+        suffix,
+        entities,
+        metadata,
+        agent=find_agent(entities, metadata),
+        is_motion_corrected=is_motion_corrected(entities, metadata),
+    )
+    processing = find_processing(metadata)
     problems = [*_declared_problems(scan)]
-    notes = [*_declared_warnings(scan)]
+    notes = [*_declared_warnings(scan), *filter(None, [processing])]
     grid = acquisition = None
     try:
         header = open_image(scan.path).header
+        template = find_template(header)
+        notes += filter(None, [template])
+        processing = processing or template
         grid = read_grid(header, notes)
         header_axis = header.get_dim_info()[2]
         acquisition = _read_acquisition(grid, header_axis, scan.metadata, notes)
-        problems += _coverage_problems(grid, acquisition)
+        problems += _coverage_problems(grid, acquisition, scan.entities.get('chunk', ''))
         notes += _coverage_warnings(grid, acquisition)
     except UnusableScanError as error:
         problems.append(str(error))
@@ -76,6 +96,7 @@ def read_scan(
         scan,
         grid=grid,
         acquisition=acquisition,
+        is_processed=bool(processing),
         problems=tuple(problems),
         warnings=tuple(notes),
     )
@@ -151,13 +172,9 @@ def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan
 
 def _declared_problems(scan: Scan) -> Iterator[str]:
     """List what rules a scan out by its name and sidecar."""
-    part = scan.entities.get('part', 'mag')
-    if part != 'mag':
-        yield f'It is part-{part} of a complex image; only magnitude images are used.'
-    elif {'P', 'PHASE'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')[2:]}:
-        yield 'Its sidecar (ImageType) calls it a phase image; only magnitude images are used.'
+    yield from find_kind_problems(scan.entities, scan.metadata)
     for key in ('SeriesDescription', 'ProtocolName', 'ImageType'):
-        text = ' '.join(_texts(scan.metadata, key))
+        text = ' '.join(texts_of(scan.metadata, key))
         if SCOUT_WORDS.search(text):
             yield (
                 f'Its sidecar calls it a scout ({key}: {plain_text(text)}); if it is none, '
@@ -168,27 +185,16 @@ def _declared_problems(scan: Scan) -> Iterator[str]:
 
 def _declared_warnings(scan: Scan) -> Iterator[str]:
     """List what a reader should know from name and sidecar."""
-    if scan.has_contrast_agent:
-        agent = scan.entities.get('ce') or scan.metadata.get('ContrastBolusIngredient')
-        shown = plain_text(str(agent))
-        yield f'A contrast agent was given ({shown}): vessels and lesions may be enhanced.'
+    if scan.agent:
+        yield f'A contrast agent was given ({scan.agent}): vessels and lesions may be enhanced.'
+    if scan.suffix == UNIFORM:
+        yield 'It is the uniform image of an MP2RAGE: a T1w whose background is noise.'
     for key in ('BodyPart', 'BodyPartExamined'):
-        text = ' '.join(_texts(scan.metadata, key))
+        text = ' '.join(texts_of(scan.metadata, key))
         if text and not HEAD_WORDS.search(text):
             shown = plain_text(text)
             yield f'Its sidecar names another body part ({key}: {shown}): check what it shows.'
             break
-    if {'MPR', 'REFORMATTED'} & {word.upper() for word in _texts(scan.metadata, 'ImageType')}:
-        yield (
-            'Its sidecar (ImageType) says that it was reformatted: '
-            'its slices are not those that were acquired.'
-        )
-
-
-def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
-    """Read a sidecar field that may be a text, a list of texts, or absent."""
-    value = metadata.get(key) or []
-    return [plain_text(str(x)) for x in (value if isinstance(value, list) else [value])]
 
 
 def _read_acquisition(
@@ -251,19 +257,20 @@ def _length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | 
     return None
 
 
-def _coverage_problems(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
+def _coverage_problems(grid: Grid, acquisition: Acquisition, chunk: str) -> Iterator[str]:
     """List what rules a field of view out."""
+    part = f' It is chunk-{chunk} of an image: join its chunks to one file.' if chunk else ''
     extent = (np.asarray(grid.shape) * grid.spacing).min()
     slices = grid.shape[acquisition.slice_axis]
     if slices < MIN_SLICES:
-        yield f'It has {slices} slices, as localisers do; at least {MIN_SLICES} are needed.'
+        yield f'It has {slices} slices, as localisers do; at least {MIN_SLICES} are needed.{part}'
     elif min(grid.shape) < MIN_SLICES:
         size = ' x '.join(map(str, grid.shape))
         yield f'It has {size} voxels; at least {MIN_SLICES} along each axis are needed.'
     elif extent < MIN_COVERAGE_MM:
         yield (
             f'It covers {extent:.0f} mm of the head; at least {MIN_COVERAGE_MM:g} mm in every '
-            'direction are needed.'
+            f'direction are needed.{part}'
         )
 
 

@@ -11,23 +11,37 @@ import numpy as np
 
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.filters import is_field, is_wanted
+from bids_synthsr.dataset.kinds import is_ct
 from bids_synthsr.dataset.scans import load_scan
-from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
+from bids_synthsr.values.exam import SUFFIXES, UNIFORM, Exam, Scan, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 PLANES = ('sagittal', 'coronal', 'axial')  # by the RAS axis across the slices
 ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not stand out
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
-VOLUME_DECIMALS = 3  # mm3: voxel volumes that differ by less are equal but for rounding
+SPACING_DECIMALS = 2  # mm: voxels that differ by less are equal but for rounding
+VOLUME_DECIMALS = 3  # mm3
 REFERENCE_REASONS = (
-    'Of the T1w scans that name no contrast agent, it has the smallest voxels ({:.2f} mm³).',
-    'Every T1w names a contrast agent; it is the one that has the smallest voxels ({:.2f} mm³).',
-    'There is no T1w; it is the scan that has the smallest voxels ({:.2f} mm³).',
+    'Of the T1w scans for which no contrast agent is named, ',
+    'For every T1w a contrast agent is named; of these ',
+    'There is no T1w; of all scans ',
 )
+FINEST = 'its coarsest axis is the finest ({:.2f} mm)'
+DECIDING = (
+    FINEST,
+    f'{FINEST}, as of others, and its voxels the smallest ({{:.2f}} mm³)',
+    'of equally fine ones, motion is corrected in it',
+    'of equally fine ones, it is as acquired',
+    'of equally fine ones, it is no MP2RAGE',
+    'it is the first of equally fine ones',
+)  # by the number of what decides
+Rank = tuple[int, float, float, bool, bool, bool]
 
-Role = Literal['reference', 'used', 'left out']
+Role = Literal['reference', 'used', 'aligned', 'left out']
 LEFT_OUT: Final = 'left out'
+ALIGNED_ONLY = 'It was aligned and brought to the output grid; the volumes are made of others.'
+CT_AS_MRI = 'Its sidecar says that it is CT (Modality); use --method synthsr --ct for it.'
 SAME_NAME = 'Another file has the same name, but for its extension or the order of its entities.'
 Row = dict[str, str]
 
@@ -81,7 +95,10 @@ class Selection:
 
 
 def select_scans(
-    exam: Exam, reference: str | None = None, contrasts: Sequence[str] = ()
+    exam: Exam,
+    reference: str | None = None,
+    contrasts: Sequence[str] = (),
+    takes_ct: bool = False,
 ) -> Selection:
     """Decide which scans of an exam are used, and which one is the reference.
 
@@ -93,13 +110,15 @@ def select_scans(
         Suffix or filter that names the reference; None leaves it to `choose_reference`.
     contrasts
         Suffixes that may be used; empty takes all.
+    takes_ct
+        Whether scans that their sidecar calls CT may be used.
 
     Raises
     ------
     SelectionError
         If no scan can be used, or none as the reference that is asked for.
     """
-    verdicts = _judge(exam.scans, contrasts)
+    verdicts = _judge(exam.scans, contrasts, takes_ct)
     usable = [verdict.scan for verdict in verdicts if verdict.role == 'used']
     rows = [verdict.row for verdict in verdicts]
     if not usable:
@@ -122,7 +141,7 @@ def left_out_rows(scans: Iterable[Scan]) -> tuple[Row, ...]:
     return tuple(Verdict(scan, LEFT_OUT, ' '.join(scan.problems)).row for scan in scans)
 
 
-def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
+def _judge(scans: Iterable[Scan], contrasts: Sequence[str], takes_ct: bool) -> list[Verdict]:
     """Leave out the scans that cannot be used, are not asked for, or come twice."""
     verdicts: list[Verdict] = []
     names: set[str] = set()
@@ -131,6 +150,8 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
         reason = ' '.join(scan.problems)
         if not reason and contrasts and scan.suffix not in contrasts:
             reason = f'{scan.suffix} is not among the contrasts asked for: {", ".join(contrasts)}.'
+        if not reason and not takes_ct and is_ct(scan.metadata):
+            reason = CT_AS_MRI
         if not reason and scan.digest in files:
             reason = f'It holds the same voxels as {files[scan.digest]}.'
         if not reason and scan.name in names:
@@ -145,8 +166,10 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str]) -> list[Verdict]:
 def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[Scan, str]:
     """Choose the scan whose frame the output takes.
 
-    A T1w that names no contrast agent comes first, then a T1w with one, then any other scan; of
-    equals the one with the smallest voxel volume, and of these the first. A T1w with an agent
+    A T1w for which no contrast agent is named comes first, then a T1w with one, then any other
+    scan. Of equals it is the one whose coarsest axis is finest: a scan of 1 mm comes before thick
+    slices, however fine these are in plane. Then count the volume of a voxel, whether motion is
+    corrected, whether it is as acquired, and last the order of the names. A T1w with an agent
     comes before other contrasts because it differs from what the output shows in vessels and
     lesions only, and the others in every tissue.
 
@@ -176,16 +199,41 @@ def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[S
             names = ', '.join(scan.name for scan in scans)
             raise ValueError(f'No usable scan matches --reference {query}; there are {names}')
         return min(matching, key=_rank), f'It was asked for (--reference {query}).'
-    best = min(scans, key=_rank)
-    kind, volume = _rank(best)
-    return best, REFERENCE_REASONS[kind].format(volume)
+    ranks = sorted(map(_rank, scans))
+    return min(scans, key=_rank), _describe_choice(ranks)
 
 
-def _rank(scan: Scan) -> tuple[int, float]:
-    """Order scans by how well they serve as the reference: kind, then voxel volume, mm3."""
-    kind = 2 if scan.suffix != 'T1w' else int(scan.has_contrast_agent)
-    volume = math.inf if scan.grid is None else scan.grid.voxel_volume
-    return kind, round(volume, VOLUME_DECIMALS)
+def _describe_choice(ranks: Sequence[Rank]) -> str:
+    """Describe why the first of sorted ranks comes before the second, a sentence."""
+    kind, spacing, volume, *_ = ranks[0]
+    rivals = [rank for rank in ranks[1:2] if rank[0] == kind]
+    deciding = next(
+        (
+            number
+            for rival in rivals
+            for number, (one, other) in enumerate(zip(ranks[0][1:], rival[1:], strict=True))
+            if one != other
+        ),
+        len(DECIDING) - 1 if rivals else 0,
+    )
+    return f'{REFERENCE_REASONS[kind]}{DECIDING[deciding].format(spacing, volume)}.'
+
+
+def _rank(scan: Scan) -> Rank:
+    """Order scans by how well they serve as the reference.
+
+    Kind, size of the coarsest axis (mm) and of a voxel (mm3), and what name and sidecar tell.
+    """
+    is_t1w = suffix_of(scan.contrast) == 'T1w'
+    grid = scan.grid
+    return (
+        int(bool(scan.agent)) if is_t1w else 2,
+        math.inf if grid is None else round(float(grid.spacing.max()), SPACING_DECIMALS),
+        math.inf if grid is None else round(grid.voxel_volume, VOLUME_DECIMALS),
+        not scan.is_motion_corrected,
+        scan.is_processed,
+        scan.suffix == UNIFORM,
+    )
 
 
 def parse_reference(query: str) -> dict[str, str]:
@@ -251,6 +299,23 @@ def leave_out_failed(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> 
         if fit['status'] == 'failed':
             marked = leave_out(marked, fit['name'], fit['reason'])
     return list(marked)
+
+
+def mark_aligned(rows: Iterable[Row], sources: Sequence[str]) -> list[Row]:
+    """Mark the scans that were aligned and are in no volume that the method made.
+
+    Parameters
+    ----------
+    rows
+        Rows of the selection table.
+    sources
+        Names of the scans that the volumes were made of.
+    """
+    changed = {'role': 'aligned', 'reason': ALIGNED_ONLY}
+    return [
+        row | changed if row['role'] == 'used' and row['scan'] not in sources else row
+        for row in rows
+    ]
 
 
 def registration_warnings(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> list[str]:

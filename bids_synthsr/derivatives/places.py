@@ -96,6 +96,10 @@ class Derivatives:
         """Exams that a run sets out to do, and its command."""
         return self.run_logs(run_uuid) / 'plan.json'
 
+    def run_scans(self, run_uuid: str) -> Path:
+        """What became of every scan and participant in a run."""
+        return self.run_logs(run_uuid) / 'scans.tsv'
+
     def run_plans(self) -> list[Path]:
         """All plans that there are, by the names of the runs."""
         return sorted(self.records.parent.glob('*/plan.json'))
@@ -226,10 +230,21 @@ class ExamDerivatives:
         return self.anat / name
 
 
-def entities_of_synthesis(suffix: str, desc: str) -> dict[str, str]:
-    """BIDS entities of a volume that a method made."""
-    is_other_contrast = suffix in SUFFIXES and suffix != SPACE
-    return {**({'space': SPACE} if is_other_contrast else {}), 'desc': desc}
+def entities_of_synthesis(
+    suffix: str, desc: str, others: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """BIDS entities of a volume that a method made.
+
+    Parameters
+    ----------
+    suffix, desc
+        BIDS suffix and ``desc-`` label of the volume.
+    others
+        Entities that set it apart from others of its suffix.
+    """
+    is_other_contrast = suffix in SUFFIXES and (suffix != SPACE or bool(others))
+    space = {'space': SPACE} if is_other_contrast else {}
+    return {**(others or {}), **space, 'desc': desc}
 
 
 def name_of_scan(scan: str, desc: str) -> tuple[str, dict[str, str]]:

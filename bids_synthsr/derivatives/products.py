@@ -28,6 +28,7 @@ from bids_synthsr.derivatives.soundness import find_image_fault, find_table_faul
 from bids_synthsr.values.method import Image, Product, Synthesis
 
 Kind = Literal['image', 'table', 'transform']
+SELECTION = 'selection'  # suffix of the table of scans
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class ProductFile:
         """BIDS ``desc-`` label; empty where there is none."""
         return self.entities.get('desc', '')
 
+    @property
+    def contrast(self) -> str:
+        """What it shows: its suffix, after entities that set it apart, as ``ce-gd_T1w``."""
+        others = {key: self.entities[key] for key in self.entities if key not in ('space', 'desc')}
+        return '_'.join([*(f'{key}-{label}' for key, label in others.items()), self.suffix])
+
     def as_plain(self) -> dict[str, Any]:
         """The same as a dictionary."""
         return asdict(self)
@@ -113,7 +120,7 @@ def registration_products(
     fits
         How well each scan fits, by its ``name``.
     """
-    yield ProductFile(selection, 'table', 'selection', {'desc': 'scans'})
+    yield ProductFile(selection, 'table', SELECTION, {'desc': 'scans'})
     for name, resampled, reliability in zip(
         alignment.names, alignment.resampled, alignment.reliability, strict=True
     ):
@@ -198,7 +205,7 @@ def _write_product(
         str(path),
         'image',
         product.suffix,
-        entities_of_synthesis(product.suffix, product.desc),
+        entities_of_synthesis(product.suffix, product.desc, product.entities),
         sources,
         describe_synthesis(product.suffix, product.desc, method, synthesis.facts),
         product.labels,

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
-from bids_synthsr.dataset.files import read_json, write_json, write_text, written_atomically
+from bids_synthsr.dataset.files import (
+    read_json,
+    write_json,
+    write_rows,
+    write_text,
+    written_atomically,
+)
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
+from bids_synthsr.dataset.selection import mark_aligned
 from bids_synthsr.derivatives.places import ExamDerivatives, sidecar_of
-from bids_synthsr.derivatives.products import ProductFile
+from bids_synthsr.derivatives.products import SELECTION, ProductFile
 from bids_synthsr.derivatives.provenance import complete_sidecar
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
@@ -54,6 +62,31 @@ def _find_fault(product: ProductFile) -> str:
         return ''
     except (ValueError, OSError, EOFError, ImageFileError) as error:
         return f'it cannot be read ({error})'
+
+
+def with_fates(products: Sequence[ProductFile], folder: Path) -> list[ProductFile]:
+    """Let the selection table tell which scans were only aligned, once a method has chosen.
+
+    Parameters
+    ----------
+    products
+        What all stages made for keeps.
+    folder
+        Folder that the new table is written to.
+    """
+    sources = next(product.sources for product in products if product.frame)
+    return [
+        replace(product, file=str(_write_fates(product, sources, folder)))
+        if product.suffix == SELECTION
+        else product
+        for product in products
+    ]
+
+
+def _write_fates(selection: ProductFile, sources: Sequence[str], folder: Path) -> Path:
+    """Write the rows of the selection table anew."""
+    rows = mark_aligned(read_json(Path(selection.file)), sources)
+    return write_rows(folder / 'selection.json', rows)
 
 
 def list_outputs(products: Sequence[ProductFile], exam: ExamDerivatives) -> list[Path]:

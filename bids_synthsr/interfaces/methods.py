@@ -22,7 +22,7 @@ class Synthesize(Step):
         """The exam, and how it is processed."""
 
         scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
-        contrasts = traits.List(traits.Str, mandatory=True, desc='their BIDS suffixes')
+        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
         acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
         scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
         names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')

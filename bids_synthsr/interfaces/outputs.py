@@ -94,7 +94,12 @@ class SaveOutputs(Step):
             write_record,
             write_unfinished_record,
         )
-        from bids_synthsr.derivatives.saving import check_products, list_outputs, save_products
+        from bids_synthsr.derivatives.saving import (
+            check_products,
+            list_outputs,
+            save_products,
+            with_fates,
+        )
 
         place, bids_dir = _place_of(inputs), Path(inputs.bids_dir)
         sources = {
@@ -102,6 +107,7 @@ class SaveOutputs(Step):
         }
         products = [ProductFile(**product) for product in inputs.products]
         check_products(products)
+        products = with_fates(products, folder)
         # until the record is published, that of earlier work would describe files that are gone
         begun = Record(place.label, 'begun', reason=BROKEN_OFF, run_uuid=inputs.run_uuid)
         write_unfinished_record(place, begun, list_outputs(products, place))

@@ -58,7 +58,7 @@ class KeepAligned(Step):
         """All scans, the reference first."""
 
         scans = InputMultiObject(File(exists=True), mandatory=True, desc='files of the scans')
-        contrasts = traits.List(traits.Str, mandatory=True, desc='their BIDS suffixes')
+        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
         acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of their Acquisition')
         names = traits.List(traits.Str, mandatory=True, desc='what tells them apart')
         scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
@@ -68,7 +68,7 @@ class KeepAligned(Step):
         """The scans that fit, the reference first."""
 
         scans = OutputMultiObject(File, desc='files of the scans')
-        contrasts = traits.List(traits.Str, desc='their BIDS suffixes')
+        contrasts = traits.List(traits.Str, desc='what they show')
         acquisitions = traits.List(traits.Dict, desc='fields of their Acquisition')
         names = traits.List(traits.Str, desc='what tells them apart')
         scan2ref = OutputMultiObject(File, desc='their transforms')

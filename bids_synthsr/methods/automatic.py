@@ -9,7 +9,7 @@ from bids_synthsr.methods import sr_t1, total_variation
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.exam import Acquisition, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import MethodForecast, Observation, Synthesis
 
@@ -76,7 +76,7 @@ def reason_against_network(
     spacing_mm
         Voxel size of the output, mm.
     """
-    if contrasts[0] != sr_t1.CONTRAST:
+    if suffix_of(contrasts[0]) != sr_t1.CONTRAST:
         return f'The network sharpens a T1w, and the reference is a {contrasts[0]}.'
     return sr_t1.find_doubt(acquisitions[0]) or sr_t1.find_obstacle(
         contrasts, acquisitions, spacing_mm

@@ -24,7 +24,7 @@ from bids_synthsr.imaging.slice_encoding import encode_slices
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.exam import Acquisition, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -214,7 +214,7 @@ def find_obstacle(
     spacing_mm
         Voxel size of the output, mm.
     """
-    if contrasts[0] != CONTRAST:
+    if suffix_of(contrasts[0]) != CONTRAST:
         return (
             f'sr-t1 sharpens a T1w, but the reference is a {contrasts[0]}: name a T1w with '
             '--reference, or use --method tv for this exam'

@@ -21,7 +21,7 @@ from bids_synthsr.imaging.intensity import intensity_range, rescale
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.exam import Acquisition, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -160,13 +160,16 @@ def find_pair(observations: Sequence[Observation], ct: bool) -> tuple[int, ...]:
     """Find the first T1w and the first T2w of an exam, by their indices."""
     if ct:
         raise ValueError('The two-channel network takes MRI only; CT needs the general network')
-    contrasts = [observation.contrast for observation in observations]
-    if 'T1w' not in contrasts or 'T2w' not in contrasts:
+    # of two scans of one suffix the plain one, without an agent or a second echo
+    order = sorted(range(len(observations)), key=lambda i: len(observations[i].contrast))
+    first = {suffix_of(observations[i].contrast): i for i in reversed(order)}
+    if 'T1w' not in first or 'T2w' not in first:
+        contrasts = [observation.contrast for observation in observations]
         raise ValueError(
             f'The two-channel network takes a T1w and a T2w, the exam has {", ".join(contrasts)}; '
             'give the weights of the general network'
         )
-    return tuple(contrasts.index(contrast) for contrast in ('T1w', 'T2w'))
+    return first['T1w'], first['T2w']
 
 
 def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:

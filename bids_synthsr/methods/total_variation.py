@@ -33,7 +33,7 @@ from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize, Geometry
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.exam import Acquisition, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -87,9 +87,12 @@ def synthesize(
     weight = strength * float(grid.spacing.mean()) ** 2
     solution = minimise(terms, start, weight, tolerance, max_iterations)
     products = [
-        Image(channel.contrast, 'tv', channel.finish(volume.numpy()), grid)
-        for channel, volume in zip(channels, solution.volumes, strict=True)
-    ]
+        Image(
+            suffix_of(channel.contrast), 'tv', channel.finish(volume.numpy()), grid,
+            entities=entities_of(channel.contrast) if number else {},
+        )
+        for number, (channel, volume) in enumerate(zip(channels, solution.volumes, strict=True))
+    ]  # fmt: skip
     facts = {
         'scans': [observation.contrast for observation in observations],
         'estimates': [scan.facts for scan in scans],

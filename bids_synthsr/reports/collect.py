@@ -37,7 +37,7 @@ from bids_synthsr.reports.content import (
 from bids_synthsr.values.exam import SUFFIXES, Scan
 
 VOLUMES = '_volumes.tsv'
-ROLES = ('reference', 'used', 'left out')
+ROLES = ('reference', 'used', 'aligned', 'left out')
 TABLES = {
     '_selection.tsv': 'Every scan of the exam, whether it was used, and why.',
     VOLUMES: 'Volumes of the structures, and how much of each is uncertain.',
@@ -113,7 +113,7 @@ def collect_failure(
 
 
 def used_names(rows: Iterable[Row]) -> list[str]:
-    """Names of the scans that were used, the reference first."""
+    """Names of the scans that were brought to the output grid, the reference first."""
     sources = [row for row in rows if row['role'] != 'left out']
     return [row['scan'] for row in sorted(sources, key=lambda row: row['role'] != 'reference')]
 

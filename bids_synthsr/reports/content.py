@@ -12,7 +12,7 @@ from bids_synthsr.derivatives.records import StepCost
 from bids_synthsr.values.grid import Grid
 
 State = Literal['complete', 'warned', 'failed', 'planned']
-Role = Literal['reference', 'used', 'left out']
+Role = Literal['reference', 'used', 'aligned', 'left out']
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from bids_synthsr.values.text import plain_text
+from bids_synthsr.values.text import NOTE, plain_text
 
 LOGGER = logging.getLogger('bids_synthsr')
-CONSOLE_LEVELS = (logging.WARNING + 5, logging.INFO, logging.DEBUG)  # none, -v, -vv
-NOTE = logging.WARNING + 5  # what a run always prints: plan, failures, result
+CONSOLE_LEVELS = (NOTE, logging.INFO, logging.DEBUG)  # none, -v, -vv
 MAX_LINE = 5000  # characters of a line
 LIBRARIES = (
     'nipype.workflow',

@@ -25,6 +25,7 @@ from bids_synthsr.run.closing import (
     write_data_set_index,
     write_status,
 )
+from bids_synthsr.run.fates import write_fates
 from bids_synthsr.run.messages import OutputError, announce, print_lines
 from bids_synthsr.run.opening import command_line, open_run
 from bids_synthsr.run.plan import (
@@ -133,6 +134,8 @@ def _run(
             process_exams([plan for plan in plans if plan.is_work], settings, closing)
         faults = renew_lost_reports(plans, derivatives)
         code = _close_run(plans, settings, closing)
+        table = derivatives.run_scans(settings.run_uuid)
+        write_fates(table, plans, absences, derivatives)
         return SOME_FAILED if faults else code
 
 

@@ -107,7 +107,7 @@ def _plan_exam(
     try:
         if exam.absence:
             raise SelectionError(exam.absence, left_out_rows(exam.scans))
-        selection = select_scans(exam, method.reference, method.contrasts)
+        selection = select_scans(exam, method.reference, method.contrasts, method.ct)
         rows, scans = selection.rows, selection.scans
         fault = find_method_fault(scans, method)
         transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
@@ -125,7 +125,7 @@ def _plan_exam(
 def find_method_fault(scans: Sequence[Scan], method: MethodSettings) -> str:
     """Describe why the method cannot process an exam, in a sentence; empty if it can."""
     find_obstacle = METHODS[method.method].load().find_obstacle
-    contrasts = [scan.suffix for scan in scans]
+    contrasts = [scan.contrast for scan in scans]
     acquisitions = [scan.geometry[1] for scan in scans]
     return str(find_obstacle(contrasts, acquisitions, method.output_resolution))
 
@@ -136,7 +136,7 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
     The reference comes first.
     """
     size = ExamSize(
-        [scan.suffix for scan in scans],
+        [scan.contrast for scan in scans],
         [scan.geometry for scan in scans],
         spacing_mm=method.output_resolution,
         fov=method.fov,

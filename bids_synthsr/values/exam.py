@@ -10,12 +10,15 @@ from typing import Any
 from bids_synthsr.values.grid import Grid
 
 # BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
-SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2')
+SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2', 'UNIT1')
+UNIFORM = 'UNIT1'  # of MP2RAGE: a T1w without bias, whose background is noise
+# entities that make another contrast of a suffix: scans that differ in them are not joined
+CHANNEL_KEYS = ('ce', 'echo', 'inv', 'mt', 'part')
 # all that the program reads of a sidecar: nothing else of it is kept, such as names of patients
 SIDECAR_FIELDS = (
-    'BodyPart', 'BodyPartExamined', 'ContrastBolusIngredient', 'ImageType', 'MRAcquisitionType',
-    'ProtocolName', 'SeriesDescription', 'SliceEncodingDirection', 'SliceThickness',
-    'SpacingBetweenSlices',
+    'BodyPart', 'BodyPartExamined', 'ContrastBolusAgent', 'ContrastBolusIngredient', 'ImageType',
+    'Modality', 'MRAcquisitionType', 'MTState', 'ProtocolName', 'SeriesDescription',
+    'SliceEncodingDirection', 'SliceThickness', 'SpacingBetweenSlices',
 )  # fmt: skip
 
 
@@ -61,6 +64,12 @@ class Scan:
         What a reader should know although the scan is used.
     digest
         SHA-256 of the voxels, by which copies are found; empty until they have been read.
+    agent
+        What tells that a contrast agent was given; empty where nothing does.
+    is_processed
+        Whether it is known to have been changed after it was acquired.
+    is_motion_corrected
+        Whether it is known that motion was corrected.
     """
 
     path: Path
@@ -72,6 +81,9 @@ class Scan:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     digest: str = ''
+    agent: str = ''
+    is_processed: bool = False
+    is_motion_corrected: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -94,10 +106,33 @@ class Scan:
         return '_'.join([*labels, self.suffix]) or self.path.name
 
     @property
-    def has_contrast_agent(self) -> bool:
-        """Whether name or sidecar state that a contrast agent was given."""
-        agent = str(self.metadata.get('ContrastBolusIngredient') or '').strip().lower()
-        return 'ce' in self.entities or agent not in ('', 'none', 'n/a', 'no')
+    def contrast(self) -> str:
+        """What it shows: its suffix, after entities that make another contrast of that.
+
+        ``T2w``, ``ce-gd_T1w``, ``echo-2_T2starw``. Scans of one contrast may be joined.
+        """
+        entities = {key: self.entities[key] for key in CHANNEL_KEYS if key in self.entities}
+        if entities.get('part') == 'mag':
+            del entities['part']
+        if self.agent:
+            entities.setdefault('ce', 'agent')
+        if self.metadata.get('MTState') is True:
+            entities.setdefault('mt', 'on')
+        if self.suffix == UNIFORM:
+            entities['acq'] = UNIFORM
+        suffix = 'T1w' if self.suffix == UNIFORM else self.suffix
+        return '_'.join([*(f'{key}-{label}' for key, label in entities.items()), suffix])
+
+
+def suffix_of(contrast: str) -> str:
+    """Return the BIDS suffix of a contrast: ``T1w`` of ``ce-gd_T1w``."""
+    return contrast.rpartition('_')[2]
+
+
+def entities_of(contrast: str) -> dict[str, str]:
+    """Return the entities of a contrast: ``{'ce': 'gd'}`` of ``ce-gd_T1w``."""
+    pairs = (part.partition('-') for part in contrast.split('_')[:-1])
+    return {key: label for key, _, label in pairs}
 
 
 @dataclass(frozen=True)

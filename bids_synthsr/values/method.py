@@ -19,7 +19,7 @@ class Observation:
     Parameters
     ----------
     contrast
-        BIDS suffix, such as ``T2w``.
+        What it shows, such as ``T2w`` or ``ce-gd_T1w`` (see `Scan.contrast`).
     voxels
         ``(I, J, K)`` float32 intensities on the scan's own grid, never resampled.
     grid
@@ -53,6 +53,8 @@ class Image:
         Lattice on which the voxels lie, in the reference's RAS+ mm.
     labels
         Label values that may occur in it; empty for intensities and masks.
+    entities
+        BIDS entities that set it apart from others of its suffix: ``{'ce': 'gd'}``.
     """
 
     suffix: str
@@ -60,6 +62,7 @@ class Image:
     voxels: np.ndarray
     grid: Grid
     labels: tuple[int, ...] = ()
+    entities: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

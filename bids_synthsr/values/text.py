@@ -5,9 +5,11 @@ Texts are cleaned where they enter the program, so that tables, pages and termin
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from typing import Any
 
+NOTE = logging.WARNING + 5  # level of what every run prints: plan, failures, result
 MAX_LENGTH = 300  # characters of a text
 MAX_ITEMS, MAX_DEPTH = 1000, 8  # of lists and objects
 # control and formatting characters, halves of pairs, private ones, breaks and odd spaces

@@ -40,7 +40,7 @@ def root(tmp_path):
         'sub-01_ses-2_run-01_T1w.nii.gz',
         'sub-01_ses-2_run-02_T1w.nii.gz',
         'sub-02_T2w.nii.gz',
-        'sub-01_ses-1_UNIT1.nii.gz',
+        'sub-01_ses-1_T1map.nii.gz',
     ):
         add_scan(root, name)
     add_scan(root / 'derivatives/app', 'sub-01_ses-1_T1w.nii.gz')
@@ -60,7 +60,7 @@ def absences(exams):
 
 
 ALL = {
-    'sub-01_ses-1': ['acq-ax_FLAIR', 'T1w', 'UNIT1'],
+    'sub-01_ses-1': ['acq-ax_FLAIR', 'T1w', 'T1map'],
     'sub-01_ses-2': ['run-01_T1w', 'run-02_T1w'],
     'sub-02': ['T2w'],
 }
@@ -69,7 +69,7 @@ ALL = {
 def test_every_exam_is_found_with_its_scans(root):
     exams = find_exams(root)
     assert found(exams) == ALL
-    assert [s.name for exam in exams for s in exam.scans if not s.is_usable] == ['UNIT1']
+    assert [s.name for exam in exams for s in exam.scans if not s.is_usable] == ['T1map']
     assert [(exam.subject, exam.session) for exam in exams][1:] == [('01', '2'), ('02', None)]
 
 
@@ -121,7 +121,7 @@ def test_labels_choose_exams(root, options, labels):
 )  # fmt: skip
 def test_filters_choose_scans(root, filters, wanted):
     exams = find_exams(root, filters=filters)
-    scans = {e.label: [s for s in e.scans if s.suffix != 'UNIT1'] for e in exams if not e.absence}
+    scans = {e.label: [s for s in e.scans if s.suffix != 'T1map'] for e in exams if not e.absence}
     assert {
         label: [int(s.is_usable) for s in of_exam] for label, of_exam in scans.items()
     } == wanted
@@ -244,14 +244,14 @@ def test_all_fields_that_are_read_are_listed_and_no_others():
     package = Path(bids_synthsr.__file__).parent
     texts = {
         node.value
-        for name in ('dataset/scans.py', 'values/exam.py')
+        for name in ('dataset/scans.py', 'dataset/kinds.py', 'values/exam.py')
         for top in ast.parse((package / name).read_text(encoding='utf-8')).body
-        if not isinstance(top, ast.Assign)
+        if name.endswith('kinds.py') or not isinstance(top, ast.Assign)
         for node in ast.walk(top)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     fields = {text for text in texts if re.fullmatch(r'([A-Z]+[a-z]+){2,}', text)}
-    assert fields == set(SIDECAR_FIELDS)
+    assert fields <= set(SIDECAR_FIELDS) <= texts
 
 
 @pytest.mark.parametrize('content', ['{"SliceThickness": 8', '[1]', ''])
@@ -304,19 +304,33 @@ def test_closed_folder_costs_its_exam_only(root, tmp_path):
     assert 'cannot be entered: check its permissions' in exams[2].scans[0].problems[0]
 
 
-def test_database_is_made_once_for_all_participants(root, tmp_path):
+def test_database_is_made_once_for_all_participants(root, tmp_path, caplog):
     database = tmp_path / 'index'
     assert list(found(find_exams(root, participant_labels=['02'], database_dir=database)))
+    assert found(find_exams(root, database_dir=database)) == ALL
+    assert not caplog.records
+
+
+def test_database_that_is_older_than_the_data_is_made_anew(root, tmp_path, caplog):
+    database = tmp_path / 'index'
+
+    def names():
+        caplog.clear()
+        exams = find_exams(root, participant_labels=['02'], database_dir=database)
+        return [scan.name for exam in exams for scan in exam.scans if scan.is_usable]
+
+    assert names() == ['T2w'] and not caplog.records
     add_scan(root, 'sub-02_FLAIR.nii.gz')
-    exam = find_exams(root, database_dir=database)[2]
-    assert [(scan.name, scan.is_usable) for scan in exam.scans] == [
-        ('T2w', True),
-        ('sub-02_FLAIR.nii.gz', False),
-    ]
-    assert 'have the index made anew' in exam.scans[1].problems[0]
+    assert names() == ['FLAIR', 'T2w']
+    assert 'is older than the data set' in caplog.text
     (root / 'sub-02/anat/sub-02_T2w.nii.gz').unlink()
-    scan = find_exams(root, database_dir=database)[2].scans[0]
-    assert 'The file cannot be opened (No such file or directory)' in scan.problems[0]
+    assert names() == ['FLAIR'] and 'is older' in caplog.text
+    assert names() == ['FLAIR'] and not caplog.records
+    sidecar = root / 'sub-02/anat/sub-02_FLAIR.json'
+    sidecar.write_text('{"ImageType": ["ORIGINAL", "PRIMARY", "P"]}')
+    assert names() == [] and 'is older' in caplog.text
+    add_scan(root, 'sub-03_T1w.nii.gz')
+    assert 'sub-03' in found(find_exams(root, database_dir=database))
 
 
 def test_database_that_cannot_be_used_is_explained(root, tmp_path):

@@ -332,7 +332,10 @@ def test_only_magnitude_is_used(save):
 @pytest.mark.parametrize(
     ('metadata', 'words'),
     [
-        ({'ContrastBolusIngredient': 'GADOLINIUM'}, 'A contrast agent was given (GADOLINIUM)'),
+        (
+            {'ContrastBolusIngredient': 'GADOLINIUM'},
+            'A contrast agent was given (ContrastBolusIngredient: GADOLINIUM)',
+        ),
         ({'BodyPartExamined': 'CSPINE'}, 'names another body part'),
         ({'ImageType': ['DERIVED', 'SECONDARY', 'MPR']}, 'it was reformatted'),
     ],

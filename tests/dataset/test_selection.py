@@ -7,6 +7,7 @@ import nibabel as nb
 import numpy as np
 import pytest
 
+from bids_synthsr.dataset.kinds import find_agent
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import (
     SAME_NAME,
@@ -32,7 +33,8 @@ def scan(suffix, spacing=(1, 1, 5), **entities):
     """Usable scan without a file."""
     path = Path('_'.join([*(f'{key}-{value}' for key, value in entities.items()), suffix]))
     grid = Grid((200, 200, 30), np.diag([*spacing, 1.0]))
-    return Scan(path, suffix, entities, {}, grid, Acquisition(2, spacing[2], spacing[2]))
+    slices = Acquisition(2, spacing[2], spacing[2])
+    return Scan(path, suffix, entities, {}, grid, slices, agent=find_agent(entities, {}))
 
 
 def exam(*scans):
@@ -42,10 +44,16 @@ def exam(*scans):
 @pytest.mark.parametrize(
     ('scans', 'chosen', 'words'),
     [
-        ([scan('T2w', THIN), scan('T1w', THICK)], 1, 'name no contrast agent'),
-        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'name no .* smallest voxels \(1.00 mm³\)'),
-        ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'name no contrast agent'),
-        ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'Every T1w names a contrast agent'),
+        ([scan('T2w', THIN), scan('T1w', THICK)], 1, 'no contrast agent is named'),
+        ([scan('T1w', THICK), scan('T1w', THIN)], 1, r'its coarsest axis is the finest \(1.00 mm'),
+        ([scan('T1w', (0.4, 0.4, 5)), scan('T1w', THIN)], 1, r'the finest \(1.00 mm\)'),
+        ([scan('T1w', (1, 1, 5)), scan('T1w', (0.5, 0.5, 5))], 1, r'smallest \(1.25 mm³\)'),
+        ([scan('T1w', THIN), scan('T1w', THIN)], 0, 'the first of equally fine ones'),
+        ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'no contrast agent is named'),
+        ([scan('T1w', THIN, acq='postGd'), scan('T1w', THICK)], 1, 'no contrast agent is named'),
+        ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'For every T1w a contrast agent'),
+        ([scan('UNIT1', THIN), scan('T1w', THIN)], 1, 'it is no MP2RAGE'),
+        ([scan('UNIT1', THIN), scan('T1w', THICK)], 0, 'its coarsest axis is the finest'),
         ([scan('FLAIR', THICK), scan('T2w'), scan('PDw', THICK)], 1, 'There is no T1w'),
         ([scan('inplaneT1', THICK), scan('FLAIR', THIN)], 1, 'There is no T1w'),
         ([scan('T2w', (1, 1, 5.00001)), scan('FLAIR')], 0, 'There is no T1w'),

@@ -1,0 +1,115 @@
+"""Every participant and every image has a fate, and it is told where people look."""
+
+import csv
+
+import pytest
+from phantoms import write_description, write_scan
+
+from bids_synthsr.cli.bids_app import main
+from bids_synthsr.cli.synthsr import main as synthsr
+from bids_synthsr.dataset.ignoring import IgnoreList
+from bids_synthsr.dataset.query import find_exams
+
+OPTIONS = ['--method', 'cubic', '--output-resolution', '4', '--nprocs', '1']
+OPTIONS += ['--skip-bids-validation']
+
+
+@pytest.fixture(scope='module')
+def outcome(tmp_path_factory):
+    """Run over a data set in which there is something of every kind."""
+    folder = tmp_path_factory.mktemp('accounting')
+    bids, out = folder / 'bids', folder / 'out'
+    write_description(bids)
+    first = bids / 'sub-01/anat'
+    for suffix in ('T1w', 'FLAIR'):
+        write_scan(first, 'sub-01', suffix)
+    write_scan(first, 'sub-01', 'T2w').rename(first / 'sub-01_T1map.nii.gz')
+    write_scan(first, 'sub-01', 'T2w').rename(first / 'sub-01_acq-0.8_T2w.nii.gz')
+    write_scan(first, 'sub-01', 'T2w').rename(first / 'sub-01_run-9_PDw.nii.gz')
+    write_scan(bids / 'sub-02/anat', 'sub-02', 'T2w').rename(
+        bids / 'sub-02/anat/sub-02_T2map.nii.gz'
+    )
+    write_scan(bids / 'sub-03/anat', 'sub-03', 'T1w')
+    (bids / 'sub-04/func').mkdir(parents=True)
+    write_scan(bids / 'sub-05/anat', 'sub-05', 'T1w').rename(
+        bids / 'sub-05/anat/sub-05_UNIT1.nii.gz'
+    )
+    (bids / '.bidsignore').write_text('# not ours\nsub-03/\n*_run-9_*\n')
+    folders = [str(bids), str(out), 'participant', '--work-dir', str(folder / 'work')]
+    code = main([*folders, *OPTIONS])
+    table = next(out.glob('logs/*/scans.tsv'))
+    with table.open(newline='') as file:
+        rows = list(csv.DictReader(file, delimiter='\t'))
+    return code, bids, out, rows
+
+
+@pytest.mark.parametrize(
+    ('exam', 'file', 'role', 'words'),
+    [
+        ('sub-01', 'sub-01_T1w.nii.gz', 'reference', 'no contrast agent is named'),
+        ('sub-01', 'sub-01_FLAIR.nii.gz', 'aligned', 'the volumes are made of others'),
+        ('sub-01', 'sub-01_T1map.nii.gz', 'left out', 'T1map is no contrast that is used'),
+        ('sub-01', 'sub-01_acq-0.8_T2w.nii.gz', 'left out', 'is no entity with a label'),
+        ('sub-01', 'sub-01_run-9_PDw.nii.gz', 'left out', '"*_run-9_*" in .bidsignore'),
+        ('sub-02', 'n/a', 'not taken', 'T2map is no contrast that is used'),
+        ('sub-03', 'n/a', 'not taken', '"sub-03/" in .bidsignore'),
+        ('sub-04', 'n/a', 'not taken', 'has no anatomical scan'),
+        ('sub-05', 'sub-05_UNIT1.nii.gz', 'reference', 'no contrast agent is named'),
+    ],
+)
+def test_every_scan_and_participant_stands_in_the_table_of_the_run(
+    outcome, exam, file, role, words
+):
+    code, _, _, rows = outcome
+    assert code == 0
+    (row,) = (row for row in rows if (row['exam'], row['file']) == (exam, file))
+    assert row['role'] == role and words in row['reason']
+
+
+def test_the_table_has_no_more_than_there_is(outcome):
+    assert len(outcome[3]) == 9
+
+
+def test_those_that_are_not_taken_stand_in_log_index_and_status(outcome, capsys):
+    _, _, out, _ = outcome
+    assert synthsr(['status', str(out)]) == 0
+    texts = [
+        capsys.readouterr().out,
+        (out / 'index.html').read_text(),
+        next(out.glob('logs/*/bids_synthsr.log')).read_text(),
+    ]
+    for text in texts:
+        assert all(label in text for label in ('sub-02', 'sub-03', 'sub-04'))
+
+
+@pytest.mark.parametrize('label', ['02', '03', '04'])
+def test_a_participant_who_is_asked_for_and_not_done_is_a_failure(outcome, tmp_path, label):
+    _, bids, _, _ = outcome
+    folders = [str(bids), str(tmp_path / 'out'), 'participant', '--work-dir', str(tmp_path / 'w')]
+    assert main([*folders, *OPTIONS, '--participant-label', label]) == 1
+
+
+@pytest.mark.parametrize(
+    ('patterns', 'path', 'pattern'),
+    [
+        ('*_FLAIR.nii.gz', 'sub-01/anat/sub-01_FLAIR.nii.gz', '*_FLAIR.nii.gz'),
+        ('/sub-01/', 'sub-01/anat/sub-01_T1w.nii.gz', '/sub-01/'),
+        ('sub-*/ses-2/**', 'sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz', 'sub-*/ses-2/**'),
+        ('*_T1w*\n!sub-01_*', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
+        ('# sub-01\n\n', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
+        ('anat/other', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
+    ],
+)
+def test_patterns_are_those_of_gitignore(tmp_path, patterns, path, pattern):
+    (tmp_path / '.bidsignore').write_text(patterns)
+    assert IgnoreList(tmp_path).find_pattern(tmp_path / path) == pattern
+
+
+@pytest.mark.parametrize('content', [b'\xff\xfe*\n', b'[\n', b''])
+def test_a_list_that_is_odd_ends_nothing(tmp_path, content):
+    bids = tmp_path / 'bids'
+    write_description(bids)
+    write_scan(bids / 'sub-01/anat', 'sub-01', 'T1w')
+    (bids / '.bidsignore').write_bytes(content)
+    (exam,) = find_exams(bids)
+    assert exam.scans[0].is_usable

@@ -1,0 +1,166 @@
+"""What name and sidecar say of a scan is heard: agent, kind of image, template, chunk."""
+
+from pathlib import Path
+
+import nibabel as nb
+import numpy as np
+import pytest
+from phantoms import write_scan
+
+from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected, names_agent
+from bids_synthsr.dataset.scans import read_scan
+from bids_synthsr.dataset.selection import SelectionError, choose_reference, select_scans
+from bids_synthsr.values.exam import Exam, Scan, entities_of, suffix_of
+
+
+@pytest.fixture(scope='module')
+def image(tmp_path_factory):
+    return write_scan(tmp_path_factory.mktemp('kinds') / 'anat', 'sub-01', 'T1w')
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'AX T1 POST', 't1_mprage_sag_postGd', 'T1 MPR +C', 't1_tse_tra_KM', 'SAG T1 GAD',
+        'T1 with contrast', 'T1C', 't1ce', 'T1 FSPGR w/ contrast', 'Ax T1 post gadolinium',
+        '3D T1 nach KM', 'T1 SE INJ', 'postcontrast', 'mprageGd', 'T1 Gadavist', 't1+c', 'acq-CE',
+    ],
+)  # fmt: skip
+def test_words_of_agents_are_heard(text):
+    assert names_agent(text)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'AX T1 PRE', 't1_mprage_sag', 'T1 w/o contrast', 'T1 pre gad', 'ohne KM', 'nativ', 'T1 -C',
+        'T2 post op', 'postop T1', 'multi contrast', 'high contrast T1', 'noncontrast', 'T1 COR',
+        'precontrast', 'POST RT T1', 'ADNI MPRAGE', 'T1 without gadolinium', 'gadget', 'brace',
+    ],
+)  # fmt: skip
+def test_what_is_not_known_of_agents_is_not_claimed(text):
+    assert not names_agent(text)
+
+
+@pytest.mark.parametrize(
+    ('entities', 'metadata', 'agent'),
+    [
+        ({'ce': 'gadovist'}, {}, 'ce-gadovist'),
+        ({'ce': 'none'}, {}, ''),
+        ({'acq': 'mprageGd'}, {}, 'acq: mprageGd'),
+        ({}, {'ContrastBolusAgent': 'Dotarem 10 ml'}, 'ContrastBolusAgent: Dotarem 10 ml'),
+        ({}, {'ContrastBolusAgent': 'NONE', 'ContrastBolusIngredient': 'N/A'}, ''),
+        ({}, {'SeriesDescription': 'AX T1 POST'}, 'SeriesDescription: AX T1 POST'),
+        ({}, {'ProtocolName': 't1_km'}, 'ProtocolName: t1_km'),
+        ({'acq': 'mprage'}, {'SeriesDescription': 'SAG T1'}, ''),
+    ],
+)
+def test_agents_are_heard_wherever_they_are_named(entities, metadata, agent):
+    assert find_agent(entities, metadata) == agent
+
+
+def test_a_t1w_with_an_agent_is_the_reference_only_without_another(image):
+    def t1w(**fields):
+        entities = {'sub': '01', 'run': fields.pop('run')}
+        return read_scan(image, 'T1w', entities, fields)
+
+    post, plain = t1w(run='1', SeriesDescription='T1 post Gd'), t1w(run='2')
+    reference, reason = choose_reference([post, plain])
+    assert reference is plain and 'no contrast agent is named' in reason
+    assert choose_reference([post])[1].startswith('For every T1w a contrast agent is named')
+    assert 'A contrast agent was given (SeriesDescription: T1 post Gd)' in post.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ('metadata', 'words'),
+    [
+        ({'ImageType': ['ORIGINAL', 'PRIMARY', 'P', 'ND']}, 'calls it a phase image'),
+        (
+            {'ImageType': ['ORIGINAL', 'PRIMARY', 'PHASE MAP', 'P', 'FFE']},
+            'calls it a phase image',
+        ),
+        ({'ImageType': ['ORIGINAL', 'PRIMARY', 'R', 'ND']}, 'calls it a real image'),
+        ({'ImageType': ['ORIGINAL', 'PRIMARY', 'IMAGINARY']}, 'calls it an imaginary image'),
+        ({'ImageType': ['DERIVED', 'SECONDARY', 'MIP']}, 'calls it a projection'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'PROJECTION IMAGE', 'M']}, 'calls it a projection'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'T1 MAP', 'NONE']}, 'a map or a difference'),
+        ({'ImageType': ['DERIVED', 'SECONDARY', 'ADC']}, 'a map or a difference'),
+        ({'ImageType': ['DERIVED', 'SECONDARY', 'SUBTRACTION']}, 'a map or a difference'),
+        ({'Modality': 'PT'}, 'it is no MRI (Modality: PT)'),
+    ],
+)
+def test_images_that_are_no_scans_are_left_out(image, metadata, words):
+    scan = read_scan(image, 'T1w', {'sub': '01'}, metadata)
+    assert any(words in problem for problem in scan.problems)
+
+
+@pytest.mark.parametrize(
+    'metadata',
+    [
+        {'ImageType': ['ORIGINAL', 'PRIMARY', 'M', 'ND', 'NORM']},
+        {'ImageType': ['ORIGINAL', 'PRIMARY', 'M_FFE', 'M', 'FFE']},
+        {'ImageType': ['ORIGINAL', 'PRIMARY', 'OTHER'], 'Modality': 'MR'},
+        {'ImageType': 'ORIGINAL'},
+        {},
+    ],
+)
+def test_scans_as_scanners_make_them_are_used(image, metadata):
+    scan = read_scan(image, 'T1w', {'sub': '01'}, metadata)
+    assert scan.is_usable and not scan.is_processed
+
+
+def test_ct_is_used_where_it_is_asked_for_alone(image):
+    exam = Exam('01', None, (read_scan(image, 'T1w', {'sub': '01'}, {'Modality': 'CT'}),))
+    with pytest.raises(SelectionError, match='use --method synthsr --ct'):
+        select_scans(exam)
+    assert len(select_scans(exam, takes_ct=True).scans) == 1
+
+
+@pytest.mark.parametrize('form', ['sform', 'qform'])
+@pytest.mark.parametrize(('code', 'name'), [(3, 'Talairach'), (4, 'MNI152'), (5, 'another')])
+def test_the_space_of_a_template_is_told_and_comes_last(image, tmp_path, form, code, name):
+    moved = nb.load(image)
+    moved.header[f'{form}_code'] = code
+    nb.save(nb.Nifti1Image(np.asarray(moved.dataobj), None, moved.header), tmp_path / 'T1w.nii.gz')
+    scan = read_scan(tmp_path / 'T1w.nii.gz', 'T1w', {'run': '1'}, {})
+    assert f'the space of a template ({name})' in ' '.join(scan.warnings)
+    plain = read_scan(image, 'T1w', {'run': '2'}, {})
+    reference, reason = choose_reference([scan, plain])
+    assert reference is plain and 'it is as acquired' in reason
+
+
+def test_motion_corrected_comes_before_not(image):
+    assert is_motion_corrected({'rec': 'moco'}, {})
+    assert is_motion_corrected({}, {'ImageType': ['ORIGINAL', 'PRIMARY', 'M', 'MOCO']})
+    plain = read_scan(image, 'T1w', {'run': '1'}, {})
+    corrected = read_scan(image, 'T1w', {'rec': 'moco'}, {})
+    assert choose_reference([plain, corrected])[0] is corrected
+
+
+def test_a_chunk_is_named_as_such(tmp_path):
+    voxels = np.ones((100, 100, 12), np.int16)
+    path = tmp_path / 'sub-01_chunk-1_T1w.nii.gz'
+    nb.save(nb.Nifti1Image(voxels, np.diag([2, 2, 4, 1])), path)
+    problems = read_scan(path, 'T1w', {'chunk': '1'}, {}).problems
+    assert 'It is chunk-1 of an image: join its chunks to one file.' in problems[0]
+
+
+@pytest.mark.parametrize(
+    ('entities', 'metadata', 'suffix', 'contrast'),
+    [
+        ({'sub': '01', 'acq': 'ax'}, {}, 'T2w', 'T2w'),
+        ({'ce': 'gd'}, {}, 'T1w', 'ce-gd_T1w'),
+        ({}, {'ContrastBolusAgent': 'Gadovist'}, 'T1w', 'ce-agent_T1w'),
+        ({'echo': '2', 'part': 'mag'}, {}, 'T2starw', 'echo-2_T2starw'),
+        ({'inv': '1'}, {}, 'T1w', 'inv-1_T1w'),
+        ({'mt': 'on'}, {}, 'T1w', 'mt-on_T1w'),
+        ({}, {'MTState': True}, 'T1w', 'mt-on_T1w'),
+        ({}, {}, 'UNIT1', 'acq-UNIT1_T1w'),
+    ],
+)
+def test_a_contrast_is_a_suffix_and_what_makes_it_another(entities, metadata, suffix, contrast):
+    agent = find_agent(entities, metadata)
+    scan = Scan(Path('x'), suffix, entities, metadata, agent=agent)
+    assert scan.contrast == contrast
+    assert suffix_of(contrast) == ('T1w' if suffix == 'UNIT1' else suffix)
+    assert entities_of('ce-gd_echo-2_T1w') == {'ce': 'gd', 'echo': '2'}
