@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from bids_synthsr.methods import sr_t1, total_variation
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
@@ -13,6 +15,8 @@ from bids_synthsr.values.exam import Acquisition, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import MethodForecast, Observation, Synthesis
 
+CROSSING_PLANES = 3
+ACROSS = 0.7  # cosine of the angle, some 45 degrees, from which on slices cross
 THICK_T1W = 'The reference is a T1w of thick slices.'
 
 
@@ -25,8 +29,9 @@ def synthesize(
 ) -> Synthesis:
     """Sharpen a T1w of thick slices by the network, and all other exams by total variation.
 
-    Also where the other scans have slices in other directions, from which total variation takes
-    detail: the network came as close to the truth or closer (lab/benchmarks.md).
+    Also where scans of other contrasts have slices in other directions, from which total
+    variation takes detail: the network came as close to the truth or closer (lab/benchmarks.md).
+    Several scans of the reference's own contrast that cross are joined.
 
     Parameters
     ----------
@@ -39,7 +44,13 @@ def synthesize(
     """
     contrasts = [scan.contrast for scan in observations]
     acquisitions = [scan.acquisition for scan in observations]
-    why_not = reason_against_network(contrasts, acquisitions, float(grid.spacing.mean()))
+    normals = [
+        scan.scan2ref[:3, :3] @ scan.grid.directions[:, scan.acquisition.slice_axis]
+        for scan in observations
+    ]
+    why_not = find_crossing(contrasts, normals) or reason_against_network(
+        contrasts, acquisitions, float(grid.spacing.mean())
+    )
     if why_not:
         synthesis = total_variation.synthesize(observations, grid)
         facts = {'method': 'tv', 'method_reason': why_not}
@@ -51,7 +62,10 @@ def synthesize(
 
 def forecast(size: ExamSize) -> MethodForecast:
     """Forecast memory and time of the method that will be chosen."""
-    why_not = reason_against_network(size.contrasts, size.acquisitions, size.spacing_mm)
+    normals = [grid.directions[:, slices.slice_axis] for grid, slices in size.geometries]
+    why_not = find_crossing(size.contrasts, normals) or reason_against_network(
+        size.contrasts, size.acquisitions, size.spacing_mm
+    )
     return (total_variation if why_not else sr_t1).forecast(size)
 
 
@@ -62,6 +76,27 @@ def find_obstacle(
 ) -> str:
     """Find nothing: total variation takes what the network does not."""
     return ''
+
+
+def find_crossing(contrasts: Sequence[str], normals: Sequence[np.ndarray]) -> str:
+    """Describe that the scans of the reference's contrast cross, a sentence; empty if not.
+
+    Then all of them together hold more than a network can add to one of them.
+
+    Parameters
+    ----------
+    contrasts
+        What the scans show, the reference first.
+    normals
+        Direction across the slices of each, ``(3,)``, in one frame.
+    """
+    planes: list[np.ndarray] = []
+    for contrast, normal in zip(contrasts, normals, strict=True):
+        if contrast == contrasts[0] and all(abs(normal @ plane) < ACROSS for plane in planes):
+            planes.append(normal)
+    if len(planes) < CROSSING_PLANES:
+        return ''
+    return f'The slices of its {contrasts[0]} scans lie in {len(planes)} planes, which are joined.'
 
 
 def reason_against_network(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from slice_scans import ARGUMENTS, network, scan, trained
 
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.weights import save_weights
-from bids_synthsr.imaging.geometry import output_grid, with_spacing
-from bids_synthsr.methods.automatic import reason_against_network, synthesize
+from bids_synthsr.imaging.geometry import output_grid, rigid, with_spacing
+from bids_synthsr.methods.automatic import find_crossing, reason_against_network, synthesize
 
 
 def obstacle(scan, grid):
@@ -30,6 +31,31 @@ def test_other_exams_go_to_total_variation():
     made = synthesize([observation], output_grid(observation.grid), trained=trained())
     assert made.facts['method'] == 'tv' and made.products[0].desc == 'tv'
     assert 'the reference is a FLAIR' in made.facts['method_reason']
+
+
+@pytest.mark.parametrize(
+    ('contrasts', 'axes', 'crosses'),
+    [
+        (['T1w', 'T1w', 'T1w'], [2, 1, 0], True),
+        (['T1w', 'T1w', 'T1w'], [2, 2, 0], False),
+        (['T1w', 'T2w', 'T2w'], [2, 1, 0], False),
+        (['T1w', 'ce-gd_T1w', 'ce-gd_T1w'], [2, 1, 0], False),
+        (['T1w', 'FLAIR', 'T1w', 'T1w'], [0, 1, 1, 2], True),
+    ],
+)
+def test_scans_of_one_contrast_in_three_planes_are_joined(contrasts, axes, crosses):
+    turned = rigid((0.1, 0.0, 0.2), np.zeros(3))[:3, :3]
+    normals = [turned @ np.eye(3)[axis] for axis in axes]
+    assert bool(find_crossing(contrasts, normals)) == crosses
+
+
+def test_an_exam_of_three_planes_goes_to_total_variation():
+    first = scan(spacing=5.0)
+    turns = (np.eye(4), *(rigid(np.eye(3)[axis] * np.pi / 2, np.zeros(3)) for axis in (0, 1)))
+    planes = [replace(first, scan2ref=turn @ first.scan2ref) for turn in turns]
+    made = synthesize(planes, output_grid(first.grid), trained=trained())
+    assert made.facts['method'] == 'tv'
+    assert 'lie in 3 planes, which are joined' in made.facts['method_reason']
 
 
 @pytest.mark.parametrize(
