@@ -15,7 +15,7 @@ from bids_synthsr.values.exam import Acquisition, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import MethodForecast, Observation, Synthesis
 
-CROSSING_PLANES = 3
+CROSSING_PLANES = 2  # then total variation is better (lab/crossing.py)
 ACROSS = 0.7  # cosine of the angle, some 45 degrees, from which on slices cross
 THICK_T1W = 'The reference is a T1w of thick slices.'
 

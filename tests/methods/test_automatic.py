@@ -37,13 +37,15 @@ def test_other_exams_go_to_total_variation():
     ('contrasts', 'axes', 'crosses'),
     [
         (['T1w', 'T1w', 'T1w'], [2, 1, 0], True),
-        (['T1w', 'T1w', 'T1w'], [2, 2, 0], False),
+        (['T1w', 'T1w', 'T1w'], [2, 2, 0], True),
+        (['T1w', 'T1w'], [2, 2], False),
+        (['T1w'], [2], False),
         (['T1w', 'T2w', 'T2w'], [2, 1, 0], False),
         (['T1w', 'ce-gd_T1w', 'ce-gd_T1w'], [2, 1, 0], False),
         (['T1w', 'FLAIR', 'T1w', 'T1w'], [0, 1, 1, 2], True),
     ],
 )
-def test_scans_of_one_contrast_in_three_planes_are_joined(contrasts, axes, crosses):
+def test_scans_of_one_contrast_that_cross_are_joined(contrasts, axes, crosses):
     turned = rigid((0.1, 0.0, 0.2), np.zeros(3))[:3, :3]
     normals = [turned @ np.eye(3)[axis] for axis in axes]
     assert bool(find_crossing(contrasts, normals)) == crosses
