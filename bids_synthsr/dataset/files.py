@@ -85,6 +85,17 @@ def sha256(path: Path) -> str:
         return file_digest(file, 'sha256').hexdigest()
 
 
+def take_stamp(path: Path) -> str:
+    """Write down what changes when a file is written to or replaced.
+
+    Tools that copy a file can keep its size and the time of its last change (``cp -p``, ``rsync
+    -t``), and not the time at which it came to be (ctime) and its number in the file system.
+    """
+    status = path.stat()
+    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return ' '.join(map(str, numbers))
+
+
 def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.headers import (
     READING_FAULTS,
     UnusableScanError,
@@ -31,6 +32,7 @@ from bids_synthsr.dataset.kinds import (
     is_motion_corrected,
     texts_of,
 )
+from bids_synthsr.dataset.unchanged import check_header, unchanged
 from bids_synthsr.imaging.head import head_size
 from bids_synthsr.values.exam import UNIFORM, Acquisition, Scan
 from bids_synthsr.values.grid import Grid
@@ -111,12 +113,22 @@ def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
         With digest, and judged by its voxels.
     voxels
         As `conform` returns them, on ``scan.grid``; None for a scan that is not usable.
+
+    Raises
+    ------
+    FailedExamError
+        If the file is not the one that was planned.
     """
     if not scan.is_usable:
         return scan, None
     try:
-        with np.errstate(all='ignore'):  # what float32 cannot hold is found below
-            array = open_image(scan.path).get_fdata('unchanged', np.float32)
+        # what float32 cannot hold is found below
+        with unchanged(scan), np.errstate(all='ignore'):
+            image = open_image(scan.path)
+            check_header(scan, image.header)
+            array = image.get_fdata('unchanged', np.float32)
+    except FailedExamError:  # which is a ValueError
+        raise
     except READING_FAULTS as error:
         fault = in_short(error, scan.path)
         problem = f'Its voxels cannot be read ({fault}): copy or convert it again.'

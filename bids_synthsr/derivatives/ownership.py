@@ -8,19 +8,22 @@ Folders are compared by their number in the file system, too, which sees through
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from bids_synthsr.dataset.files import read_object
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.provenance import generator
+from bids_synthsr.derivatives.provenance import RAW, generator, link_to
+from bids_synthsr.derivatives.records import Record, digests_of, read_records
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.values.text import plain_text
 
 CHOOSE = 'choose another folder'
-NESTED = {'derivatives', 'sourcedata', 'code'}  # folders of a data set that may hold other ones
+DERIVATIVES = 'derivatives'
+NESTED = {DERIVATIVES, 'sourcedata', 'code'}  # folders of a data set that may hold other ones
 
 
 def lies_in(path: Path, folder: Path) -> bool:
@@ -93,9 +96,18 @@ def _owner_above(path: Path) -> str:
     """Describe the data set in which a path lies; empty if it lies in none, or may lie there."""
     for parent in path.parents:
         below = path.relative_to(parent).parts[0]
-        if (parent / DESCRIPTION).exists() and not {below, parent.name} & NESTED:
+        if (parent / DESCRIPTION).exists() and not _may_hold(parent, below):
             return f'{path} lies in {parent}, {_describe_owner(parent)}'
     return ''
+
+
+def _may_hold(root: Path, name: str) -> bool:
+    """Whether a data set may hold another one in a folder of this name.
+
+    A folder ``derivatives`` with a description of its own may, but not among its participants.
+    """
+    is_shelf = root.name == DERIVATIVES and not name.startswith('sub-')
+    return name in NESTED or is_shelf
 
 
 def _is_own(derivatives: Derivatives) -> bool:
@@ -142,6 +154,52 @@ def check_owner(derivatives: Derivatives) -> None:
     owner = find_owner(derivatives)
     if owner:
         raise ValueError(f'{owner}: {CHOOSE} as output_dir')
+
+
+def check_source(
+    derivatives: Derivatives, bids_dir: Path, fingerprints: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse an output folder that holds what was made of another data set.
+
+    One that has moved is the same as long as a scan of it is one that a record names.
+
+    Parameters
+    ----------
+    derivatives
+        Paths of the output folder.
+    bids_dir
+        The input data set.
+    fingerprints
+        Fingerprints of the exams that are planned, by label.
+
+    Raises
+    ------
+    ValueError
+        With the other data set, and the way out.
+    """
+    link = _read_description(derivatives.root).get('DatasetLinks')
+    before = link.get(RAW) if isinstance(link, dict) else None
+    if before in (None, link_to(derivatives.root, bids_dir)):
+        return
+    records = read_records(derivatives)
+    if not records or _shares_scan(records, fingerprints):
+        return
+    other = unquote(plain_text(str(before)).removeprefix('file://'))
+    raise ValueError(
+        f'{derivatives.root} holds what was made of {other}, and no scan of {bids_dir} is among '
+        f'it: {CHOOSE} as output_dir'
+    )
+
+
+def _shares_scan(
+    records: Mapping[str, Record], fingerprints: Mapping[str, Mapping[str, Any]]
+) -> bool:
+    """Whether a scan of any exam is the one that the record of that exam names."""
+    return any(
+        digests_of(records[label].fingerprint) & digests_of(fingerprint)
+        for label, fingerprint in fingerprints.items()
+        if label in records
+    )
 
 
 def check_links(derivatives: Derivatives, exams: Iterable[Exam]) -> None:

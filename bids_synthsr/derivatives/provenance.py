@@ -130,7 +130,7 @@ def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
     Lines that a user added to ``.bidsignore`` stay.
     """
     raw = read_object(bids_dir / DESCRIPTION)
-    link = _link(derivatives.root.resolve(), bids_dir.resolve())
+    link = link_to(derivatives.root, bids_dir)
     doi = plain_text(str(raw.get('DatasetDOI') or ''))
     doi = doi.removeprefix('doi:').removeprefix('https://doi.org/')
     source = {'DOI': f'doi:{doi}', 'URL': f'https://doi.org/{doi}'} if doi else {'URL': link}
@@ -157,8 +157,9 @@ def _ignore_outputs(path: Path) -> None:
         temporary.write_bytes(b'\n'.join(lines) + b'\n')
 
 
-def _link(root: Path, bids_dir: Path) -> str:
+def link_to(root: Path, bids_dir: Path) -> str:
     """Link to the input: relative where it holds the output, so that both can move together."""
+    root, bids_dir = root.resolve(), bids_dir.resolve()
     if root.is_relative_to(bids_dir):
         return '/'.join(['..'] * len(root.relative_to(bids_dir).parts))
     return bids_dir.as_uri()

@@ -21,6 +21,7 @@ from bids_synthsr.dataset.files import (
     parse_json,
     read_json,
     sha256,
+    take_stamp,
     write_json,
 )
 from bids_synthsr.derivatives.digests import OutputFile, find_losses
@@ -211,7 +212,7 @@ def take_fingerprint(
     for scan in exam.scans:
         name = scan.path.relative_to(root).as_posix()
         scans[name] = dict(UNREAD)
-        if scan.suffix in SUFFIXES:  # of others the name counts alone
+        if scan.suffix in SUFFIXES and scan.is_usable:  # of others the name counts alone
             scans[name] = _describe_file(scan.path, before.get(name, {}))
         scans[name]['sidecar'] = _digest(json.dumps(scan.metadata, sort_keys=True).encode())
         scans[name]['usable'] = scan.is_usable  # not where a filter excludes it
@@ -219,25 +220,45 @@ def take_fingerprint(
     return {'version': version, 'settings': as_read_back, 'scans': scans}
 
 
+def digests_of(fingerprint: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """List names and SHA-256 of the scans of a fingerprint that could be read."""
+    files = fingerprint.get('scans', {}).items()
+    return {(name, file['sha256']) for name, file in files if file.get('sha256')}
+
+
 def _describe_file(path: Path, before: Mapping[str, Any]) -> dict[str, Any]:
     """Describe the content of a file; one that cannot be read has none."""
     try:
-        stamp = _take_stamp(path)
+        stamp = take_stamp(path)
         digest = before.get('sha256') if before.get('stamp') == stamp else None
         return {'stamp': stamp, 'sha256': digest or sha256(path)}
     except OSError:
         return dict(UNREAD)
 
 
-def _take_stamp(path: Path) -> str:
-    """Write down what changes when a file is written to or replaced.
+def with_digests(exam: Exam, fingerprint: Mapping[str, Any], bids_dir: Path) -> Exam:
+    """Let the scans of an exam carry the digests by which they are known again when they are read.
 
-    Tools that copy a file can keep its size and the time of its last change (``cp -p``, ``rsync
-    -t``), and not the time at which it came to be (ctime) and its number in the file system.
+    Parameters
+    ----------
+    exam
+        The exam as it was found.
+    fingerprint
+        Its fingerprint, of now or of a record.
+    bids_dir
+        The input data set, which names of files are relative to.
     """
-    status = path.stat()
-    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return ' '.join(map(str, numbers))
+    files, root = fingerprint.get('scans', {}), bids_dir.resolve()
+    digests = (
+        files.get(scan.path.relative_to(root).as_posix(), {}).get('sha256') for scan in exam.scans
+    )
+    return replace(
+        exam,
+        scans=tuple(
+            replace(scan, sha256=digest or '')
+            for scan, digest in zip(exam.scans, digests, strict=True)
+        ),
+    )
 
 
 def _digest(content: bytes) -> str:

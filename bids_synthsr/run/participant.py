@@ -11,7 +11,7 @@ from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.derivatives.locks import ExamLocks
-from bids_synthsr.derivatives.ownership import check_links, check_owner
+from bids_synthsr.derivatives.ownership import check_links, check_owner, check_source
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import write_absences, write_plan
 from bids_synthsr.derivatives.records import fingerprint_digest
@@ -69,6 +69,8 @@ def _plan_and_run(request: Request) -> int:
         exams, absences = _find(settings, request.validates)
         check_links(derivatives, exams)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
+        fingerprints = {plan.exam.label: plan.fingerprint for plan in plans}
+        check_source(derivatives, settings.input.bids_dir, fingerprints)
     except (ValueError, OSError) as error:
         announce('%s', error)
         return WRONG_USE

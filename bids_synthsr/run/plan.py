@@ -15,7 +15,13 @@ from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.selection import Row, SelectionError, left_out_rows, select_scans
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.precomputed import find_transforms
-from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo, take_fingerprint
+from bids_synthsr.derivatives.records import (
+    Record,
+    read_record,
+    reason_to_redo,
+    take_fingerprint,
+    with_digests,
+)
 from bids_synthsr.imaging.inference import fastest_precision
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
@@ -119,6 +125,7 @@ def _plan_exam(
     to_do = reason_to_redo(record, fingerprint, derivatives)
     if fault:
         to_do = to_do or 'not done yet'
+    exam = with_digests(exam, fingerprint, inputs.bids_dir)
     return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms)
 
 

@@ -64,6 +64,8 @@ class Scan:
         What a reader should know although the scan is used.
     digest
         SHA-256 of the voxels, by which copies are found; empty until they have been read.
+    sha256
+        SHA-256 of the file as it was planned, by which it is known again; empty for any file.
     agent
         What tells that a contrast agent was given; empty where nothing does.
     is_processed
@@ -81,6 +83,7 @@ class Scan:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     digest: str = ''
+    sha256: str = ''
     agent: str = ''
     is_processed: bool = False
     is_motion_corrected: bool = False
