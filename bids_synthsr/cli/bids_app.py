@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = list(sys.argv[1:] if arguments is None else arguments)
     options = parse_options(command)
     silence_telemetry()
-    choose_cache(options.work_dir)
+    choose_cache()
     return _run(options, command)
 
 

@@ -6,9 +6,12 @@ Doors parse and print. They alone read the arguments and the environment, which 
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import chdir
 from importlib import import_module
@@ -192,18 +195,24 @@ def silence_telemetry() -> None:
     os.environ['NO_ET'] = '1'
 
 
-def choose_cache(work_dir: Path) -> None:
-    """Let Matplotlib keep its cache in the work folder where it cannot in the home.
+def choose_cache() -> None:
+    """Let Matplotlib keep its cache in a private temporary folder where it cannot in the home.
 
     Of a home that may not even be looked into, as in a container that runs as somebody else, the
-    libraries are not configured: they fail when they look for their settings in it.
+    libraries are not configured: they fail when they look for their settings in it. The folder
+    goes when the program ends.
     """
     home = os.environ.get('HOME') or '/nowhere'
-    has_home = os.access(home, os.W_OK)
-    if Path(home).is_dir() and not os.access(home, os.X_OK):
-        os.environ['HOME'] = str(work_dir.resolve())
-    if 'MPLCONFIGDIR' not in os.environ and not has_home:
-        os.environ['MPLCONFIGDIR'] = str(work_dir.resolve() / 'matplotlib')
+    is_closed = Path(home).is_dir() and not os.access(home, os.X_OK)
+    needs_cache = 'MPLCONFIGDIR' not in os.environ and not os.access(home, os.W_OK)
+    if not (is_closed or needs_cache):
+        return
+    folder = tempfile.mkdtemp(prefix='bids_synthsr-cache-')
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if is_closed:
+        os.environ['HOME'] = folder
+    if needs_cache:
+        os.environ['MPLCONFIGDIR'] = folder
 
 
 def end_with_message(prog: str, command: Callable[[], int]) -> int:

@@ -75,7 +75,21 @@ def open_image(path: Path) -> nb.Nifti1Image:
         ) from error
     if not isinstance(image, nb.Nifti1Image):
         raise UnusableScanError('It is not a NIfTI file: convert it, for example with dcm2niix.')
+    _check_size(path, image)
     return image
+
+
+def _check_size(path: Path, image: nb.Nifti1Image) -> None:
+    """Refuse a file far larger than its header says, which would be read for hours."""
+    header = image.header
+    voxel_bytes = header.get_data_dtype().itemsize
+    expected = math.prod(map(int, header.get_data_shape())) * voxel_bytes + MAX_HEADER_BYTES
+    size = path.stat().st_size
+    if size > expected + int(header['vox_offset']):
+        raise UnusableScanError(
+            f'The file has {size / 1e6:.0f} MB, and by its header {expected / 1e6:.0f} MB are '
+            'enough: convert it again.'
+        )
 
 
 def _check_content(path: Path) -> bytes:

@@ -36,7 +36,7 @@ from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
 from bids_synthsr.dataset.ignoring import IGNORED, IgnoreList
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
-from bids_synthsr.dataset.survey import Sighting, is_folder, survey
+from bids_synthsr.dataset.survey import Sighting, find_strays, is_folder, survey
 from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
 from bids_synthsr.values.text import NOTE, plain_text, plain_value
 
@@ -47,6 +47,7 @@ MAX_LABELS = 10  # labels in a message
 ODD_LETTERS = re.compile(r'[\udc80-\udcff\x00-\x1f\x7f]')
 NO_CONFIG = f'{DESCRIPTION}/none'  # pybids would obey files of the data set that configure it
 OUTSIDE_INDEX = 'pybids does not list it; with --bids-database-dir, have the index made anew.'
+NO_PARTICIPANT = '%s is, or holds, an image, and is not named sub-<label>: it is not taken'
 OLD_INDEX = 'The pybids index in %s is older than the data set, and is made anew'
 LEFT_OUT_BY_NAME = 'It was left out because of its name.'
 
@@ -120,6 +121,8 @@ def find_exams(
         LOGGER.log(NOTE, OLD_INDEX, database_dir)
         files = _index(root, elsewhere, closed, database_dir, is_stale=True)
     exams = _group(root, {name: sightings[name] for name in wanted}, files)
+    for stray in () if asked else find_strays(root):
+        LOGGER.log(NOTE, NO_PARTICIPANT, plain_name(stray))
     if not exams and not asked:
         raise DatasetError(_nothing_in(root, wanted))
     present = {plain_label(name[4:]) for name in wanted if name.startswith('sub-')}

@@ -23,6 +23,9 @@ ELSEWHERE = {
     'beh', 'dwi', 'eeg', 'emg', 'figures', 'fmap', 'func', 'ieeg', 'meg', 'micr', 'motion', 'mrs',
     'nirs', 'perf', 'pet',
 }  # fmt: skip
+# folders of a data set in which no participants are
+NOT_PARTICIPANTS = {'code', 'derivatives', 'logs', 'phenotype', 'sourcedata', 'stimuli'}
+DEEPEST = 3  # folders below one of the root: participant, session, anat
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,29 @@ def _survey_images(
     for inner in () if is_inner else folders:
         deep = f'It lies in a folder inside of {folder.name}: move it out.'
         yield from _survey_images(inner, session, fault or deep, is_inner=True)
+
+
+def find_strays(root: Path) -> Iterator[str]:
+    """Name the folders and images of a data set that no participant is looked for in.
+
+    Folders that BIDS knows, hidden ones, and data sets of their own are none.
+    """
+    images, folders = _list_folder(root)
+    yield from (image.name for image in images)
+    for folder in folders:
+        is_known = folder.name.lower().startswith('sub') or folder.name in NOT_PARTICIPANTS
+        is_data_set = (folder / 'dataset_description.json').exists()
+        if not (is_known or is_data_set) and _holds_image(folder, DEEPEST):
+            yield folder.name
+
+
+def _holds_image(folder: Path, depth: int) -> bool:
+    """Whether an image lies in a folder, or some folders deeper."""
+    try:
+        images, folders = _list_folder(folder)
+    except OSError:
+        return False
+    return bool(images) or (depth > 0 and any(_holds_image(x, depth - 1) for x in folders))
 
 
 def _list_folder(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -6,10 +6,12 @@ run that is killed leaves none behind.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import logging
 import os
+import stat
 import struct
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,10 +29,28 @@ BUSY = (BlockingIOError, PermissionError)  # POSIX lets a system choose between 
 @contextmanager
 def one_at_a_time(path: Path) -> Iterator[None]:
     """Wait for other runs to leave the block, where the file system supports locks."""
-    with path.open('a') as file:
+    file = _open(path)
+    try:
         with suppress(OSError):
             fcntl.lockf(file, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(file)
+
+
+def _open(path: Path) -> int:
+    """Open a file of locks, made where there is none; never a pipe, or what a link leads to.
+
+    Raises
+    ------
+    OSError
+        If the path is that of something else.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, 'It is no regular file', str(path))
+    return file
 
 
 class ExamLocks:
@@ -45,7 +65,7 @@ class ExamLocks:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = _open(path)
 
     def __enter__(self) -> ExamLocks:
         return self

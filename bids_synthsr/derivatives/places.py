@@ -6,8 +6,10 @@ fMRIPrep, whichever scan is the reference.
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -267,15 +269,15 @@ def sidecar_of(output: Path) -> Path:
 def remove_leftovers(exam: ExamDerivatives) -> None:
     """Remove what a killed run left half-written of an exam on which no other run works.
 
-    In folders that exams share only what is old goes: another run may be writing the rest.
+    In folders that exams share only what is old goes: another run may be writing the rest. What
+    is no regular file is none of the program's, and stays.
     """
     shared = (exam.dataset.root, exam.dataset.records, exam.dataset.citation.parent)
     stale = time.time() - STALE_S
-    leftovers = [
-        file
-        for folder in (exam.anat, exam.figures, *shared)
-        for file in folder.glob(LEFTOVER)
-        if folder not in shared or file.stat().st_mtime < stale
-    ]
-    for file in leftovers:
-        file.unlink(missing_ok=True)
+    for folder in (exam.anat, exam.figures, *shared):
+        for file in folder.glob(LEFTOVER):
+            with suppress(OSError):  # another run may have removed it
+                status = file.lstat()
+                is_left = folder not in shared or status.st_mtime < stale
+                if stat.S_ISREG(status.st_mode) and is_left:
+                    file.unlink()

@@ -106,8 +106,8 @@ class WorkFolder:
 
     def exams(self) -> Iterator[tuple[str, Path]]:
         """Yield the folders of exams, of any version of the program, each with its label."""
-        for folder in sorted(self.root.glob(f'{MAKER}_*_wf/*/')):
-            if not folder.is_symlink():
+        for folder in sorted(self.root.glob(f'{MAKER}_*_wf/sub_*/')):
+            if not (folder.is_symlink() or folder.parent.is_symlink()):
                 yield exam_label(folder.name), folder
 
     def empty(self, locks: ExamLocks) -> None:

@@ -313,3 +313,23 @@ def test_overwritten_input_is_seen_before_it_exists(tmp_path, monkeypatch):
     shutil.copy(tmp_path / 'a.nii', tmp_path / 'b.nii')
     assert find_overwritten([tmp_path / 'a.nii'], [tmp_path / 'b.nii']) == ''
     assert find_overwritten([tmp_path / 'a.nii'], [tmp_path / 'b.nii', tmp_path / 'a.nii'])
+
+
+@pytest.mark.parametrize('name', ['sourcedata', 'derivatives', 'code', 'D'])
+def test_a_data_set_is_one_whatever_its_folder_is_called(bids_dir, scans, tmp_path, capsys, name):
+    root = tmp_path / name
+    shutil.copytree(bids_dir, root)
+    before = contents(root)
+    target = next(root.rglob('*_FLAIR.nii.gz'))
+    with pytest.raises(SystemExit) as stop:
+        exam([str(scans[0]), '-o', str(target), *QUICK])
+    assert stop.value.code == 2
+    assert run(bids_dir, target.parent / 'new', '--boilerplate-only') == 2
+    assert contents(root) == before
+
+
+def test_a_shelf_of_derivatives_with_a_description_holds_others(tmp_path):
+    shelf = tmp_path / 'study/derivatives'
+    describe(shelf, DatasetType='derivative', GeneratedBy=[{'Name': 'fMRIPrep'}])
+    assert not find_folder_owner(shelf / 'bids_synthsr')
+    assert find_folder_owner(shelf / 'sub-01/new')

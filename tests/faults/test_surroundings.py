@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nb
 import pytest
 from phantoms import write_description, write_scan
 
@@ -47,6 +48,53 @@ def test_percent_signs_in_all_paths(bids, tmp_path):
     code, told = run(bids, out, '-w', home / 'w%', HOME=str(home))
     assert (code, '1 of 2 exams finished, 1 failed' in told) == (1, True), told
     assert list(out.glob('logs/*/crash/crash-*.txt'))
+
+
+def test_a_home_that_is_closed_makes_no_folder_in_the_input(bids, tmp_path):
+    before = sorted(bids.rglob('*'))
+    code, told = run(bids, tmp_path / 'out', '-w', bids / 'w', HOME='/nonexistent')
+    assert code == 2 and 'lies in the input' in told
+    assert sorted(bids.rglob('*')) == before
+
+
+@pytest.mark.parametrize('place', ['sub-01/anat', '.', 'logs'])
+def test_odd_leftovers_end_nothing(bids, tmp_path, place):
+    out = tmp_path / 'out'
+    (out / place).mkdir(parents=True, exist_ok=True)
+    (out / 'logs/exams').mkdir(parents=True, exist_ok=True)
+    (out / place / '.tmp-x').mkdir()
+    (out / place / '.tmp-link').symlink_to('/nonexistent')
+    os.mkfifo(out / place / '.tmp-pipe')
+    code, told = run(bids, out, '-w', tmp_path / 'w')
+    assert code == 0, told
+    assert (out / place / '.tmp-x').is_dir() and (out / place / '.tmp-link').is_symlink()
+
+
+@pytest.mark.parametrize('kind', ['pipe', 'link'])
+def test_odd_locks_are_refused(bids, tmp_path, kind):
+    out, elsewhere = tmp_path / 'out', tmp_path / 'elsewhere'
+    (out / 'logs/exams').mkdir(parents=True)
+    if kind == 'pipe':
+        os.mkfifo(out / 'logs/index.lock')
+    else:
+        (out / 'logs/index.lock').symlink_to(elsewhere)
+    code, told = run(bids, out, '-w', tmp_path / 'w')
+    assert code == 1 and 'index.html could not be written' in told
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize('ending', ['.nii.gz', '.nii'])
+def test_a_scan_of_terabytes_is_a_fault_of_that_scan(bids, tmp_path, ending):
+    good = bids / 'sub-01/anat/sub-01_T1w.nii.gz'
+    huge = bids / f'sub-02/anat/sub-02_T1w{ending}'
+    huge.parent.mkdir(parents=True)
+    nb.save(nb.load(good), huge)
+    if ending == '.nii.gz':
+        huge.write_bytes(b'')
+    os.truncate(huge, 1 << 42)
+    code, told = run(bids, tmp_path / 'out', '-w', tmp_path / 'w', '--dry-run')
+    assert code == 0
+    assert '2 exams: 1 to process, 0 finished, 1 that cannot be processed' in told
 
 
 @pytest.mark.parametrize('option', ['bids_dir', 'output_dir', '--work-dir'])

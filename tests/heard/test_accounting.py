@@ -113,3 +113,21 @@ def test_a_list_that_is_odd_ends_nothing(tmp_path, content):
     (bids / '.bidsignore').write_bytes(content)
     (exam,) = find_exams(bids)
     assert exam.scans[0].is_usable
+
+
+def test_folders_that_are_no_participants_are_named(tmp_path, caplog):
+    bids = tmp_path / 'bids'
+    write_description(bids)
+    write_scan(bids / 'sub-01/anat', 'sub-01', 'T1w')
+    for folder in ('05', 'rawdata/sub-06', 'sbu-08', 'derivatives/x', 'sourcedata/sub-09', '.git'):
+        write_scan(bids / folder / 'anat', 'sub-05', 'T1w')
+    write_description(bids / 'fmriprep')
+    write_scan(bids / 'fmriprep/sub-01/anat', 'sub-01', 'T1w')
+    write_scan(bids, 'sub-05', 'T1w')
+    (bids / 'notes').mkdir()
+    find_exams(bids)
+    named = {record.getMessage().split(' ')[0] for record in caplog.records}
+    assert named == {'05', 'rawdata', 'sbu-08', 'sub-05_T1w.nii.gz'}
+    caplog.clear()
+    find_exams(bids, participant_labels=['01'])
+    assert not caplog.records

@@ -260,3 +260,14 @@ def test_step_that_runs_alone_leaves_no_receipt(tmp_path, monkeypatch):
 def test_odd_receipt_confirms_nothing(tmp_path, content):
     (tmp_path / RECEIPT).write_text(content)
     assert 'its receipt cannot be confirmed' in find_damage(tmp_path)
+
+
+def test_emptying_follows_no_link(work, tmp_path):
+    precious = tmp_path / 'precious/sub_photos'
+    precious.mkdir(parents=True)
+    work.open()
+    (work.root / WORKFLOW).symlink_to(precious.parent)
+    with ExamLocks(work.locks) as locks:
+        work.empty(locks)
+    assert precious.is_dir()
+    assert (work.root / WORKFLOW).is_symlink()
