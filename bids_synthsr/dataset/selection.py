@@ -22,15 +22,20 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 SPACING_DECIMALS = 2  # mm: voxels that differ by less are equal but for rounding
 VOLUME_DECIMALS = 3  # mm3
-REFERENCE_REASONS = (
+# by the kind of scan: T1w, T1w with an agent, other; where it is alone, and where others are
+ONLY_ONE = (
+    'It is the only T1w for which no contrast agent is named.',
+    'It is the only T1w, and for it a contrast agent is named.',
+    'There is no T1w, and it is the only scan.',
+)
+BEST_OF = (
     'Of the T1w scans for which no contrast agent is named, ',
     'For every T1w a contrast agent is named; of these ',
     'There is no T1w; of all scans ',
 )
-FINEST = 'its coarsest axis is the finest ({:.2f} mm)'
 DECIDING = (
-    FINEST,
-    f'{FINEST}, as of others, and its voxels the smallest ({{:.2f}} mm³)',
+    'its coarsest axis is the finest ({:.2f} mm)',
+    'of equally fine ones, its voxels are the smallest ({1:.2f} mm³)',
     'of equally fine ones, motion is corrected in it',
     'of equally fine ones, it is as acquired',
     'of equally fine ones, it is no MP2RAGE',
@@ -206,17 +211,13 @@ def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[S
 def _describe_choice(ranks: Sequence[Rank]) -> str:
     """Describe why the first of sorted ranks comes before the second, a sentence."""
     kind, spacing, volume, *_ = ranks[0]
-    rivals = [rank for rank in ranks[1:2] if rank[0] == kind]
+    if len(ranks) == 1 or ranks[1][0] != kind:
+        return ONLY_ONE[kind]
+    pairs = zip(ranks[0][1:], ranks[1][1:], strict=True)
     deciding = next(
-        (
-            number
-            for rival in rivals
-            for number, (one, other) in enumerate(zip(ranks[0][1:], rival[1:], strict=True))
-            if one != other
-        ),
-        len(DECIDING) - 1 if rivals else 0,
+        (number for number, (one, other) in enumerate(pairs) if one != other), len(DECIDING) - 1
     )
-    return f'{REFERENCE_REASONS[kind]}{DECIDING[deciding].format(spacing, volume)}.'
+    return f'{BEST_OF[kind]}{DECIDING[deciding].format(spacing, volume)}.'
 
 
 def _rank(scan: Scan) -> Rank:

@@ -51,7 +51,11 @@ def exam(*scans):
         ([scan('T1w', THIN), scan('T1w', THIN)], 0, 'the first of equally fine ones'),
         ([scan('T1w', THIN, ce='gad'), scan('T1w', THICK)], 1, 'no contrast agent is named'),
         ([scan('T1w', THIN, acq='postGd'), scan('T1w', THICK)], 1, 'no contrast agent is named'),
-        ([scan('T2w', THIN), scan('T1w', THICK, ce='gad')], 1, 'For every T1w a contrast agent'),
+        (
+            [scan('T2w', THIN), scan('T1w', THICK, ce='gad')],
+            1,
+            'the only T1w, and for it a contrast agent',
+        ),
         ([scan('UNIT1', THIN), scan('T1w', THIN)], 1, 'it is no MP2RAGE'),
         ([scan('UNIT1', THIN), scan('T1w', THICK)], 0, 'its coarsest axis is the finest'),
         ([scan('FLAIR', THICK), scan('T2w'), scan('PDw', THICK)], 1, 'There is no T1w'),

@@ -67,7 +67,7 @@ def test_a_t1w_with_an_agent_is_the_reference_only_without_another(image):
     post, plain = t1w(run='1', SeriesDescription='T1 post Gd'), t1w(run='2')
     reference, reason = choose_reference([post, plain])
     assert reference is plain and 'no contrast agent is named' in reason
-    assert choose_reference([post])[1].startswith('For every T1w a contrast agent is named')
+    assert choose_reference([post])[1].startswith('It is the only T1w, and for it')
     assert 'A contrast agent was given (SeriesDescription: T1 post Gd)' in post.warnings[0]
 
 
