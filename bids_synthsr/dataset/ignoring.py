@@ -28,7 +28,7 @@ class IgnoreList:
         file = root / IGNORED
         if file.exists():
             try:
-                self._patterns = read_text(file).splitlines()
+                self._patterns = [x for x in read_text(file).splitlines() if x.strip()]
             except (OSError, ValueError) as error:
                 LOGGER.warning('%s cannot be read, and rules nothing out: %s', file, error)
         self._spec = GitIgnoreSpec.from_lines(self._patterns)

@@ -97,6 +97,7 @@ def test_a_participant_who_is_asked_for_and_not_done_is_a_failure(outcome, tmp_p
         ('sub-*/ses-2/**', 'sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz', 'sub-*/ses-2/**'),
         ('*_T1w*\n!sub-01_*', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
         ('# sub-01\n\n', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
+        ('\n\n# x\n \n*_T1w*', 'sub-01/anat/sub-01_T1w.nii.gz', '*_T1w*'),
         ('anat/other', 'sub-01/anat/sub-01_T1w.nii.gz', ''),
     ],
 )
