@@ -8,20 +8,30 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nb
-from nibabel.spatialimages import SpatialImage
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.files import read_json
-from bids_synthsr.dataset.guessing import guess_contrast
+from bids_synthsr.dataset.guessing import guess_contrast, stem_of
 from bids_synthsr.dataset.images import image_of, load_volume
-from bids_synthsr.dataset.scans import read_scan
+from bids_synthsr.dataset.plain import (
+    PlainScan,
+    describe_changes,
+    describe_file,
+    exam_of,
+    take_files,
+)
 from bids_synthsr.dataset.selection import (
     LEFT_OUT,
+    Row,
+    Selection,
+    SelectionError,
     describe_exam,
     parse_reference,
     select_scans,
@@ -30,18 +40,28 @@ from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.check import find_settings_fault
+from bids_synthsr.run.arguments import (
+    check_threads,
+    conform_settings,
+    list_contrasts,
+    list_images,
+)
 from bids_synthsr.run.crashes import last_error, raise_stop
+from bids_synthsr.run.machine import choose_device
 from bids_synthsr.run.plan import find_method_fault, forecast_scans
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.exam import SUFFIXES, Exam
-from bids_synthsr.values.words import find_word
+from bids_synthsr.values.exam import Exam
 
+if TYPE_CHECKING:
+    from nipype.pipeline import engine as pe
+
+__all__ = ('MethodSettings', 'guess_contrast', 'synthesize')
 LOGGER = logging.getLogger('bids_synthsr')
 
 
 def synthesize(
-    images: Sequence[SpatialImage | str | Path],
-    contrasts: Sequence[str] = (),
+    images: Sequence[SpatialImage | str | Path] | SpatialImage | str | Path,
+    contrasts: Sequence[str] | str = (),
     *,
     settings: MethodSettings | None = None,
     num_threads: int = 1,
@@ -53,7 +73,7 @@ def synthesize(
     Parameters
     ----------
     images
-        The scans, as nibabel images or files, of one person in one session.
+        The scans, as nibabel images or files, of one person in one session; one may stand alone.
     contrasts
         Their BIDS suffixes, such as ``T1w``; empty guesses from file names.
     settings
@@ -76,31 +96,66 @@ def synthesize(
     ------
     FileNotFoundError
         If a file is not there, one of weights included.
+    TypeError
+        If an argument is of another kind than it must be.
     ValueError
-        If settings contradict each other, or a contrast cannot be guessed.
+        If there is no scan, settings contradict each other, or a contrast cannot be guessed.
     FailedExamError
         If no scan can be used, or a step failed; it is a ValueError, and names scan and fault.
 
     Notes
     -----
-    Scans that were left out, with the reason, and what a reader must know of the volumes are
-    logged as warnings of the logger ``bids_synthsr``. Unless logging is configured otherwise,
-    Python prints them on standard error.
+    What every scan was taken for, and by what, whether it is the reference, used or left out, and
+    why, are logged as warnings of the logger ``bids_synthsr``, as is what a reader must know of
+    the volumes. Unless logging is configured otherwise, Python prints them on standard error.
+    Of a file, the sidecar of the same name beside it is read.
     """
-    settings = check_settings(settings or MethodSettings())
+    return synthesize_exam(
+        images,
+        contrasts,
+        settings=settings,
+        num_threads=num_threads,
+        device=device,
+        environ=environ,
+    ).volumes
+
+
+@dataclass(frozen=True)
+class ExamVolumes:
+    """What was made of an exam of plain files.
+
+    Parameters
+    ----------
+    volumes
+        Images that the method made, as `synthesize` returns them.
+    left_out
+        Names of the files that were not used.
+    """
+
+    volumes: dict[str, SpatialImage]
+    left_out: tuple[str, ...]
+
+
+def synthesize_exam(
+    images: Sequence[SpatialImage | str | Path],
+    contrasts: Sequence[str],
+    *,
+    settings: MethodSettings | None,
+    num_threads: int,
+    device: str,
+    environ: Mapping[str, str] | None,
+) -> ExamVolumes:
+    """Do what `synthesize` does, and name the files that were not used, too."""
+    images, names = list_images(images), list_contrasts(contrasts)
+    settings = check_settings(conform_settings(settings))
+    threads, device = check_threads(num_threads), choose_device(device)
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
         files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
-        suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
+        scans = take_files(files, names)
         settings = with_weights(settings, os.environ if environ is None else environ)
-        exam = exam_of_files(files, suffixes)
-        volumes = run_exam(
-            exam,
-            settings,
-            Path(folder) / 'work',
-            num_threads=num_threads,
-            device=device,
-        )
-        return {suffix: image_of(*load_volume(file)) for suffix, file in volumes.items()}
+        run = run_exam(scans, settings, Path(folder) / 'work', num_threads=threads, device=device)
+        volumes = {name: image_of(*load_volume(file)) for name, file in run.volumes.items()}
+        return ExamVolumes(volumes, run.left_out)
 
 
 def name_further_volumes(
@@ -122,10 +177,9 @@ def name_further_volumes(
     ValueError
         If a contrast cannot be guessed, or no scan can be used.
     """
-    suffixes = list(contrasts) or [guess_contrast(file.name) for file in files]
-    exam = exam_of_files([file.absolute() for file in files], suffixes)
+    exam = exam_of(take_files([file.absolute() for file in files], contrasts))
     scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
-    return METHODS[settings.method].name_volumes([scan.suffix for scan in scans])
+    return METHODS[settings.method].name_volumes([scan.contrast for scan in scans])
 
 
 def check_settings(settings: MethodSettings) -> MethodSettings:
@@ -151,45 +205,40 @@ def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> Method
 
 
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:
-    """Return the file of an image, written here if it has none."""
+    """Return the file of an image, written here if it is in memory."""
     if isinstance(image, str | Path):
         if not Path(image).exists():
             raise FileNotFoundError(errno.ENOENT, 'There is no such file', str(image))
         return Path(image).absolute()
-    path = folder / f'scan-{number}.nii'
-    nb.save(image, path)
+    name = Path(image.get_filename() or f'scan-{number}').name
+    path = folder / str(number) / f'{stem_of(name)}.nii'
+    path.parent.mkdir()
+    try:
+        nb.save(image, path)
+    except (HeaderDataError, ImageFileError, ValueError) as error:
+        raise ValueError(f'images[{number}] cannot be written as NIfTI: {error}') from error
     return path
 
 
-def exam_of_files(files: Sequence[Path], contrasts: Sequence[str]) -> Exam:
-    """Make an exam of plain files.
+@dataclass(frozen=True)
+class _Run:
+    """Files of the volumes of an exam by their names, and the names of files not used."""
 
-    Raises
-    ------
-    ValueError
-        If contrasts are missing or unknown.
-    """
-    contrasts = [find_word(contrast, SUFFIXES) for contrast in contrasts]
-    if len(contrasts) != len(files):
-        raise ValueError(f'{len(files)} scans, but {len(contrasts)} contrasts: name one for each')
-    scans = []
-    for number, (file, contrast) in enumerate(zip(files, contrasts, strict=True), 1):
-        is_repeated = contrasts.count(contrast) > 1
-        scans.append(read_scan(file, contrast, {'run': str(number)} if is_repeated else {}))
-    return Exam('plain', None, tuple(scans))
+    volumes: dict[str, Path]
+    left_out: tuple[str, ...]
 
 
 def run_exam(
-    exam: Exam,
+    files: Sequence[PlainScan],
     settings: MethodSettings,
     work_dir: Path,
     *,
     num_threads: int,
     device: str,
-) -> dict[str, Path]:
-    """Run the workflow of one exam in this process; return its volumes by BIDS suffix.
+) -> _Run:
+    """Run the workflow of one exam in this process.
 
-    Scans that were left out, and what a reader must know, are logged.
+    What becomes of every file, and what a reader must know, is logged.
 
     Raises
     ------
@@ -199,19 +248,57 @@ def run_exam(
     from bids_synthsr.workflows.base import init_configured_exam_wf
     from bids_synthsr.workflows.stages import STAGES, SYNTHESIS_STEP, ExamSetup
 
-    scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
-    fault = find_method_fault(scans, settings)
+    exam = exam_of(files)
+    selection = _select(exam, files, settings)
+    fault = find_method_fault(selection.scans, settings)
     if fault:
         raise FailedExamError(fault)
     setup = ExamSetup(
         exam=describe_exam(exam, ''),
         fingerprint={},
         method=settings,
-        forecast=forecast_scans(scans, settings, num_threads),
+        forecast=forecast_scans(selection.scans, settings, num_threads),
         num_threads=num_threads,
         device=device,
     )
-    workflow = init_configured_exam_wf(setup=setup)
+    outputs = _run_workflow(init_configured_exam_wf(setup=setup), work_dir)
+    registration = outputs[STAGES['register'].last_step]
+    synthesis = outputs[SYNTHESIS_STEP]
+    rows = _table_of(registration)
+    remarks = _remarks(rows, [*registration.warnings, *synthesis.warnings])
+    for line in (*describe_changes(selection.rows, rows), *remarks):
+        LOGGER.warning('%s', line)
+    left_out = tuple(row['file'] for row in rows if row['role'] == LEFT_OUT)
+    return _Run(_volumes_of(synthesis.products), left_out)
+
+
+def _select(exam: Exam, files: Sequence[PlainScan], settings: MethodSettings) -> Selection:
+    """Select scans by their headers, and log what becomes of every file."""
+    try:
+        selection = select_scans(exam, settings.reference, settings.contrasts, settings.ct)
+        rows, fault = selection.rows, None
+    except SelectionError as error:
+        rows, fault = error.rows, FailedExamError(_without_label(exam, str(error)))
+    for file, row in zip(files, rows, strict=True):
+        LOGGER.warning('%s', describe_file(file, row))
+    if fault:
+        raise fault
+    return selection
+
+
+def _without_label(exam: Exam, message: str) -> str:
+    """Drop the label of an exam that its user never gave a name."""
+    return message.replace(f' in {exam}:', ':').removeprefix(f'{exam}: ')
+
+
+def _run_workflow(workflow: pe.Workflow, work_dir: Path) -> dict[str, Any]:
+    """Run a workflow in this process; return the outputs of its steps by their names.
+
+    Raises
+    ------
+    FailedExamError
+        With the message of the step that failed.
+    """
     workflow.base_dir = str(work_dir)
     workflow.config['execution'] = {
         'crashdump_dir': str(work_dir),
@@ -225,22 +312,20 @@ def run_exam(
     except RuntimeError as error:
         raise_stop(str(error))  # the engine takes Ctrl-C for a failure of the step
         raise FailedExamError(last_error(str(error))) from error
-    outputs = {node.name: node.result.outputs for node in graph.nodes()}
-    for line in _remarks(outputs[STAGES['register'].last_step], outputs[SYNTHESIS_STEP]):
-        LOGGER.warning('%s', line)
-    return _volumes_of(outputs[SYNTHESIS_STEP].products)
+    return {node.name: node.result.outputs for node in graph.nodes()}
 
 
-def _remarks(registration: Any, synthesis: Any) -> Iterator[str]:
-    """List who was left out and why, and what a reader must know, a line each."""
+def _table_of(registration: Any) -> list[Row]:
+    """Read the selection table that a registration ends with."""
     table = next(x for x in registration.products if x['suffix'] == 'selection')
-    rows = read_json(Path(table['file']))
-    yield from (
-        f'{row["file"]} was left out: {row["reason"]}' for row in rows if row['role'] == LEFT_OUT
-    )
+    return list(read_json(Path(table['file'])))
+
+
+def _remarks(rows: Sequence[Row], warnings: Sequence[str]) -> Iterator[str]:
+    """List what a reader must know, a line each; users know a scan by its file."""
     file_of = {row['scan']: row['file'] for row in rows}
-    for warning in [*registration.warnings, *synthesis.warnings]:
-        scan, colon, text = warning.partition(': ')  # users know the scan by its file
+    for warning in warnings:
+        scan, colon, text = warning.partition(': ')
         yield f'{file_of.get(scan, scan)}{colon}{text}'
 
 

@@ -26,6 +26,8 @@ class InputSettings:
         BIDS filters: per suffix in lower case, or ``anat`` for all, the entities to match.
     database_dir
         Folder of a pybids index to use or to make.
+    wipes_database
+        Whether an index that is there is made anew.
     derivatives
         Outputs of earlier runs, whose transforms are used.
     """
@@ -35,6 +37,7 @@ class InputSettings:
     session_labels: tuple[str, ...] = ()
     filters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     database_dir: Path | None = None
+    wipes_database: bool = False
     derivatives: tuple[Path, ...] = ()
 
 
@@ -94,6 +97,8 @@ class RunSettings:
         comes before is done if it has not been.
     plugin
         nipype plugin and its arguments, such as ``{'plugin': 'SLURM', 'plugin_args': {...}}``.
+    draws_graph
+        Whether the steps of an exam are drawn in the folder of the log.
     """
 
     nprocs: int = 1
@@ -105,6 +110,7 @@ class RunSettings:
     plugin: Mapping[str, Any] = field(default_factory=dict)
     stop_on_first_crash: bool = False
     resource_monitor: bool = False
+    draws_graph: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 ENGINES = ('docker', 'podman', 'apptainer', 'singularity')
 IMAGES = {'docker': 'synthsr', 'podman': 'synthsr'}
 SIF = 'synthsr.sif'  # of Apptainer, in the current folder
-READ = ('--weights', '--bids-filter-file', '--config-file', '--nipype-plugin-file')  # files
-READ_MANY = ('--derivatives', '-d')  # folders
+READ = (  # files
+    '--weights', '--bids-filter-file', '--config-file', '--nipype-plugin-file', '--use-plugin',
+)  # fmt: skip
+READ_MANY = ('--derivatives', '-d')  # folders, or NAME=FOLDER
 WRITE = ('--work-dir', '-w', '--bids-database-dir')  # folders that are made
 GPU = {'docker': ('--gpus', 'all'), 'podman': ('--device', 'nvidia.com/gpu=all')}
 PASSED_ON = (  # what a Slurm job may use
@@ -52,6 +56,18 @@ class Mounts:
         return self.write.setdefault(source, place or f'/made/{len(self.write)}')
 
 
+class CommandParser(argparse.ArgumentParser):
+    """Parser that ends a command with a line for the error, and one for where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the command; of options that there are not, name those that may be meant."""
+        words = message.partition('unrecognized arguments: ')[2].split()
+        known = [*self._option_string_actions]
+        near = [hit for word in words for hit in get_close_matches(word, known, 1)]
+        hint = f'; did you mean {near[0]}?' if near else ''
+        self.exit(WRONG_USE, f'{self.prog}: error: {message}{hint}\nFor help: {self.prog} --help\n')
+
+
 def check_name(source: Path) -> None:
     """Refuse a path that would end in the middle of a mount.
 
@@ -70,9 +86,7 @@ def check_name(source: Path) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """Describe the command line."""
-    parser = argparse.ArgumentParser(
-        prog='synthsr-docker', description=__doc__, allow_abbrev=False
-    )
+    parser = CommandParser(prog='synthsr-docker', description=__doc__, allow_abbrev=False)
     parser.add_argument('--engine', choices=ENGINES, default='docker', help='[docker]')
     parser.add_argument('--image', help=f'[synthsr; {SIF} for Apptainer]')
     parser.add_argument('--gpu', action='store_true', help='let the container use NVIDIA GPUs')
@@ -149,6 +163,9 @@ def translate(options: Sequence[str], mounts: Mounts) -> list[str]:
 
 def _place(option: str, value: str, mounts: Mounts) -> str:
     """Give a value of an option as it is inside."""
+    if option in READ_MANY and '=' in value and not Path(value).exists():
+        name, _, folder = value.partition('=')
+        return f'{name}={mounts.to_read(folder)}'
     if option in (*READ, *READ_MANY):
         return mounts.to_read(value)
     return mounts.to_write(value) if option in WRITE else value

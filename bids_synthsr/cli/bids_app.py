@@ -20,6 +20,8 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.cli.options import parse_options
 from bids_synthsr.settings import WRONG_USE
 
+NOTHING_TRACKED = '--notrack: nothing is tracked, with or without it'
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all exams succeeded, 1 if some failed, 2 for wrong use."""
@@ -53,6 +55,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         announce('%s', error)
         return WRONG_USE
+    if options.notrack:
+        announce('%s', NOTHING_TRACKED)
     if unread := describe_unread_options(request.settings.method):
         announce('%s', unread)
     with chdir(NEUTRAL):

@@ -9,11 +9,13 @@ import argparse
 import atexit
 import errno
 import os
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +27,8 @@ from bids_synthsr.values.words import find_word
 NEUTRAL = '/'  # a folder whose files are those of the administrator
 # errors of the system that no other use of the command would have prevented
 BROKEN_OFF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EFBIG)
+MEMORY = re.compile(r'(\d+\.?\d*|\.\d+)\s*(?:([kmgt])i?b?)?', re.IGNORECASE)
+OPTION = re.compile(r'--?[^\W\d]')  # how an option begins, and no negative number
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 
@@ -53,6 +57,56 @@ def positive_float(text: str) -> float:
     return number
 
 
+def memory(text: str, unit: str = '') -> str:
+    """Read an amount of memory and give it with its unit, ``16G``; as it is without one.
+
+    Parameters
+    ----------
+    text
+        Number with K, M, G or T, in any letter case and with or without ``B`` or ``iB``.
+    unit
+        Unit of a number that comes without one.
+    """
+    match = MEMORY.fullmatch(text.strip())
+    if match is None or not 0 < float(match[1]) < float('inf'):
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not a number above 0, alone or with a unit: write 16G, or 16000M'
+        )
+    return f'{match[1]}{(match[2] or unit).upper()}'
+
+
+def memory_in_gb(text: str) -> str:
+    """Read an amount of memory in GB, or with a unit of its own."""
+    return memory(text, 'G')
+
+
+def memory_in_mb(text: str) -> str:
+    """Read an amount of memory in MB, or with a unit of its own."""
+    return memory(text, 'M')
+
+
+def gigabytes(amount: str) -> float:
+    """Turn an amount of memory as `memory` gives it into GB; one without a unit is in GB."""
+    number, unit = amount.rstrip('KMGT'), amount[-1]
+    return float(number) * {'K': 1e-6, 'M': 1e-3, 'T': 1e3}.get(unit, 1.0)
+
+
+def add_memory(parser: argparse._ActionsContainer) -> None:
+    """Add the options for the memory of all processes, as the programs of the family spell them."""
+    parser.add_argument(
+        '--mem',
+        type=memory,
+        metavar='SIZE',
+        help='memory for all, such as 16G or 16000M; a number alone is in GB [90 %% of free]',
+    )
+    parser.add_argument(
+        '--mem-gb', '--mem_gb', dest='mem', type=memory_in_gb, metavar='GB', help='the same in GB'
+    )
+    parser.add_argument(
+        '--mem-mb', '--mem_mb', dest='mem', type=memory_in_mb, metavar='MB', help='the same in MB'
+    )
+
+
 def contrast(text: str) -> str:
     """Read the BIDS suffix of a scan, in any letter case."""
     from bids_synthsr.values.exam import SUFFIXES  # with NumPy, which --help need not wait for
@@ -71,6 +125,44 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{'allow_abbrev': False, **arguments})
+
+    def parse_known_args(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse words; an option that there is not ends the command, with the one meant.
+
+        argparse would take the value behind such an option for a folder, and complain of that.
+        """
+        words = sys.argv[1:] if args is None else [*args]
+        unknown = next(self._unknown_options(words), None)
+        if unknown is not None:
+            self.error(f'unrecognized arguments: {unknown}{self._near(unknown)}')
+        return super().parse_known_args(words, namespace)
+
+    def _unknown_options(self, words: Iterable[str]) -> Iterator[str]:
+        """Yield what looks like an option and is none; a sub-command judges what follows it."""
+        known = self._option_string_actions
+        for word in words:
+            option = word.partition('=')[0]
+            if word == '--' or (self._subparsers and not word.startswith('-')):
+                return
+            is_known = option in known or (not word.startswith('--') and word[:2] in known)
+            if OPTION.match(word) and ' ' not in word and not is_known:
+                yield option
+
+    def _near(self, option: str) -> str:
+        """Ask whether another option was meant; nothing where none comes near."""
+        spelling = option.strip('-').replace('_', '-')
+        by_spelling = {name.strip('-').replace('_', '-'): name
+                       for name in reversed(self._option_string_actions)}  # fmt: skip
+        near = get_close_matches(spelling, by_spelling, 1)
+        return f'; did you mean {by_spelling[near[0]]}?' if near else ''
+
+    def error(self, message: str) -> NoReturn:
+        """End the command with a line for the error, and one for where help is."""
+        self.exit(WRONG_USE, f'{self.prog}: error: {message}\nFor help: {self.prog} --help\n')
 
 
 class ReadableDefaults(argparse.ArgumentDefaultsHelpFormatter):

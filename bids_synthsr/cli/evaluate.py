@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bids_synthsr.cli.door import (
     ReadableDefaults,
     add_device,
+    add_memory,
     end_with_message,
     positive_float,
     positive_int,
@@ -151,7 +152,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--omp-nthreads', type=positive_int, default=1, help='threads of one process'
     )
-    parser.add_argument('--mem', type=positive_float, metavar='GB', help='memory for all')
+    add_memory(parser)
     add_device(parser)
 
 
@@ -240,6 +241,7 @@ def _settings_of(
     ValueError
         For folders that lie in the input, and for a device that there is not.
     """
+    from bids_synthsr.cli.resolve import resolve_memory
     from bids_synthsr.run.comparing import EvaluationSettings
     from bids_synthsr.run.machine import available_memory_gb, choose_device
     from bids_synthsr.run.work_folder import WorkFolder
@@ -259,7 +261,7 @@ def _settings_of(
         device=choose_device(options.device),
         nprocs=options.nprocs,
         num_threads=max(options.omp_nthreads, 1),
-        mem_gb=options.mem or available_memory_gb(environ),
+        mem_gb=resolve_memory(options.mem) or available_memory_gb(environ),
     )
     _check_folders(source, settings)
     return settings

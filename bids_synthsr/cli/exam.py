@@ -21,10 +21,11 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
-from bids_synthsr.settings import FIELDS_OF_VIEW, SUCCESS, MethodSettings
+from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
+NOT_ALL = '{} of {} scans were not used: {}. The volumes were made without them.\n'
 IMAGES = ('.nii.gz', '.nii')
 
 
@@ -79,7 +80,7 @@ def add_parser(commands: Commands) -> None:
 def run(
     parser: argparse.ArgumentParser, options: argparse.Namespace, environ: Mapping[str, str]
 ) -> int:
-    """Make the volumes; return 0 if they were made, 1 if not, 2 for wrong use."""
+    """Make the volumes; return 0 if all scans were used, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
         parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
     fault = _find_place_fault(options.output) or _find_overwritten(options, [])
@@ -142,44 +143,47 @@ def _settings_of(options: argparse.Namespace) -> MethodSettings:
 
 
 def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Make and save the volumes; print their names, and before that what must be known of them."""
+    """Make and save the volumes; print what became of every scan, and the names of the files."""
     from bids_synthsr.run.messages import show_warnings
     from bids_synthsr.run.plugin import stoppable
 
     show_warnings()
     with stoppable():
-        paths = _save(options, environ)
+        paths, left_out = _save(options, environ)
     sys.stderr.write('\n'.join(map(str, paths)) + '\n')
-    return SUCCESS
+    if left_out:
+        sys.stderr.write(NOT_ALL.format(len(left_out), len(options.scans), ', '.join(left_out)))
+    return SOME_FAILED if left_out else SUCCESS
 
 
-def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]:
-    """Make and save the volumes, all or none; return their files."""
-    from bids_synthsr.api import synthesize
+def _save(
+    options: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[list[Path], Sequence[str]]:
+    """Make and save the volumes, all or none; return their files, and the scans not used."""
+    from bids_synthsr.api import synthesize_exam
     from bids_synthsr.dataset.files import written_atomically
-    from bids_synthsr.run.machine import choose_device
 
-    volumes = synthesize(
+    made = synthesize_exam(
         options.scans,
         options.contrasts,
         settings=_settings_of(options),
         num_threads=options.threads,
-        device=choose_device(options.device),
+        device=options.device,
         environ=environ,
     )
-    _, *names = volumes
+    _, *names = made.volumes
     fault = _find_overwritten(options, names)
     if fault:
         raise ValueError(fault)
     paths = [options.output, *(with_word(options.output, name) for name in names)]
     try:
         with ExitStack() as stack:  # a file gets its name once all are written
-            for path, volume in zip(paths, volumes.values(), strict=True):
+            for path, volume in zip(paths, made.volumes.values(), strict=True):
                 volume.to_filename(stack.enter_context(written_atomically(path)))
     except OSError as error:
         message = f'{options.output} cannot be written: {error.strerror}'
         raise FailedExamError(message) from error
-    return paths
+    return paths, made.left_out
 
 
 def with_word(path: Path, word: str) -> Path:

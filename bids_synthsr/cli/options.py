@@ -16,8 +16,11 @@ from bids_synthsr.cli.door import (
     ReadableDefaults,
     add_completion,
     add_device,
+    add_memory,
     contrast,
-    positive_float,
+    memory,
+    memory_in_gb,
+    memory_in_mb,
     positive_int,
 )
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
@@ -80,6 +83,8 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--session-label',
         '--session_label',
+        '--session-id',
+        '--session_id',
         nargs='+',
         default=[],
         metavar='LABEL',
@@ -98,7 +103,7 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs='+',
         default=[],
-        metavar='DIR',
+        metavar='[NAME=]DIR',
         help='outputs of earlier runs: a transform that is found there is checked and used, '
         'instead of aligning its scan anew',
     )
@@ -107,6 +112,11 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar='DIR',
         help='folder of a pybids index to use, made there if absent (speeds up large data sets)',
+    )
+    group.add_argument(
+        '--bids-database-wipe',
+        action='store_true',
+        help='make the index of --bids-database-dir anew, from the data set as it is now',
     )
     group.add_argument(
         '--skip-bids-validation',
@@ -174,7 +184,15 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
 def _add_performance_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Options to handle performance')
     group.add_argument(
-        '--nprocs', type=positive_int, metavar='N', help='processes at the same time [all cores]'
+        '--nprocs',
+        '--nthreads',
+        '--n_cpus',
+        '--n-cpus',
+        '--n_procs',
+        '--n-procs',
+        type=positive_int,
+        metavar='N',
+        help='processes at the same time [all cores]',
     )
     group.add_argument(
         '--omp-nthreads',
@@ -182,13 +200,7 @@ def _add_performance_options(parser: argparse.ArgumentParser) -> None:
         metavar='N',
         help='threads of one process [cores shared out among the exams at work]',
     )
-    group.add_argument(
-        '--mem',
-        '--mem-gb',
-        type=positive_float,
-        metavar='GB',
-        help='memory for all [90 %% of free]',
-    )
+    add_memory(group)
     group.add_argument(
         '--stage',
         choices=tuple(STAGES),
@@ -200,6 +212,7 @@ def _add_performance_options(parser: argparse.ArgumentParser) -> None:
     add_device(group)
     group.add_argument(
         '--nipype-plugin-file',
+        '--use-plugin',
         type=Path,
         metavar='FILE',
         help='nipype plugin in YAML or JSON, for clusters: {plugin: SLURM, plugin_args: {...}}',
@@ -248,6 +261,16 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--stop-on-first-crash', action='store_true', help='end the run at the first failing exam'
     )
+    group.add_argument(
+        '--write-graph',
+        action='store_true',
+        help='draw the steps of an exam, in logs/RUN/graph.dot, and as SVG where Graphviz is',
+    )
+    group.add_argument(
+        '--notrack',
+        action='store_true',
+        help='has no effect: nothing is ever tracked or sent anywhere',
+    )
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -256,12 +279,10 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     Wrong use ends the program with exit code 2 and a message, as argparse does.
     """
     parser = build_parser()
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument('--config-file', type=Path)
-    config_file = early.parse_known_args(arguments)[0].config_file
-    if config_file is not None:
-        parser.set_defaults(**_read_config(parser, config_file))
     options = parser.parse_args(arguments)
+    if options.config_file is not None:
+        parser.set_defaults(**_read_config(parser, options.config_file))
+        options = parser.parse_args(arguments)
     fault = find_settings_fault(method_settings(options))
     if fault:
         parser.error(fault)
@@ -290,16 +311,31 @@ def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
         parser.error(f'--config-file {path}: {error.strerror}')
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         parser.error(f'--config-file {path} is not valid TOML: {error}')
-    actions = {action.dest: action for action in parser._actions if action.option_strings}
+    actions = _actions_by_key(parser)
     values = {}
     for key, value in tables.items():
-        dest = key.replace('-', '_')
-        if dest not in actions or dest in NOT_IN_CONFIG:
-            near = difflib.get_close_matches(dest, actions, 1)
+        action = actions.get(_key_of(key))
+        if action is None:
+            near = difflib.get_close_matches(_key_of(key), actions, 1)
             hint = f'; did you mean {near[0]}?' if near else ''
             parser.error(f'--config-file {path}: there is no option {key}{hint}')
-        values[dest] = _converted(parser, actions[dest], value)
+        values[action.dest] = _converted(parser, action, value)
     return values
+
+
+def _actions_by_key(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """List the options of a config file by every spelling that the command line takes."""
+    return {
+        _key_of(spelling): action
+        for action in parser._actions
+        for spelling in action.option_strings
+        if spelling.startswith('--') and action.dest not in NOT_IN_CONFIG
+    }
+
+
+def _key_of(spelling: str) -> str:
+    """Write an option as a key of a config file."""
+    return spelling.lstrip('-').replace('-', '_')
 
 
 def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any) -> Any:
@@ -327,7 +363,9 @@ def _form_of(action: argparse.Action) -> tuple[str, Callable[[Any], bool]]:
         return 'true or false', lambda item: isinstance(item, bool)
     if isinstance(action, argparse._CountAction):
         return 'a whole number', lambda item: type(item) is int and item >= 0
-    if action.type in (positive_int, positive_float, float):
+    if action.type in (memory, memory_in_gb, memory_in_mb):
+        return 'a number or a text such as "16G"', lambda item: type(item) in (int, float, str)
+    if action.type in (positive_int, float):
         return 'a number', lambda item: type(item) in (int, float)
     return 'text', lambda item: isinstance(item, str) and '\0' not in item
 

@@ -13,13 +13,19 @@ from typing import Any
 
 import yaml
 
+from bids_synthsr.cli.door import gigabytes
 from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
-from bids_synthsr.run.machine import available_cores, available_memory_gb, choose_device
+from bids_synthsr.run.machine import (
+    available_cores,
+    available_memory_gb,
+    choose_device,
+    installed_memory_gb,
+)
 from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.request import Mode, Request
@@ -94,6 +100,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             session_labels=_labels(options.session_label, 'ses-'),
             filters=_read_mapping(options.bids_filter_file, '--bids-filter-file'),
             database_dir=options.bids_database_dir and options.bids_database_dir.resolve(),
+            wipes_database=options.bids_database_wipe,
             derivatives=_folders(options.derivatives, '--derivatives'),
         ),
         method=replace(
@@ -114,10 +121,17 @@ def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:
 
 def _folders(paths: Iterable[Path], option: str) -> tuple[Path, ...]:
     """Resolve folders that must be there."""
-    for path in paths:
+    folders = [*map(_without_name, paths)]
+    for path in folders:
         if not path.is_dir():
             raise ValueError(f'{option} {path} is not a folder')
-    return tuple(path.resolve() for path in paths)
+    return tuple(path.resolve() for path in folders)
+
+
+def _without_name(path: Path) -> Path:
+    """Drop the name before a folder, ``NAME=PATH``, unless a folder is called like all of it."""
+    name, _, rest = str(path).partition('=')
+    return Path(rest) if rest and '/' not in name and not path.exists() else path
 
 
 def check_folders(bids_dir: Path, output_dir: Path, work_dir: Path) -> None:
@@ -186,14 +200,39 @@ def _run_settings(
     return RunSettings(
         nprocs=nprocs,
         omp_nthreads=min(options.omp_nthreads or 0, nprocs),
-        mem_gb=options.mem or available_memory_gb(environ),
+        mem_gb=resolve_memory(options.mem) or available_memory_gb(environ),
         device=choose_device(options.device),
         low_mem=options.low_mem,
         stage=options.stage,
         plugin=check_plugin(plugin),
         stop_on_first_crash=options.stop_on_first_crash,
         resource_monitor=options.resource_monitor,
+        draws_graph=options.write_graph,
     )
+
+
+def resolve_memory(amount: str | None) -> float:
+    """Turn an amount of memory into GB; 0 where none was given.
+
+    Parameters
+    ----------
+    amount
+        Amount as `memory` gives it: ``16G``, or ``16`` as it was typed.
+
+    Raises
+    ------
+    ValueError
+        For a number without a unit that the machine does not have in GB: fMRIPrep counts in MB.
+    """
+    if amount is None:
+        return 0.0
+    present = installed_memory_gb()
+    if gigabytes(amount) > present and not amount[-1].isalpha():
+        raise ValueError(
+            f'--mem {amount} is {amount} GB here, and this machine has {present:.3g} GB: '
+            f'write {amount}M for {gigabytes(amount + "M"):g} GB, or {amount}G if that is meant'
+        )
+    return gigabytes(amount)
 
 
 def _read_mapping(path: Path | None, option: str) -> Mapping[str, Any]:

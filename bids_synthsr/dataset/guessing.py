@@ -1,29 +1,61 @@
-"""The contrast of a scan that has no BIDS name, by the words in the name of its file."""
+"""What the name of a file tells of its scan, whether it is a name of BIDS or of a scanner.
+
+Whole words count, not letters inside of words, and what a name does not tell is asked for.
+"""
 
 from __future__ import annotations
 
 import re
 
+from bids_synthsr.dataset.filenames import ENTITIES, ENTITY, OTHER_SUFFIXES, split_name
 from bids_synthsr.values.exam import SUFFIXES
 
-LABELS = re.compile(r'(?:^|(?<=_))(?:sub|ses)-[a-z0-9]+')  # may be any words
+BY_SUFFIX, BY_WORDS = 'by its BIDS suffix', 'by the words of its name'
+ENDING = re.compile(r'\.(?:nii|mgz|mgh|img|hdr)(?:\.gz)?$|\.gz$', re.IGNORECASE)
+# entities whose labels may be any words, and spaces to which a scan was moved
+LABELS = re.compile(r'(?:^|(?<=_))(?:sub|ses|task|run|space|from|to)-[a-z0-9]+')
+TARGETS = re.compile(r'(?<=[_ .-])(?:to|in|onto|reg|coreg|registered)[ _-]*(?:to[ _-]*)?'
+                     r'(?:t[12]w?|flair|pdw?|mni[a-z0-9]*)(?=$|[ _.-]|space)')  # fmt: skip
+
 EDGE, END = r'(?<![a-z])', r'(?![a-z])'
-PLANE = r'(?:2d|3d|ax|sag|cor|tra)?'
+PLANE = r'(?:2d|3d|o?(?:ax|sag|cor)|axial|sagittal|coronal|tra(?:ns)?)*'
+KIND = r'(?:wi?|n|(?:fr)?fse|tse|se|ir|tirm?|fl[23]d|space|cube|vista|fs|2d|3d|ax|sag|cor|tra)*'
+T1_KIND = r'(?:ffe|tfe|gre|mp2?rage|mpr|f?spgr|bravo|vibe|flair)*'
+GLUED = r'(?P<glued>\+?c|\+|ce|gd|gado?|km|post(?:gd|gad|km)?)?'  # t1c, T1post: agent was given
+SEQUENCE = r'(?:mp2?rage|f?spgr|bravo)'  # of T1w scans alone
 WORDS = {
-    'FLAIR': rf'{EDGE}{PLANE}(?:flair|dark.?fluid){END}',
-    'T2starw': rf'{EDGE}(?:{PLANE}t2(?:[ _-]?star|\*)w?|swi|gre){END}',
-    'T1w': rf'{EDGE}(?:{PLANE}t1(?:w|tse|fse|se|ffe)?(?![0-9])|mp2?rage|spgr|bravo){END}',
-    'T2w': rf'{EDGE}{PLANE}t2(?:w|tse|fse|se)?(?![0-9]){END}',
-    'PDw': rf'{EDGE}{PLANE}pdw?{END}',
-}
+    'FLAIR': rf'{EDGE}{PLANE}(?:t2w?)?(?:flair{KIND}|dark.?fluid){END}|{EDGE}t2f{END}',
+    'T2starw': rf'{EDGE}(?:{PLANE}t2(?:[ _-]?(?:star|ffe|fl2d)|\*)w?|swi|swan|gre){END}',
+    'T1w': rf'{EDGE}(?:{PLANE}t1(?![0-9]){KIND}{T1_KIND}{KIND}|{PLANE}{SEQUENCE}|unit1)'
+           rf'{GLUED}{END}',
+    'T2w': rf'{EDGE}{PLANE}t2(?![0-9]){KIND}{END}',
+    'PDw': rf'{EDGE}{PLANE}pd(?![0-9]){KIND}{END}',
+}  # fmt: skip
 SPECIAL = {'FLAIR': {'T2w'}, 'T2starw': {'T2w'}}  # contrasts whose names hold that of another
+T1_FLAIR = re.compile(rf'{WORDS["T1w"]}.*{EDGE}(?:flair|dark.?fluid){END}')  # a T1w
+NO_SCAN = re.compile(rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?'
+                     rf'|inv[ _-]?[12]){END}')  # fmt: skip
+AS_WORDS = ('PD', 'T2star', 'UNIT1')  # of BIDS, but none of the suffixes that are looked for
+NO_CONTRAST = {name.lower(): name for name in OTHER_SUFFIXES if name not in AS_WORDS}
+
+GIVEN = r'gd|gado?|gado[a-z]+|km|kontrast(?:mittel)?|ce|contrast|agent'
+NOT_GIVEN = re.compile(
+    rf'{EDGE}(?:non?|without|w[ _]?o|ohne|sans|pre|vor|before|high|low|phase)[ _.-]*'
+    rf'(?:{GIVEN}|c){END}'
+)
+LATER = r'op|surg|rt|rad|tx|treat|chemo|ict|traum|proc|mort|nat|stroke'  # post-op, for instance
+AGENT = re.compile(
+    rf'{EDGE}(?P<word>{GIVEN}|post(?:[ _.-]*(?:{GIVEN}))?(?![ _.-]?(?:{LATER}))'
+    rf'|dotarem|magnevist|prohance|multihance|omniscan|c(?=\+)){END}|\+ ?(?P<plus>c|gd|km){END}'
+)
+# what dcm2niix adds to the names of echoes and of parts of complex images
+ECHO = re.compile(r'_e(?P<echo>[0-9]+)(?=_|$)')
+PART = re.compile(r'_(?P<part>ph|phase|real|imaginary)[a-z]?$')
+PARTS = {'ph': 'phase', 'imaginary': 'imag'}
 
 
 def guess_contrast(name: str) -> str:
     """Guess the BIDS suffix of a scan from its file name.
-
-    A BIDS suffix at the end has the last word. Elsewhere only whole words count, and those of
-    ``sub-`` and ``ses-`` do not.
 
     Parameters
     ----------
@@ -35,20 +67,102 @@ def guess_contrast(name: str) -> str:
     ValueError
         If the name holds no contrast, or several.
     """
-    stem = name.lower().split('.nii')[0]
+    return recognize(name)[0]
+
+
+def recognize(name: str) -> tuple[str, str]:
+    """Guess the BIDS suffix of a scan from its file name, and tell what it was guessed by.
+
+    The suffix of a BIDS name has the last word. Elsewhere whole words count, but for those of
+    labels such as ``sub-``; a FLAIR of a T1 is a T1w.
+
+    Parameters
+    ----------
+    name
+        Name of the file, with its ending.
+
+    Raises
+    ------
+    ValueError
+        If the name holds no contrast, or several.
+    """
+    stem = stem_of(name).lower()
     by_suffix = {suffix.lower(): suffix for suffix in SUFFIXES}
     last = stem.rpartition('_')[2]
-    if last in by_suffix:
-        return by_suffix[last]
-    words = LABELS.sub('', stem)
-    candidates = {suffix for suffix, pattern in WORDS.items() if re.search(pattern, words)}
-    candidates -= {plain for suffix in candidates for plain in SPECIAL.get(suffix, set())}
-    if len(candidates) == 1:
-        return candidates.pop()
-    fault = (
-        f'may be {" or ".join(sorted(candidates))}' if candidates else 'does not tell the contrast'
-    )
+    is_bids = has_bids_form(stem)
+    words = _words_of(stem)
+    # "flair" is a suffix, and a word of scanners, too
+    if last in by_suffix and (is_bids or (last != 'flair' and last in words)):
+        return by_suffix[last], BY_SUFFIX
+    if is_bids and last in NO_CONTRAST:
+        fault = f'says {NO_CONTRAST[last]}, which is no contrast that is used'
+    elif no_scan := NO_SCAN.search(words):
+        fault = f'says "{no_scan[0]}", which is no scan'
+    else:
+        candidates = _candidates(words)
+        if len(candidates) == 1:
+            return candidates.pop(), BY_WORDS
+        some = ' or '.join(sorted(candidates))
+        fault = f'may be {some}' if candidates else 'does not tell the contrast'
     raise ValueError(
         f'The name {name} {fault}: name the contrasts of all scans, in their order, with '
         f'--contrasts, in Python contrasts=[...] ({", ".join(SUFFIXES)})'
     )
+
+
+def name_entities(name: str) -> dict[str, str]:
+    """Read the BIDS entities of a name, and those that words of another name stand for.
+
+    Parameters
+    ----------
+    name
+        Name of the file, with its ending.
+
+    Returns
+    -------
+    entities
+        By their short names, but for participant and session: ``{'ce': 'gd'}`` of ``T1_Gd``.
+    """
+    stem = stem_of(name)
+    if has_bids_form(stem):
+        known = {*ENTITIES.values()} - {'sub', 'ses'}
+        return {key: label for key, label in split_name(stem)[0].items() if key in known}
+    entities = {'ce': _agent_of(_words_of(stem.lower()))}
+    if echo := ECHO.search(stem.lower()):
+        entities['echo'] = echo['echo']
+    if part := PART.search(stem.lower()):
+        entities['part'] = PARTS.get(part['part'], part['part'])
+    return {key: label for key, label in entities.items() if label}
+
+
+def stem_of(name: str) -> str:
+    """Name of an image without its ending."""
+    return ENDING.sub('', name)
+
+
+def has_bids_form(stem: str) -> bool:
+    """Whether a name without its ending is made of entities with labels, and a suffix."""
+    *entities, suffix = stem.split('_')
+    return bool(entities) and '-' not in suffix and all(map(ENTITY.fullmatch, entities))
+
+
+def _words_of(stem: str) -> str:
+    """Drop what tells nothing of the contrast: labels, and spaces to which a scan was moved."""
+    return TARGETS.sub('', LABELS.sub('', stem))
+
+
+def _candidates(words: str) -> set[str]:
+    """List the contrasts that words may stand for."""
+    candidates = {suffix for suffix, pattern in WORDS.items() if re.search(pattern, words)}
+    if T1_FLAIR.search(words) and 'T2w' not in candidates:
+        candidates -= {'FLAIR'}
+    return candidates - {plain for suffix in candidates for plain in SPECIAL.get(suffix, set())}
+
+
+def _agent_of(words: str) -> str:
+    """Read the word that names a contrast agent, as the label of an entity; empty without one."""
+    given = NOT_GIVEN.sub('', words)
+    agent = AGENT.search(given)
+    t1 = re.search(WORDS['T1w'], given)
+    word = (agent and (agent['word'] or agent['plus'])) or (t1 and t1['glued']) or ''
+    return re.sub('[^a-z0-9]', '', word) or ('c' if word else '')

@@ -9,6 +9,7 @@ from typing import Any
 
 from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_object
+from bids_synthsr.dataset.guessing import stem_of
 from bids_synthsr.values.exam import SIDECAR_FIELDS
 from bids_synthsr.values.text import plain_value
 
@@ -80,3 +81,20 @@ class Sidecars:
                     f'Its sidecar {file.name} cannot be read as JSON ({fault}) and was ignored.'
                 )
         return self._contents[file]
+
+
+def read_beside(image: Path) -> tuple[dict[str, Any], list[str]]:
+    """Read the sidecar of the same name beside an image that belongs to no data set.
+
+    Parameters
+    ----------
+    image
+        Path of the image, beside which there need not be a sidecar.
+
+    Returns
+    -------
+    metadata, faults
+        As `Sidecars.inherited` returns them.
+    """
+    file = image.with_name(f'{stem_of(image.name)}.json')
+    return Sidecars(image.parent, [file] if file.is_file() else []).inherited(image)

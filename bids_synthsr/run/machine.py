@@ -67,6 +67,11 @@ def available_memory_gb(environ: Mapping[str, str], cgroup: Path = CGROUP) -> fl
     return min(limits) / 1e9 * SHARE_OF_MEMORY
 
 
+def installed_memory_gb() -> float:
+    """Memory that the machine has, whoever uses it, GB."""
+    return psutil.virtual_memory().total / 1e9
+
+
 def choose_device(name: str) -> str:
     """Resolve ``auto`` and check that a GPU that is asked for is there.
 

@@ -8,6 +8,7 @@ from contextlib import chdir
 from dataclasses import replace
 
 from bids_synthsr.dataset.filenames import plain_label
+from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.validation import validate
 from bids_synthsr.derivatives.locks import ExamLocks
@@ -152,6 +153,8 @@ def _find(settings: Settings, validates: bool) -> tuple[list[Exam], dict[str, st
         Why other participants have nothing to process, by their labels.
     """
     inputs = settings.input
+    if inputs.wipes_database and inputs.database_dir:
+        wipe_index(inputs.database_dir)
     exams = find_exams(
         inputs.bids_dir,
         participant_labels=inputs.participant_labels,

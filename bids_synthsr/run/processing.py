@@ -12,6 +12,7 @@ from bids_synthsr.dataset.selection import describe_exam
 from bids_synthsr.derivatives.places import Derivatives, remove_leftovers
 from bids_synthsr.derivatives.records import fingerprint_digest
 from bids_synthsr.run.closing import Closing, write_data_set_index
+from bids_synthsr.run.graph import draw_graph
 from bids_synthsr.run.guard import describe_error
 from bids_synthsr.run.live import live_view
 from bids_synthsr.run.machine import prepare_workers
@@ -100,6 +101,9 @@ def _process_part(
         num_threads=threads_of(settings.run, steps.progress.exams),
         name=WORKFLOW,
     )
+    if settings.run.draws_graph:
+        exam = plans[0].exam  # the steps of all are the same
+        draw_graph(workflow.get_node(exam_name(exam.subject, exam.session)), steps.path.parent)
     crash_dir = Derivatives(settings.output_dir).crashes(settings.run_uuid)
     send_crashes(workflow, crash_dir)
     engine, arguments = _choose_engine(plans, settings, steps, closing)
