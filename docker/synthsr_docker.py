@@ -65,7 +65,9 @@ class CommandParser(argparse.ArgumentParser):
         known = [*self._option_string_actions]
         near = [hit for word in words for hit in get_close_matches(word, known, 1)]
         hint = f'; did you mean {near[0]}?' if near else ''
-        self.exit(WRONG_USE, f'{self.prog}: error: {message}{hint}\nFor help: {self.prog} --help\n')
+        self.exit(
+            WRONG_USE, f'{self.prog}: error: {message}{hint}\nFor help: {self.prog} --help\n'
+        )
 
 
 def check_name(source: Path) -> None:

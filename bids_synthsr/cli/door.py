@@ -92,7 +92,7 @@ def gigabytes(amount: str) -> float:
 
 
 def add_memory(parser: argparse._ActionsContainer) -> None:
-    """Add the options for the memory of all processes, as the programs of the family spell them."""
+    """Add the options for the memory of all processes, in the spellings of fMRIPrep and MRIQC."""
     parser.add_argument(
         '--mem',
         type=memory,

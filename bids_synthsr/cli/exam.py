@@ -25,7 +25,7 @@ from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSe
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
-NOT_ALL = '{} of {} scans were not used: {}. The volumes were made without them.\n'
+NOT_ALL = '{} of {} scans not used: {}; the volumes were made without.\n'
 IMAGES = ('.nii.gz', '.nii')
 
 

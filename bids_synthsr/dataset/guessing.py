@@ -32,7 +32,7 @@ WORDS = {
     'PDw': rf'{EDGE}{PLANE}pd(?![0-9]){KIND}{END}',
 }  # fmt: skip
 SPECIAL = {'FLAIR': {'T2w'}, 'T2starw': {'T2w'}}  # contrasts whose names hold that of another
-T1_FLAIR = re.compile(rf'{WORDS["T1w"]}.*{EDGE}(?:flair|dark.?fluid){END}')  # a T1w
+T1_FLAIR = re.compile(rf't1flair|{WORDS["T1w"]}.*{EDGE}(?:flair|dark.?fluid){END}')  # a T1w
 NO_SCAN = re.compile(rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?'
                      rf'|inv[ _-]?[12]){END}')  # fmt: skip
 AS_WORDS = ('PD', 'T2star', 'UNIT1')  # of BIDS, but none of the suffixes that are looked for

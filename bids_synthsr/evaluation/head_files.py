@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
+from bids_synthsr.dataset.guessing import stem_of
+
 T1W = re.compile(
-    r'(?:sub-(?P<subject>[A-Za-z0-9]+)_)?(?:ses-(?P<session>[A-Za-z0-9]+)_)?.*T1w\.nii(\.gz)?$'
+    r'(?:sub-(?P<subject>[A-Za-z0-9]+)_)?(?:ses-(?P<session>[A-Za-z0-9]+)_)?.*T1w\.(nii(\.gz)?|mg[hz])$'
 )
+IMAGE = re.compile(r'\.(nii(\.gz)?|mg[hz])$')
 MAP_SUFFIXES = ('dseg', 'seg', 'aseg', 'labels')  # of the names of label maps
 
 
@@ -92,15 +95,15 @@ def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, He
     FileNotFoundError
         If there are none.
     """
-    t1w = {_stem(path): path for path in images.rglob('*T1w.nii*')}
+    t1w = {stem_of(path.name): path for path in images.rglob('*T1w.*') if T1W.match(path.name)}
     subjects = {label.removeprefix('sub-') for label in labels}
     heads: dict[str, HeadFiles] = {}
-    for path in sorted(folder.rglob('*.nii*')):
-        stem = _stem(path)
+    for path in sorted(path for path in folder.rglob('*.*') if IMAGE.search(path.name)):
+        stem = stem_of(path.name)
         first, _, last = stem.rpartition('_')
         subject = first if last in MAP_SUFFIXES or f'{first}_T1w' in t1w else stem
         label = subject.removeprefix('sub-')
-        if path.name.endswith('T1w.nii.gz') or (subjects and not subjects & {stem, label}):
+        if stem.endswith('T1w') or (subjects and not subjects & {stem, label}):
             continue
         image = t1w.get(f'{subject}_T1w')
         name = _name_of(stem)
@@ -131,25 +134,20 @@ def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
     """
     subjects = {label.removeprefix('sub-') for label in labels}
     heads: dict[str, HeadFiles] = {}
-    for path in sorted(folder.rglob('*T1w.nii*')):
+    for path in sorted(folder.rglob('*T1w.*')):
         match = T1W.match(path.name)
         if match is None or 'derivatives' in path.relative_to(folder).parts:
             continue
-        subject = match['subject'] or _stem(path).removesuffix('_T1w')
+        subject = match['subject'] or stem_of(path.name).removesuffix('_T1w')
         if subjects and subject not in subjects:
             continue
-        name = _name_of(_stem(path))
+        name = _name_of(stem_of(path.name))
         if name in heads:
             raise ValueError(f'{path} has the name of {heads[name].image}: rename one of them')
         heads[name] = HeadFiles(name, subject, match['session'] or '', path.resolve())
     if not heads:
         raise FileNotFoundError(f'{folder} holds no T1w images{_among(labels)} (*T1w.nii.gz)')
     return heads
-
-
-def _stem(path: Path) -> str:
-    """Name of an image without its ending."""
-    return path.name.split('.nii')[0]
 
 
 def _name_of(stem: str) -> str:

@@ -40,9 +40,7 @@ def list_images(images: Any) -> list[SpatialImage | str | Path]:
         images = [images]
     if not _is_list(images):
         raise TypeError(f'images is {_name_kind(images)}: {WANTED}')
-    listed = [
-        _check_image(image, f'images[{number}]') for number, image in enumerate(images)
-    ]
+    listed = [_check_image(image, f'images[{number}]') for number, image in enumerate(images)]
     if not listed:
         raise ValueError(f'There are no scans: {WANTED}')
     return listed

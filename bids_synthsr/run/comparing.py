@@ -102,9 +102,9 @@ class EvaluationOutcome:
     files
         Table and page that were written; none where every comparison failed.
     failures
-        Sentences, one for each step that failed.
+        Sentences, one for each step that failed, and for what was refused as the truth.
     is_complete
-        Whether every comparison has a result.
+        Whether all that was asked for was compared, and has a result.
     """
 
     files: tuple[Path, ...]
@@ -158,6 +158,7 @@ def run_comparisons(
     order: Sequence[str],
     results: Sequence[Path],
     settings: EvaluationSettings,
+    notes: Sequence[str] = (),
 ) -> None:
     """Run what is not done yet; a result that is missing afterwards has failed.
 
@@ -171,6 +172,8 @@ def run_comparisons(
         Files that the comparisons are to write, anew.
     settings
         Folders, threads and memory of the evaluation.
+    notes
+        Sentences on what is not compared, for terminal and log.
 
     Raises
     ------
@@ -183,7 +186,7 @@ def run_comparisons(
         if not locks.claim('evaluation'):
             raise ValueError(f'Another evaluation works in {settings.work_dir}: wait for its end')
         with chdir(settings.work_dir):
-            _run_comparisons(build, order, results, settings)
+            _run_comparisons(build, order, results, settings, notes)
 
 
 def _run_comparisons(
@@ -191,16 +194,21 @@ def _run_comparisons(
     order: Sequence[str],
     results: Sequence[Path],
     settings: EvaluationSettings,
+    notes: Sequence[str],
 ) -> None:
     """Run what is not done yet in a work folder that is locked."""
     from bids_synthsr.run.comparison_log import ComparisonLog
-    from bids_synthsr.run.messages import log_to_file
+    from bids_synthsr.run.messages import announce, log_to_file
     from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, send_crashes
 
     shutil.rmtree(settings.crash_dir, ignore_errors=True)
     for folder in (settings.crash_dir, settings.results_dir):
         folder.mkdir(parents=True, exist_ok=True)
     log_to_file(settings.log)
+    for note in notes:
+        announce('%s', note)
+    if not results:
+        return
     for fault in mend_exam(settings.work_dir):
         LOGGER.warning('%s', fault)
     configure_engine()
@@ -227,6 +235,7 @@ def write_outcome(
     settings: EvaluationSettings,
     name: str,
     write_page: Callable[[Sequence[Result], Sequence[str], Path], Path],
+    refusals: Sequence[str] = (),
 ) -> EvaluationOutcome:
     """Write table and page of the results, and list what failed.
 
@@ -240,17 +249,21 @@ def write_outcome(
         Name of table and page, without an ending.
     write_page
         Function that writes the page of results and failures to a file.
+    refusals
+        Sentences on what was to be compared and cannot be; they count as failures.
     """
     from bids_synthsr.evaluation.results import read_result, write_table
     from bids_synthsr.run.crashes import read_crashes
 
     rows = [read_result(path) for path in results if path.is_file()]
-    failures = tuple(
+    crashes = [
         f'{crash.exam}, {crash.step}: {crash.message} ({crash.path})'
         for crash in read_crashes(settings.crash_dir)
-    )
+    ]
+    failures = (*refusals, *crashes)
     files: tuple[Path, ...] = ()
     if rows:
         table = write_table(rows, settings.output_dir / f'{name}.tsv')
         files = table, write_page(rows, failures, settings.output_dir / f'{name}.html')
-    return EvaluationOutcome(files, failures, len(rows) == len(results))
+    is_complete = len(rows) == len(results) and not refusals
+    return EvaluationOutcome(files, failures, is_complete)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.evaluation.cases import list_left_out_cases, result_name
+from bids_synthsr.evaluation.refusals import describe_unused, find_absent
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
@@ -58,8 +59,15 @@ def leave_one_out(
         of_exam = [*list_left_out_cases(exam, bids_dir, settings.method_names, takes_subsets)]
         if of_exam:
             cases[exam_name(exam.subject, exam.session)] = of_exam
+    notes = [line for exam in exams for line in describe_unused(exam)]
     if not cases:
-        raise ValueError(f'No exam of {bids_dir} has two usable scans: nothing to leave out')
+        raise ValueError(
+            '\n'.join(
+                [f'No exam of {bids_dir} has two usable scans: nothing to leave out', *notes]
+            )
+        )
+    compared = [exam.subject for exam in exams if exam_name(exam.subject, exam.session) in cases]
+    absent = find_absent(settings.participant_labels, compared)
     methods = make_steps(settings)
     results = [
         settings.results_dir / f'{result_name(exam, case.name, method)}.json'
@@ -80,5 +88,5 @@ def leave_one_out(
         )
 
     remove_earlier(settings, 'leave-one-out')
-    run_comparisons(build, list(cases), results, settings)
-    return write_outcome(results, settings, 'leave-one-out', write_left_out_page)
+    run_comparisons(build, list(cases), results, settings, notes)
+    return write_outcome(results, settings, 'leave-one-out', write_left_out_page, absent)

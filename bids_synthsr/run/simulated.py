@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bids_synthsr.evaluation.cases import Slices, list_simulated_cases, result_name
 from bids_synthsr.evaluation.head_files import list_heads
+from bids_synthsr.evaluation.refusals import find_absent, refuse_heads
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
@@ -64,7 +65,10 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
     """
     from bids_synthsr.evaluation.simulated_page import write_simulated_page
 
-    heads = list_heads(simulation.images, simulation.maps, settings.participant_labels)
+    labels = settings.participant_labels
+    listed = list_heads(simulation.images, simulation.maps, labels)
+    heads, refusals = refuse_heads(listed, simulation.images)
+    refusals += find_absent(labels, [head.subject for head in listed])
     cases = list_simulated_cases(simulation.exams, simulation.slices, settings.method_names)
     methods = make_steps(settings)
     results = [
@@ -92,7 +96,7 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
         )
 
     remove_earlier(settings, 'simulate')
-    run_comparisons(build, [head.name for head in heads], results, settings)
+    run_comparisons(build, [head.name for head in heads], results, settings, refusals)
     painted = sum(head.image is None for head in heads)
     write_page = partial(write_simulated_page, painted=painted)
-    return write_outcome(results, settings, 'simulate', write_page)
+    return write_outcome(results, settings, 'simulate', write_page, refusals)
