@@ -137,8 +137,8 @@ class ExamVolumes:
 
 
 def synthesize_exam(
-    images: Sequence[SpatialImage | str | Path],
-    contrasts: Sequence[str],
+    images: Sequence[SpatialImage | str | Path] | SpatialImage | str | Path,
+    contrasts: Sequence[str] | str,
     *,
     settings: MethodSettings | None,
     num_threads: int,
@@ -146,15 +146,17 @@ def synthesize_exam(
     environ: Mapping[str, str] | None,
 ) -> ExamVolumes:
     """Do what `synthesize` does, and name the files that were not used, too."""
-    images, names = list_images(images), list_contrasts(contrasts)
+    listed, names = list_images(images), list_contrasts(contrasts)
     settings = check_settings(conform_settings(settings))
     threads, device = check_threads(num_threads), choose_device(device)
     with tempfile.TemporaryDirectory(prefix='bids_synthsr-') as folder:
-        files = [_file_of(image, Path(folder), number) for number, image in enumerate(images)]
+        files = [_file_of(image, Path(folder), number) for number, image in enumerate(listed)]
         scans = take_files(files, names)
         settings = with_weights(settings, os.environ if environ is None else environ)
         run = run_exam(scans, settings, Path(folder) / 'work', num_threads=threads, device=device)
-        volumes = {name: image_of(*load_volume(file)) for name, file in run.volumes.items()}
+        volumes: dict[str, SpatialImage] = {
+            name: image_of(*load_volume(file)) for name, file in run.volumes.items()
+        }
         return ExamVolumes(volumes, run.left_out)
 
 

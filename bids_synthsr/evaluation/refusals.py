@@ -70,7 +70,7 @@ def _t1w_faults(path: Path, metadata: Mapping[str, Any]) -> Iterator[str]:
             if contrast != 'T1w':
                 yield f'Its sidecar calls it a {contrast} ({key}: {metadata[key]}), not a T1w.'
     thickness = metadata.get('SliceThickness')
-    stated = float(thickness) if type(thickness) in (int, float) else 0.0
+    stated = float(thickness) if isinstance(thickness, int | float) else 0.0
     if scan.grid is not None:
         yield from _thickness_faults('Its coarsest axis has', float(scan.grid.spacing.max()))
     yield from _thickness_faults('By its sidecar (SliceThickness) its slices had', stated)

@@ -14,7 +14,7 @@ from nibabel.spatialimages import SpatialImage
 from bids_synthsr.settings import MethodSettings
 
 WANTED = 'give files or nibabel images of one exam, such as ["t1.nii.gz", "flair.nii.gz"]'
-KINDS = {  # of the settings, by the type of their defaults
+KINDS: dict[type, tuple[tuple[type, ...], str]] = {  # of the settings, by the type of their defaults
     bool: ((bool,), 'True or False'),
     float: ((int, float, np.integer, np.floating), 'a number'),
     str: ((str,), 'a text'),
@@ -115,6 +115,7 @@ def conform_settings(settings: Any) -> MethodSettings:
 
 def _check_value(name: str, value: Any, default: Any) -> None:
     """Refuse a value of another type than its default has."""
+    types: tuple[type, ...]
     types, words = KINDS.get(type(default), ((object,), ''))
     if name == 'weights':
         types, words = (os.PathLike, str, type(None)), 'a file'
