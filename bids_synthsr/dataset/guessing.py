@@ -8,20 +8,21 @@ from __future__ import annotations
 import re
 
 from bids_synthsr.dataset.filenames import ENTITIES, ENTITY, OTHER_SUFFIXES, split_name
+from bids_synthsr.dataset.kinds import names_agent
 from bids_synthsr.values.exam import SUFFIXES
 
 BY_SUFFIX, BY_WORDS = 'by its BIDS suffix', 'by the words of its name'
 ENDING = re.compile(r'\.(?:nii|mgz|mgh|img|hdr)(?:\.gz)?$|\.gz$', re.IGNORECASE)
 # entities whose labels may be any words, and spaces to which a scan was moved
-LABELS = re.compile(r'(?:^|(?<=_))(?:sub|ses|task|run|space|from|to)-[a-z0-9]+')
+LABELS = re.compile(r'(?:^|(?<=_))(?:sub|ses|task|run|space|from|to)-[a-z0-9]+', re.I)
 TARGETS = re.compile(r'(?<=[_ .-])(?:to|in|onto|reg|coreg|registered)[ _-]*(?:to[ _-]*)?'
-                     r'(?:t[12]w?|flair|pdw?|mni[a-z0-9]*)(?=$|[ _.-]|space)')  # fmt: skip
+                     r'(?:t[12]w?|flair|pdw?|mni[a-z0-9]*)(?=$|[ _.-]|space)', re.I)  # fmt: skip
 
 EDGE, END = r'(?<![a-z])', r'(?![a-z])'
 PLANE = r'(?:2d|3d|o?(?:ax|sag|cor)|axial|sagittal|coronal|tra(?:ns)?)*'
 KIND = r'(?:wi?|n|(?:fr)?fse|tse|se|ir|tirm?|fl[23]d|space|cube|vista|fs|2d|3d|ax|sag|cor|tra)*'
 T1_KIND = r'(?:ffe|tfe|gre|mp2?rage|mpr|f?spgr|bravo|vibe|flair)*'
-GLUED = r'(?P<glued>\+?c|\+|ce|gd|gado?|km|post(?:gd|gad|km)?)?'  # t1c, T1post: agent was given
+GLUED = r'(?:\+?c|\+|ce|gd|gado?|km|post(?:gd|gad|km)?)?'  # as in t1c and T1post
 SEQUENCE = r'(?:mp2?rage|f?spgr|bravo)'  # of T1w scans alone
 WORDS = {
     'FLAIR': rf'{EDGE}{PLANE}(?:t2w?)?(?:flair{KIND}|dark.?fluid){END}|{EDGE}t2f{END}',
@@ -35,20 +36,11 @@ SPECIAL = {'FLAIR': {'T2w'}, 'T2starw': {'T2w'}}  # contrasts whose names hold t
 T1_FLAIR = re.compile(rf't1flair|{WORDS["T1w"]}.*{EDGE}(?:flair|dark.?fluid){END}')  # a T1w
 NO_SCAN = re.compile(rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?'
                      rf'|inv[ _-]?[12]){END}')  # fmt: skip
-AS_WORDS = ('PD', 'T2star', 'UNIT1')  # of BIDS, but none of the suffixes that are looked for
+AS_WORDS = ('PD', 'T2star')  # of BIDS, but none of the suffixes that are looked for
 NO_CONTRAST = {name.lower(): name for name in OTHER_SUFFIXES if name not in AS_WORDS}
 
-GIVEN = r'gd|gado?|gado[a-z]+|km|kontrast(?:mittel)?|ce|contrast|agent'
-NOT_GIVEN = re.compile(
-    rf'{EDGE}(?:non?|without|w[ _]?o|ohne|sans|pre|vor|before|high|low|phase)[ _.-]*'
-    rf'(?:{GIVEN}|c){END}'
-)
-LATER = r'op|surg|rt|rad|tx|treat|chemo|ict|traum|proc|mort|nat|stroke'  # post-op, for instance
-AGENT = re.compile(
-    rf'{EDGE}(?P<word>{GIVEN}|post(?:[ _.-]*(?:{GIVEN}))?(?![ _.-]?(?:{LATER}))'
-    rf'|dotarem|magnevist|prohance|multihance|omniscan|c(?=\+)){END}|\+ ?(?P<plus>c|gd|km){END}'
-)
 # what dcm2niix adds to the names of echoes and of parts of complex images
+AGENT = 'agent'  # label of the entity ce where only words tell that some was given
 ECHO = re.compile(r'_e(?P<echo>[0-9]+)(?=_|$)')
 PART = re.compile(r'_(?P<part>ph|phase|real|imaginary)[a-z]?$')
 PARTS = {'ph': 'phase', 'imaginary': 'imag'}
@@ -121,18 +113,18 @@ def name_entities(name: str) -> dict[str, str]:
     Returns
     -------
     entities
-        By their short names, but for participant and session: ``{'ce': 'gd'}`` of ``T1_Gd``.
+        By their short names, but for participant and session: ``{'ce': 'agent'}`` of ``T1_Gd``.
     """
     stem = stem_of(name)
     if has_bids_form(stem):
         known = {*ENTITIES.values()} - {'sub', 'ses'}
         return {key: label for key, label in split_name(stem)[0].items() if key in known}
-    entities = {'ce': _agent_of(_words_of(stem.lower()))}
+    entities = {'ce': AGENT} if names_agent(_words_of(stem)) else {}
     if echo := ECHO.search(stem.lower()):
         entities['echo'] = echo['echo']
     if part := PART.search(stem.lower()):
         entities['part'] = PARTS.get(part['part'], part['part'])
-    return {key: label for key, label in entities.items() if label}
+    return entities
 
 
 def stem_of(name: str) -> str:
@@ -157,12 +149,3 @@ def _candidates(words: str) -> set[str]:
     if T1_FLAIR.search(words) and 'T2w' not in candidates:
         candidates -= {'FLAIR'}
     return candidates - {plain for suffix in candidates for plain in SPECIAL.get(suffix, set())}
-
-
-def _agent_of(words: str) -> str:
-    """Read the word that names a contrast agent, as the label of an entity; empty without one."""
-    given = NOT_GIVEN.sub('', words)
-    agent = AGENT.search(given)
-    t1 = re.search(WORDS['T1w'], given)
-    word = (agent and (agent['word'] or agent['plus'])) or (t1 and t1['glued']) or ''
-    return re.sub('[^a-z0-9]', '', word) or ('c' if word else '')

@@ -18,7 +18,7 @@ NO_AGENT = {'', '0', 'n', 'n/a', 'na', 'no', 'non', 'none', 'nil', 'false', 'unk
 WORD = re.compile(r'\+|[A-Z]+(?![a-z])|[A-Z]?[a-zäöüéè]+|[0-9]+')
 AGENT_WORD = re.compile(
     r'gd|gad|gad(?:o|a)[a-z]*|post(?:con|contrast|gad|gd|km)?|ce|km|mdc|inj|injection|contrast|kontrast'
-    r'|kontrastmittel|contraste'
+    r'|kontrastmittel|contraste|dotarem|magnevist|prohance|multihance|omniscan|clariscan'
 )
 # before an agent, or with it in one text: it has not been given yet
 BEFORE_AGENT = re.compile(
@@ -29,7 +29,7 @@ BEFORE_AGENT = re.compile(
 OTHER_CONTRAST = {'multi', 'tissue', 'image', 'high', 'low', 'phase', 'magnetization', 'best'}
 OTHER_POST = re.compile(r'op|proc|process|surg|treat|rt|rx|tx|chemo|ictal|mortem|natal|trauma')
 PLUS_C = re.compile(r'(?:\+\s?(?:c|k)(?![a-z])|(?<![a-z0-9])t1c(?![a-z])|w/ ?contrast)', re.I)
-WITHOUT = re.compile(r'w/o|(?<![a-z])-\s?c(?:ontrast)?(?![a-z])', re.I)
+WITHOUT = re.compile(r'(?<![a-z])w[/_ .]o(?![a-z])|(?<![a-z])-\s?c(?:ontrast)?(?![a-z])', re.I)
 
 MOTION_CORRECTED = re.compile(r'moco|pmc|vnav|motion\s?corr', re.I)
 PARTS = {

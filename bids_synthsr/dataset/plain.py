@@ -119,5 +119,5 @@ def describe_changes(before: Sequence[Row], after: Iterable[Row]) -> Iterable[st
     role_of = {row['scan']: row['role'] for row in before}
     for row in after:
         if row['role'] != role_of.get(row['scan']):
-            role = 'was left out' if row['role'] == LEFT_OUT else f'is {row["role"]} after all'
-            yield f'{row["file"]} {role}: {row["reason"]}'
+            role = ' was left out' if row['role'] == LEFT_OUT else f': {row["role"]}'
+            yield f'{row["file"]}{role}: {row["reason"]}'

@@ -14,7 +14,9 @@ from nibabel.spatialimages import SpatialImage
 from bids_synthsr.settings import MethodSettings
 
 WANTED = 'give files or nibabel images of one exam, such as ["t1.nii.gz", "flair.nii.gz"]'
-KINDS: dict[type, tuple[tuple[type, ...], str]] = {  # of the settings, by the type of their defaults
+KINDS: dict[
+    type, tuple[tuple[type, ...], str]
+] = {  # of the settings, by the type of their defaults
     bool: ((bool,), 'True or False'),
     float: ((int, float, np.integer, np.floating), 'a number'),
     str: ((str,), 'a text'),

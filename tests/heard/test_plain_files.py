@@ -42,7 +42,7 @@ GRID = centred((28, 30, 16), AXIAL)
         ('BraTS-GLI-00000-000-t2f', 'FLAIR', BY_WORDS),
         ('t2_fl2d_tra_hemo', 'T2starw', BY_WORDS),
         ('IXI002-Guys-0828-PD', 'PDw', BY_WORDS),
-        ('sub-01_UNIT1', 'T1w', BY_WORDS),
+        ('sub-01_UNIT1', 'UNIT1', BY_SUFFIX),
     ],
 )
 def test_suffix_comes_first_and_whole_words_after_it(name, suffix, origin):
@@ -74,12 +74,12 @@ def test_what_is_not_certain_is_asked_for(name, fault):
 def test_names_that_say_so_make_a_scan_one_with_contrast_agent(name, tmp_path):
     file = save_volume(tmp_path / f'{name}.nii', head(GRID, 'T1w'), GRID)
     (scan,) = exam_of(take_files([file])).scans
-    assert scan.has_contrast_agent and 'ce-' in scan.name
+    assert scan.agent and scan.contrast.startswith('ce-')
 
 
 @pytest.mark.parametrize(
     'name',
-    ['T1_precontrast', 'T1_without_contrast', 't1_wo_contrast', 'T1_ohne_KM', 'T1_nativ', 't1n',
+    ['T1_precontrast', 'T1_without_contrast', 't1_wo_contrast', 'T1_w_o_contrast', 'T1_ohne_KM', 'T1_nativ', 't1n',
      'T1_postop', 'T1_post_op', 'low_contrast_T1', 'sub-gd01_T1w', 'ses-post_T1w', 'T1_C'],
 )  # fmt: skip
 def test_contrast_agent_is_not_claimed_where_it_is_not_known(name):
