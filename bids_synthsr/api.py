@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nibabel as nb
 from nibabel.filebasedimages import ImageFileError
@@ -24,7 +24,7 @@ from bids_synthsr.dataset.plain import (
     PlainScan,
     describe_changes,
     describe_file,
-    exam_of,
+    plain_exam,
     take_files,
 )
 from bids_synthsr.dataset.selection import (
@@ -33,6 +33,7 @@ from bids_synthsr.dataset.selection import (
     Selection,
     SelectionError,
     describe_exam,
+    mark_aligned,
     parse_reference,
     select_scans,
 )
@@ -51,9 +52,6 @@ from bids_synthsr.run.machine import choose_device
 from bids_synthsr.run.plan import find_method_fault, forecast_scans
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.exam import Exam
-
-if TYPE_CHECKING:
-    from nipype.pipeline import engine as pe
 
 __all__ = ('MethodSettings', 'guess_contrast', 'synthesize')
 LOGGER = logging.getLogger('bids_synthsr')
@@ -179,7 +177,7 @@ def name_further_volumes(
     ValueError
         If a contrast cannot be guessed, or no scan can be used.
     """
-    exam = exam_of(take_files([file.absolute() for file in files], contrasts))
+    exam = plain_exam(take_files([file.absolute() for file in files], contrasts))
     scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
     return METHODS[settings.method].name_volumes([scan.contrast for scan in scans])
 
@@ -250,7 +248,7 @@ def run_exam(
     from bids_synthsr.workflows.base import init_configured_exam_wf
     from bids_synthsr.workflows.stages import STAGES, SYNTHESIS_STEP, ExamSetup
 
-    exam = exam_of(files)
+    exam = plain_exam(files)
     selection = _select(exam, files, settings)
     fault = find_method_fault(selection.scans, settings)
     if fault:
@@ -266,7 +264,8 @@ def run_exam(
     outputs = _run_workflow(init_configured_exam_wf(setup=setup), work_dir)
     registration = outputs[STAGES['register'].last_step]
     synthesis = outputs[SYNTHESIS_STEP]
-    rows = _table_of(registration)
+    sources = {source for product in synthesis.products for source in product['sources']}
+    rows = mark_aligned(_table_of(registration), [*sources])
     remarks = _remarks(rows, [*registration.warnings, *synthesis.warnings])
     for line in (*describe_changes(selection.rows, rows), *remarks):
         LOGGER.warning('%s', line)
@@ -293,7 +292,7 @@ def _without_label(exam: Exam, message: str) -> str:
     return message.replace(f' in {exam}:', ':').removeprefix(f'{exam}: ')
 
 
-def _run_workflow(workflow: pe.Workflow, work_dir: Path) -> dict[str, Any]:
+def _run_workflow(workflow: Any, work_dir: Path) -> dict[str, Any]:
     """Run a workflow in this process; return the outputs of its steps by their names.
 
     Raises

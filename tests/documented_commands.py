@@ -66,7 +66,7 @@ SKIPPED = {
     'make demo': _REPOSITORY,
     f'make demo PIP_OPTIONS="{_CPU_BUILD}"': _REPOSITORY,
     'make test-container ENGINE=podman IMAGE=synthsr': _ENGINE,
-    'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16': 'wants 16 GB',
+    'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16G': 'wants 16 GB',
     'bids_synthsr bids out participant --method synthsr --weights SynthSR_v10_210712.h5': _WEIGHTS,
     'bids_synthsr bids out participant --nipype-plugin-file slurm.yml': _SLURM,
     'bids_synthsr bids out participant --method any-exam --weights my-network.safetensors': _HOURS,

@@ -65,7 +65,7 @@ def take_files(files: Sequence[Path], contrasts: Sequence[str] = ()) -> list[Pla
     ]
 
 
-def exam_of(scans: Sequence[PlainScan]) -> Exam:
+def plain_exam(scans: Sequence[PlainScan]) -> Exam:
     """Make an exam of plain files, judged by their headers and the sidecars beside them.
 
     Parameters

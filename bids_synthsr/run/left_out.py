@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_synthsr.dataset.query import find_exams
-from bids_synthsr.evaluation.cases import list_left_out_cases, result_name
+from bids_synthsr.evaluation.cases import LeftOut, list_left_out_cases, result_name
 from bids_synthsr.evaluation.refusals import describe_unused, find_absent
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
@@ -17,6 +17,7 @@ from bids_synthsr.run.comparing import (
     run_comparisons,
     write_outcome,
 )
+from bids_synthsr.values.exam import Exam
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
@@ -54,20 +55,10 @@ def leave_one_out(
         participant_labels=settings.participant_labels,
         session_labels=session_labels,
     )
-    cases = {}
-    for exam in (exam for exam in exams if not exam.absence):
-        of_exam = [*list_left_out_cases(exam, bids_dir, settings.method_names, takes_subsets)]
-        if of_exam:
-            cases[exam_name(exam.subject, exam.session)] = of_exam
-    notes = [line for exam in exams for line in describe_unused(exam)]
-    if not cases:
-        raise ValueError(
-            '\n'.join(
-                [f'No exam of {bids_dir} has two usable scans: nothing to leave out', *notes]
-            )
-        )
+    cases = _list_cases(exams, bids_dir, settings, takes_subsets)
     compared = [exam.subject for exam in exams if exam_name(exam.subject, exam.session) in cases]
     absent = find_absent(settings.participant_labels, compared)
+    notes = [line for exam in exams for line in describe_unused(exam)]
     methods = make_steps(settings)
     results = [
         settings.results_dir / f'{result_name(exam, case.name, method)}.json'
@@ -90,3 +81,26 @@ def leave_one_out(
     remove_earlier(settings, 'leave-one-out')
     run_comparisons(build, list(cases), results, settings, notes)
     return write_outcome(results, settings, 'leave-one-out', write_left_out_page, absent)
+
+
+def _list_cases(
+    exams: Sequence[Exam], bids_dir: Path, settings: EvaluationSettings, takes_subsets: bool
+) -> dict[str, list[LeftOut]]:
+    """List what can be left out of exams, by the names of their workflows.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing, with the reason for each exam.
+    """
+    from bids_synthsr.workflows.base import exam_name
+
+    cases = {}
+    for exam in (exam for exam in exams if not exam.absence):
+        of_exam = [*list_left_out_cases(exam, bids_dir, settings.method_names, takes_subsets)]
+        if of_exam:
+            cases[exam_name(exam.subject, exam.session)] = of_exam
+    if not cases:
+        fault = f'No exam of {bids_dir} has two usable scans: nothing to leave out'
+        raise ValueError('\n'.join([fault, *(x for exam in exams for x in describe_unused(exam))]))
+    return cases

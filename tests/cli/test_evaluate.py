@@ -9,7 +9,7 @@ import pytest
 from doors import sub_command
 from label_phantoms import draw_labels, grid_of
 from nilearn.datasets import load_mni152_template
-from phantoms import write_scan
+from phantoms import centred, write_scan
 from PIL import Image
 
 from bids_synthsr.cli import evaluate
@@ -79,8 +79,11 @@ def test_weights_of_a_method_are_looked_up_once(tmp_path, monkeypatch):
 
 def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     heads = tmp_path / 'heads'
-    save_volume(heads / 'sub-01_T1w.nii.gz', *volume_of(load_mni152_template(2)))
-    (heads / 'sub-02_T1w.nii.gz').write_bytes(b'not an image')
+    head = save_volume(heads / 'sub-01_T1w.nii.gz', *volume_of(load_mni152_template(1.5)))
+    # its header is fine, its voxels are not
+    (heads / 'sub-02_T1w.nii.gz').write_bytes(head.read_bytes()[:-2000])
+    thick = centred((28, 30, 16), np.diag([6.0, 6.0, 12.0, 1.0]))
+    write_scan(heads, 'sub-03', 'T1w', thick)
     out = tmp_path / 'out'
     command = ['simulate', str(heads), str(out), '--methods', 'cubic', '--spacing', '6',
                '--thickness', 'equal', '--planes', 'axial', '--nprocs', '1']  # fmt: skip
@@ -89,9 +92,12 @@ def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     values = {row['measure']: float(row['value']) for row in rows}
     assert {row['subject'] for row in rows} == {'01'} and set(values) == MEASURES
     assert 15 < values['psnr'] < 40 and 0.5 < values['ssim'] < 1
-    assert 'sub-02_T1w.nii.gz' in (out / 'simulate.html').read_text()
+    page = (out / 'simulate.html').read_text()
+    assert 'sub-02_T1w, conform' in page and 'sub-03_T1w.nii.gz: Its coarsest axis has 12' in page
     printed = capsys.readouterr().err
-    assert 'failed: sub-02_T1w, conform: ' in printed and 'sub-02_T1w.nii.gz' in printed
+    assert 'failed: sub_03_T1w is no truth: ' in printed
+    assert 'Its coarsest axis has 12 mm' in (out / 'logs/evaluate.log').read_text()
+    assert 'failed: sub-02_T1w, conform: ' in printed
     assert '2 comparisons, 1 at once; their methods are forecast to take about ' in printed
     assert 'sub_01_T1w, T1w_axial_6_6, cubic: compared; 1 of 2 done' in printed
     assert 'sub_02_T1w, truth: failed at conform' in printed

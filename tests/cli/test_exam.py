@@ -64,6 +64,8 @@ def test_images_in_images_out():
     )
     assert (done.returncode, done.stdout) == (0, "['T2w']\n")
     assert done.stderr == (
+        'scan-0.nii: T2w as it was given; reference: There is no T1w; of all scans its coarsest '
+        'axis is the finest (12.00 mm).\n'
         'scan-0.nii: Its slices lie 12 mm apart; super-resolution was evaluated up to 7 mm, so '
         'trust fine detail less.\n'
     )
@@ -154,14 +156,16 @@ def test_those_left_out_and_warnings_are_told(scans, tmp_path, capsys, caplog):
     again = tmp_path / 'again_T2w.nii.gz'
     again.write_bytes(scans[0].read_bytes())
     files = [*map(str, scans), str(again)]
-    assert main([*files, '-o', str(tmp_path / 'out.nii.gz'), *QUICK]) == 0
+    assert main([*files, '-o', str(tmp_path / 'out.nii.gz'), *QUICK]) == 1
     told = capsys.readouterr().err.splitlines()
-    assert told[0].startswith('again_T2w.nii.gz was left out: It holds the same voxels as ')
-    assert told[1].startswith('my head_T1w.nii.gz: Its slices lie 12 mm apart')
+    assert told[0].startswith('my head_T1w.nii.gz: T1w by its BIDS suffix; reference: ')
+    assert 'again_T2w.nii.gz: T2w by its BIDS suffix; used: It is usable.' in told
+    assert any(x.startswith('again_T2w.nii.gz was left out: It holds the same') for x in told)
+    assert any(x.startswith('my head_T1w.nii.gz: Its slices lie 12 mm apart') for x in told)
     logging.getLogger('bids_synthsr').propagate = True
     with caplog.at_level('WARNING', logger='bids_synthsr'):
         synthesize(files, settings=MethodSettings(method='cubic', output_resolution=4.0))
-    assert [record.getMessage() for record in caplog.records] == told[:-1]
+    assert [record.getMessage() for record in caplog.records] == told[:-2]
 
 
 @pytest.mark.parametrize(
@@ -217,5 +221,5 @@ def test_newcomers_see_the_result_and_nothing_of_the_engine(scans, tmp_path):
     )
     assert done.stdout == ''
     assert [line.partition(': ')[0] for line in done.stderr.splitlines()] == [
-        'my head_T1w.nii.gz', str(out)
+        'my head_T1w.nii.gz', 'my head_T1w.nii.gz', str(out)
     ]  # fmt: skip

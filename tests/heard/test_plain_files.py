@@ -11,7 +11,7 @@ from phantoms import AXIAL, centred, head, write_scan
 from bids_synthsr.api import guess_contrast, synthesize
 from bids_synthsr.dataset.guessing import BY_SUFFIX, BY_WORDS, name_entities, recognize
 from bids_synthsr.dataset.images import image_of, save_volume
-from bids_synthsr.dataset.plain import exam_of, take_files
+from bids_synthsr.dataset.plain import plain_exam, take_files
 from bids_synthsr.settings import MethodSettings
 
 main = sub_command('exam')
@@ -73,14 +73,15 @@ def test_what_is_not_certain_is_asked_for(name, fault):
 )  # fmt: skip
 def test_names_that_say_so_make_a_scan_one_with_contrast_agent(name, tmp_path):
     file = save_volume(tmp_path / f'{name}.nii', head(GRID, 'T1w'), GRID)
-    (scan,) = exam_of(take_files([file])).scans
+    (scan,) = plain_exam(take_files([file])).scans
     assert scan.agent and scan.contrast.startswith('ce-')
 
 
 @pytest.mark.parametrize(
     'name',
-    ['T1_precontrast', 'T1_without_contrast', 't1_wo_contrast', 'T1_w_o_contrast', 'T1_ohne_KM', 'T1_nativ', 't1n',
-     'T1_postop', 'T1_post_op', 'low_contrast_T1', 'sub-gd01_T1w', 'ses-post_T1w', 'T1_C'],
+    ['T1_precontrast', 'T1_without_contrast', 't1_wo_contrast', 'T1_w_o_contrast', 'T1_ohne_KM',
+     'T1_nativ', 't1n', 'T1_postop', 'T1_post_op', 'low_contrast_T1', 'sub-gd01_T1w',
+     'ses-post_T1w', 'T1_C'],
 )  # fmt: skip
 def test_contrast_agent_is_not_claimed_where_it_is_not_known(name):
     assert 'ce' not in name_entities(f'{name}.nii.gz')
@@ -94,7 +95,7 @@ def test_echoes_and_parts_that_a_converter_named_are_entities():
 def test_scans_of_one_name_are_numbered_and_others_keep_theirs(tmp_path):
     names = ['a/sub-1_run-1_T1w', 'b/sub-1_run-1_T1w', 'b/sub-1_run-2_T1w', 'b/sub-1_acq-x_T2w']
     files = [save_volume(tmp_path / f'{x}.nii', head(GRID, 'T1w'), GRID) for x in names]
-    scans = exam_of(take_files(files)).scans
+    scans = plain_exam(take_files(files)).scans
     assert [x.name for x in scans] == ['run-1_T1w', 'run-2_T1w', 'run-3_T1w', 'acq-x_T2w']
 
 
@@ -138,6 +139,13 @@ def test_what_only_voxels_tell_is_told_in_the_end(tmp_path, capsys):
     assert 'T2w_noise.nii.gz was left out: ' in told and '1 of 2 scans not used' in told
 
 
+def test_scans_that_a_method_does_not_read_are_told_as_aligned(tmp_path, capsys):
+    scans = [str(write_scan(tmp_path, 'my', contrast)) for contrast in ('T1w', 'FLAIR')]
+    assert main([*scans, '-o', str(tmp_path / 'out.nii'), *QUICK]) == 0
+    told = capsys.readouterr().err
+    assert 'my_FLAIR.nii.gz: aligned: It was aligned and brought to the output grid' in told
+
+
 def test_each_scan_is_told_where_none_can_be_used(pair, tmp_path, capsys):
     assert main([pair[1], '-o', str(tmp_path / 'out.nii'), *QUICK]) == 1
     told = capsys.readouterr().err
@@ -156,14 +164,14 @@ def test_phase_images_are_known_by_the_sidecar_beside_them(tmp_path, capsys):
 def test_gaps_between_slices_are_known_by_the_sidecar_beside_them(tmp_path):
     scan = write_scan(tmp_path, 'v1.2', 'T1w')
     (tmp_path / 'v1.2_T1w.json').write_text('{"SliceThickness": 5.0}')
-    (read,) = exam_of(take_files([scan])).scans
+    (read,) = plain_exam(take_files([scan])).scans
     assert read.geometry[1].slice_thickness == 5.0
 
 
 def test_sidecars_that_cannot_be_read_are_told(tmp_path):
     scan = write_scan(tmp_path, 'my', 'T1w')
     (tmp_path / 'my_T1w.json').write_text('{"SliceThickness": ')
-    (read,) = exam_of(take_files([scan])).scans
+    (read,) = plain_exam(take_files([scan])).scans
     assert 'my_T1w.json cannot be read as JSON' in read.warnings[0]
 
 

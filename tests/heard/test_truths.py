@@ -1,6 +1,5 @@
 """Evaluations refuse as truth what is none, each with its reason, and go on with the others."""
 
-import csv
 import json
 import shutil
 
@@ -13,7 +12,8 @@ from phantoms import centred, head, write_scan
 
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.evaluation.head_files import find_heads, find_maps
-from bids_synthsr.evaluation.refusals import refuse_heads
+from bids_synthsr.evaluation.refusals import find_absent, refuse_heads
+from bids_synthsr.run import left_out
 
 main = sub_command('evaluate')
 
@@ -116,40 +116,31 @@ def test_nothing_left_is_a_failure_with_all_reasons(tmp_path, capsys):
     assert 'Traceback' not in told and not list((tmp_path / 'out').glob('simulate.*'))
 
 
-def test_other_heads_go_on_and_the_page_names_the_refused(tmp_path, capsys):
-    labels = draw_labels(48)
-    for name, spacing in (('a', 1.0), ('b', 4.0)):
-        save_volume(tmp_path / f'maps/{name}_seg.nii.gz', labels, grid_of(labels.shape, spacing))
-    out, maps = tmp_path / 'out', str(tmp_path / 'maps')
-    assert simulate(maps, out, '--labels', maps, '--exams', 't2w') == 1
-    rows = list(csv.DictReader((out / 'simulate.tsv').open(), delimiter='\t'))
-    assert {row['subject'] for row in rows} == {'a'}
-    assert 'b_seg.nii.gz: Its coarsest axis has 4 mm' in (out / 'simulate.html').read_text()
-    assert 'failed: b_seg is no truth' in capsys.readouterr().err
+def test_people_who_were_asked_for_and_are_not_there_are_no_success():
+    assert find_absent(['a', 'sub-b'], ['a', 'c']) == (
+        'sub-b was asked for, and nothing of it can be compared',
+    )
+    assert find_absent([], ['a']) == ()
 
 
-def test_people_who_were_asked_for_and_are_not_there_are_no_success(tmp_path, capsys):
-    labels = draw_labels(48)
-    save_volume(tmp_path / 'maps/a_seg.nii.gz', labels, grid_of(labels.shape))
-    maps, asked = str(tmp_path / 'maps'), ['--participant-label', 'a', 'sub-b']
-    out = tmp_path / 'out'
-    assert simulate(maps, out, '--labels', maps, '--exams', 't2w', *asked) == 1
-    assert (out / 'simulate.tsv').is_file()
-    assert 'failed: sub-b was asked for' in capsys.readouterr().err
+@pytest.fixture
+def notes(monkeypatch):
+    """Give the notes of a comparison of real exams, which is not made."""
+    given = []
+    monkeypatch.setattr(left_out, 'run_comparisons', lambda *arguments: given.extend(arguments[4]))
+    return given
 
 
-def test_scans_and_exams_that_are_not_compared_are_told(bids_dir, tmp_path, capsys):
+def test_scans_and_exams_that_are_not_compared_are_told(bids_dir, tmp_path, capsys, notes):
     flair = bids_dir / 'sub-01/anat/sub-01_FLAIR.nii.gz'
     image = nb.load(flair)
     twice = np.repeat(image.get_fdata()[..., None], 2, axis=3)
     nb.save(nb.Nifti1Image(twice, image.affine), flair)
-    command = ['leave-one-out', str(bids_dir), str(tmp_path / 'out'), '--methods', 'cubic',
-               '--nprocs', '1']  # fmt: skip
-    assert main(command) == 0
-    told = capsys.readouterr().err
-    assert 'sub-01: sub-01_FLAIR.nii.gz is not used: It holds 2 volumes' in told
-    assert 'sub-02 has one usable scan: nothing can be left out.' in told
-    assert 'It holds 2 volumes' in (tmp_path / 'out/logs/evaluate.log').read_text()
+    command = ['leave-one-out', str(bids_dir), str(tmp_path / 'out'), '--methods', 'cubic']
+    main(command)
+    assert notes[0].startswith('sub-01: sub-01_FLAIR.nii.gz is not used: It holds 2 volumes')
+    assert notes[1:] == ['sub-02 has one usable scan: nothing can be left out.']
+    assert 'was asked for' not in capsys.readouterr().err
     assert main([*command, '--participant-label', '01', '02']) == 1
     assert 'failed: sub-02 was asked for' in capsys.readouterr().err
 

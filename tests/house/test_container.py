@@ -81,6 +81,29 @@ def test_several_folders_and_equals_signs(command, tmp_path):
     assert made[made.index('-d') + 1 :] == inside
 
 
+def test_options_of_the_family_are_mounted_too(command, tmp_path):
+    for name in ('first', 'second', 'a=b'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'plugin.yml').touch()
+    options = ['--use-plugin', 'plugin.yml', '--mem', '16000M', '--bids-database-wipe', '-d',
+               'smriprep=first', 'second', 'a=b', '--derivatives=mine=first']  # fmt: skip
+    made = command(options=options)
+    inside = ['--use-plugin', '/in/1/plugin.yml', *options[2:6], 'smriprep=/in/2/first',
+              '/in/3/second', '/in/4/a=b', '--derivatives=mine=/in/2/first']  # fmt: skip
+    assert made[made.index('participant') + 1 : -2] == inside
+    assert f'{tmp_path}/first:/in/2/first:ro' in mounted(made)
+
+
+def test_errors_are_a_line_and_a_line_that_leads_to_help(wrapper, capsys):
+    with pytest.raises(SystemExit) as stop:
+        wrapper.main(['--engin=podman', 'bids', 'out', 'participant'])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'synthsr-docker: error: unrecognized arguments: --engin=podman; did you mean --engine?',
+        'For help: synthsr-docker --help',
+    ]
+
+
 def test_other_engines(command, tmp_path):
     podman = command('--engine', 'podman', '--gpu', '--image', 'localhost/synthsr:1')
     assert podman[0] == 'podman' and 'nvidia.com/gpu=all' in podman
