@@ -79,7 +79,7 @@ def test_weights_of_a_method_are_looked_up_once(tmp_path, monkeypatch):
 
 def test_whole_command_then_again_from_what_is_done(tmp_path, capsys):
     heads = tmp_path / 'heads'
-    head = save_volume(heads / 'sub-01_T1w.nii.gz', *volume_of(load_mni152_template(1.5)))
+    head = save_volume(heads / 'sub-01_T1w.nii.gz', *volume_of(load_mni152_template(1)))
     # its header is fine, its voxels are not
     (heads / 'sub-02_T1w.nii.gz').write_bytes(head.read_bytes()[:-2000])
     thick = centred((28, 30, 16), np.diag([6.0, 6.0, 12.0, 1.0]))
