@@ -64,8 +64,7 @@ def test_images_in_images_out():
     )
     assert (done.returncode, done.stdout) == (0, "['T2w']\n")
     assert done.stderr == (
-        'scan-0.nii: T2w as it was given; reference: There is no T1w; of all scans its coarsest '
-        'axis is the finest (12.00 mm).\n'
+        'scan-0.nii: T2w as it was given; reference: There is no T1w, and it is the only scan.\n'
         'scan-0.nii: Its slices lie 12 mm apart; super-resolution was evaluated up to 7 mm, so '
         'trust fine detail less.\n'
     )
