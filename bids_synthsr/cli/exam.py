@@ -26,6 +26,8 @@ from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSe
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
 NOT_ALL = '{} of {} scans not used: {}; the volumes were made without.\n'
+MAKER = b'made by synthsr exam'  # in the header of what the command writes
+PRECIOUS = '{} is there already, and this command has not made it: choose another name for -o'
 IMAGES = ('.nii.gz', '.nii')
 
 
@@ -114,11 +116,29 @@ def _find_place_fault(output: Path) -> str:
 
 
 def _find_overwritten(options: argparse.Namespace, names: Sequence[str]) -> str:
-    """Name the output that would replace an input, the main volume or one of these."""
+    """Name the output that would replace an input, or what the user did not name.
+
+    The user names the main volume, and may replace it. The others are named by the program: it
+    replaces those that it made.
+    """
     from bids_synthsr.derivatives.ownership import find_overwritten
 
-    outputs = [options.output, *(with_word(options.output, name) for name in names)]
-    return find_overwritten(outputs, [*options.scans, *filter(None, [options.weights])])
+    others = [with_word(options.output, name) for name in names]
+    inputs = [*options.scans, *filter(None, [options.weights])]
+    fault = find_overwritten([options.output, *others], inputs)
+    precious = (path for path in others if os.path.lexists(path) and not _is_made_here(path))
+    return fault or next((PRECIOUS.format(path) for path in precious), '')
+
+
+def _is_made_here(path: Path) -> bool:
+    """Whether this command made an image, as its header tells."""
+    from bids_synthsr.dataset.headers import UnusableScanError, open_image
+
+    try:
+        header = open_image(path).header
+    except UnusableScanError:
+        return False
+    return bool(header['descrip'].item() == MAKER)
 
 
 def _further_volumes(options: argparse.Namespace) -> list[str]:
@@ -160,6 +180,8 @@ def _save(
     options: argparse.Namespace, environ: Mapping[str, str]
 ) -> tuple[list[Path], Sequence[str]]:
     """Make and save the volumes, all or none; return their files, and the scans not used."""
+    import nibabel as nb
+
     from bids_synthsr.api import synthesize_exam
     from bids_synthsr.dataset.files import written_atomically
 
@@ -179,6 +201,8 @@ def _save(
     try:
         with ExitStack() as stack:  # a file gets its name once all are written
             for path, volume in zip(paths, made.volumes.values(), strict=True):
+                if isinstance(volume, nb.Nifti1Image):
+                    volume.header['descrip'] = MAKER
                 volume.to_filename(stack.enter_context(written_atomically(path)))
     except OSError as error:
         message = f'{options.output} cannot be written: {error.strerror}'

@@ -213,6 +213,25 @@ def test_further_volume_never_replaces_a_scan(scans, tmp_path, capsys, kind, met
     assert contents(tmp_path) == before
 
 
+def test_further_volume_replaces_only_what_the_command_made(scans, tmp_path, capsys):
+    output, other = tmp_path / 'o.nii.gz', tmp_path / 'o_FLAIR.nii.gz'
+    words = [*map(str, scans), '-o', str(output), *QUICK, '--method', 'tv']
+    other.write_bytes(scans[1].read_bytes())
+    before = contents(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        exam(words)
+    assert stop.value.code == 2
+    assert f'{other} is there already' in capsys.readouterr().err
+    assert contents(tmp_path) == before
+    other.unlink()
+    assert exam(words) == 0
+    assert exam(words) == 0
+    other.unlink()
+    other.symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(SystemExit):
+        exam(words)
+
+
 @pytest.mark.parametrize(
     ('output', 'words'),
     [
