@@ -12,6 +12,7 @@ from bids_synthsr.cli.door import (
     NEUTRAL,
     choose_cache,
     environ,
+    find_folder_fault,
     ignore_current_folder,
     open_streams,
     silence_telemetry,
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0 if all exams succeeded, 1 if some failed, 2 for wrong use."""
     if arguments is None:
         open_streams()
+    if fault := find_folder_fault():
+        sys.stderr.write(f'bids_synthsr: {fault}\n')
+        return WRONG_USE
+    if arguments is None:
         ignore_current_folder()
         use_utf8(__spec__.name)
         # at once, and as the first process of a container, too, which has no default actions

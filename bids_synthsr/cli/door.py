@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.settings import SOME_FAILED, WRONG_USE
+from bids_synthsr.values.text import plain_lines, plain_text
 from bids_synthsr.values.words import find_word
 
 NEUTRAL = '/'  # a folder whose files are those of the administrator
@@ -29,6 +30,7 @@ NEUTRAL = '/'  # a folder whose files are those of the administrator
 BROKEN_OFF = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.EFBIG)
 MEMORY = re.compile(r'(\d+\.?\d*|\.\d+)\s*(?:([kmgt])i?b?)?', re.IGNORECASE)
 OPTION = re.compile(r'--?[^\W\d]')  # how an option begins, and no negative number
+MAX_MESSAGE = 5000  # characters of a line
 SHELLS = ('bash', 'zsh', 'tcsh')
 
 
@@ -162,6 +164,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End the command with a line for the error, and one for where help is."""
+        message = plain_text(message, MAX_MESSAGE)  # it may quote what others wrote
         self.exit(WRONG_USE, f'{self.prog}: error: {message}\nFor help: {self.prog} --help\n')
 
 
@@ -249,6 +252,17 @@ def ignore_current_folder() -> None:
         del sys.path[0]
 
 
+def find_folder_fault() -> str:
+    """Describe why no command can be done in the current folder; empty where one can."""
+    try:
+        Path.cwd()
+    except OSError:
+        return 'The current folder has been removed: change to another one (cd), and try again.'
+    if not os.access(os.curdir, os.X_OK):
+        return 'The current folder must not be entered: change to another one (cd), and try again.'
+    return ''
+
+
 def import_elsewhere(modules: Iterable[str]) -> None:
     """Import libraries that obey files of the current folder: ``nipype.cfg``, ``matplotlibrc``."""
     with chdir(NEUTRAL):
@@ -326,10 +340,10 @@ def end_with_message(prog: str, command: Callable[[], int]) -> int:
         sys.stderr.write(STOPPED % name + '\n')
         return code
     except FailedExamError as error:
-        sys.stderr.write(f'{prog}: {error}\n')
+        sys.stderr.write(f'{prog}: {plain_lines(str(error), MAX_MESSAGE)}\n')
         return SOME_FAILED
     except (ValueError, OSError) as error:
-        sys.stderr.write(f'{prog}: {describe_failure(error)}\n')
+        sys.stderr.write(f'{prog}: {plain_lines(describe_failure(error), MAX_MESSAGE)}\n')
         return SOME_FAILED if getattr(error, 'errno', None) in BROKEN_OFF else WRONG_USE
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bids_synthsr.cli.door import (
+    MAX_MESSAGE,
     ReadableDefaults,
     add_device,
     add_memory,
@@ -21,6 +22,7 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.check import describe_unread_weights
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, MethodSettings
+from bids_synthsr.values.text import plain_lines
 from bids_synthsr.values.words import find_word
 
 if TYPE_CHECKING:
@@ -324,6 +326,8 @@ def run(evaluation: Evaluation, options: argparse.Namespace, environ: Mapping[st
 
 def _print_outcome(outcome: EvaluationOutcome) -> int:
     """Print what failed and what was written."""
-    sys.stderr.writelines(f'failed: {failure}\n' for failure in outcome.failures)
+    sys.stderr.writelines(
+        f'failed: {plain_lines(failure, MAX_MESSAGE)}\n' for failure in outcome.failures
+    )
     sys.stderr.writelines(f'{path}\n' for path in outcome.files)
     return SUCCESS if outcome.is_complete else SOME_FAILED

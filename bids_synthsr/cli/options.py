@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from bids_synthsr.cli.door import (
     memory_in_mb,
     positive_int,
 )
+from bids_synthsr.dataset.files import read_toml
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
 from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings
@@ -306,10 +306,10 @@ def method_settings(options: argparse.Namespace) -> MethodSettings:
 def _read_config(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
     """Read a TOML file of options into defaults; unknown keys end the program."""
     try:
-        tables = tomllib.loads(path.read_text(encoding='utf-8'))
+        tables = read_toml(path)
     except OSError as error:
         parser.error(f'--config-file {path}: {error.strerror}')
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         parser.error(f'--config-file {path} is not valid TOML: {error}')
     actions = _actions_by_key(parser)
     values = {}

@@ -12,12 +12,13 @@ from bids_synthsr.cli.door import (
     CommandParser,
     add_completion,
     environ,
+    find_folder_fault,
     ignore_current_folder,
     import_elsewhere,
     open_streams,
     silence_telemetry,
 )
-from bids_synthsr.settings import SOME_FAILED
+from bids_synthsr.settings import SOME_FAILED, WRONG_USE
 
 OBEDIENT = {  # libraries of a command that obey files of the current folder when they are imported
     'exam': ('nipype',),
@@ -47,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; return 0 if all went well, 1 if a part failed, 2 for wrong use."""
     if arguments is None:
         open_streams()
+    if fault := find_folder_fault():
+        sys.stderr.write(f'synthsr: {fault}\n')
+        return WRONG_USE
+    if arguments is None:
         ignore_current_folder()
     options = build_parser().parse_args(arguments)
     silence_telemetry()

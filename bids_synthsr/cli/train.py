@@ -13,7 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
-from bids_synthsr.cli.door import add_device, positive_float, positive_int, whole_number
+from bids_synthsr.cli.door import (
+    add_device,
+    describe_failure,
+    positive_float,
+    positive_int,
+    whole_number,
+)
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
@@ -158,16 +164,14 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def run(action: Action, options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Do an action; return 0, 1 where a training broke off, or 2 for wrong use."""
-    console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(logging.Formatter('%(message)s'))
-    package = logging.getLogger('bids_synthsr')
-    package.handlers, package.propagate = [console], False
-    package.setLevel(logging.INFO)
+    from bids_synthsr.run.messages import show_messages
+
+    show_messages(logging.INFO)
     try:
         check_output(options)
         action(options, environ)
     except (ValueError, OSError) as error:
-        logger.error('%s', error)
+        logger.error('%s', describe_failure(error))
         return WRONG_USE
     except RuntimeError as error:
         logger.error('%s', error)
@@ -184,17 +188,21 @@ def check_output(options: argparse.Namespace) -> None:
         With the file or folder, and whose it is.
     """
     from bids_synthsr.derivatives.ownership import (
+        check_folders_within,
         find_file_owner,
         find_folder_owner,
         find_overwritten,
         lies_in,
     )
+    from bids_synthsr.training.journal import PICTURES, TENSORBOARD
 
     values = [x for name, x in vars(options).items() if name != 'out']
     items = [item for value in values for item in (value if isinstance(value, list) else [value])]
     paths = [item for item in items if isinstance(item, Path) and item.exists()]
     if options.action == 'run':
         fault = find_folder_owner(options.out)
+        root = options.out.resolve()
+        check_folders_within((root / PICTURES, root / TENSORBOARD), {root})
     else:  # a model card lies beside the weights
         outputs = [options.out, options.out.with_suffix('.md')]
         fault = find_overwritten(outputs, paths) or find_file_owner(options.out)
@@ -285,13 +293,12 @@ def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort[Any]:
 def gallery(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     """Draw what a recipe generates."""
     from bids_synthsr.training.gallery import draw_gallery
+    from bids_synthsr.training.pictures import save_figure
     from bids_synthsr.training.recipe import load_recipe
 
     recipe = load_recipe(options.recipe, options.changes)
     figure = draw_gallery(recipe, cohort_of(options, recipe), options.scans, options.rows)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out)
-    logger.info('%s', options.out)
+    logger.info('%s', save_figure(options.out, figure))
 
 
 def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
@@ -312,7 +319,7 @@ def export(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
     checkpoint = options.checkpoint
     if checkpoint.is_dir():
         checkpoint /= NAME
-    notes = options.notes.read_text(encoding='utf-8') if options.notes else ''
+    notes = _read_notes(options.notes) if options.notes else ''
     if options.exams is not None and options.label_maps is None:
         raise ValueError('--exams are those of a calibration: give --label-maps, too')
     if options.exams is not None and options.exams < 1:
@@ -329,6 +336,16 @@ def export(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
         odds,
     )
     logger.info('%s and %s', options.out, card)
+
+
+def _read_notes(path: Path) -> str:
+    """Read the end of a model card."""
+    from bids_synthsr.dataset.files import read_text
+
+    try:
+        return read_text(path, errors='strict')
+    except ValueError as error:
+        raise ValueError(f'--notes {path}: {error}') from error
 
 
 def calibration_of(

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the one way to read JSON.
+"""Files that are written whole or not at all, and the one way to read JSON and TOML.
 
 What is read may come from anybody: pipes and devices are refused and not waited for, and size,
 depth and numbers have limits.
@@ -9,18 +9,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import tempfile
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest
-from io import BufferedReader
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
+MAX_TOML_BYTES = 1 << 20  # a recipe has 3 kB; 10,000 labels of participants 120 kB
+MAX_TOML_DEPTH = 32  # tables and lists around a value; ours have 5
 UNABLE_TO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a few network file systems
 LARGEST = (1 << 63) - 1  # of whole numbers in 64 bits; times of files in ns have 19 digits
+TOO_LONG = 'a whole number in it needs more than 64 bits'
 MAX_DIGITS = 20  # of such a number, with its sign
 
 
@@ -79,6 +84,35 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def open_to_append(path: Path) -> TextIOWrapper:
+    """Open a text file to add lines to; a link is replaced by a copy of what it leads to.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is a folder, a pipe or a device.
+    """
+    if path.is_symlink() or (path.exists() and path.stat().st_nlink > 1):
+        _replace_by_copy(path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    handle = os.open(path, flags, 0o666)
+    _check_regular(handle, path)
+    return TextIOWrapper(
+        os.fdopen(handle, 'ab'), encoding='utf-8', errors='backslashreplace', newline=''
+    )
+
+
+def _replace_by_copy(path: Path) -> None:
+    """Replace a link by a file of the same content; by an empty one where it leads nowhere."""
+    with (
+        written_atomically(path) as temporary,
+        suppress(FileNotFoundError),
+        open_regular(path) as source,
+        temporary.open('wb') as copy,
+    ):
+        shutil.copyfileobj(source, copy)
+
+
 def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file in hexadecimal digits."""
     with open_regular(path) as file:
@@ -105,22 +139,36 @@ def open_regular(path: Path) -> BufferedReader:
         If it cannot be opened, or is a folder, a pipe or a device, which could block for ever.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, 'It is no regular file, but a folder, pipe or device', path)
+    _check_regular(handle, path)
     return os.fdopen(handle, 'rb')
 
 
-def read_text(path: Path, max_bytes: int = MAX_JSON_BYTES) -> str:
+def _check_regular(handle: int, path: Path) -> None:
+    """Close a file that has just been opened, and raise, if it is no regular one."""
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, 'It is no regular file, but a folder, pipe or device', path)
+
+
+def read_text(path: Path, max_bytes: int = MAX_JSON_BYTES, errors: str = 'replace') -> str:
     """Read text from a regular file; raise as `read_json` does.
 
     Letters that are not UTF-8, as old programs wrote them, are replaced.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+    max_bytes
+        Size above which the file is refused.
+    errors
+        What becomes of letters that are not UTF-8; ``strict`` refuses the file.
     """
     with open_regular(path) as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ValueError(f'it is larger than {max_bytes >> 20} MB')
-    return content.decode('utf-8-sig', errors='replace')
+    return content.decode('utf-8-sig', errors)
 
 
 def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
@@ -170,3 +218,47 @@ def read_object(path: Path, max_bytes: int = MAX_JSON_BYTES) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f'it holds {type(content).__name__}, not an object')
     return content
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read TOML from a regular file.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    ValueError
+        If it is too large or no TOML that a program would write, in a sentence without the path.
+    """
+    return parse_toml(read_text(path, MAX_TOML_BYTES, 'strict'))
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Read TOML from text, as `read_toml` does from a file.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML, nested too deeply, or holds whole numbers that 64 bits cannot.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError('its brackets are nested too deeply') from None
+    except ValueError:  # Python takes no whole number of thousands of digits
+        raise ValueError(TOO_LONG) from None
+    _check_values(table)
+    return table
+
+
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Raise for what TOML can hold and no program writes."""
+    if depth > MAX_TOML_DEPTH:
+        raise ValueError(f'its tables are nested more than {MAX_TOML_DEPTH} deep')
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ValueError(TOO_LONG)
+    items = value.values() if isinstance(value, dict) else value
+    for item in items if isinstance(value, dict | list) else ():
+        _check_values(item, depth + 1)

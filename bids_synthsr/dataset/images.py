@@ -2,30 +2,58 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nibabel.spatialimages import SpatialImage
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
 from nitransforms.io.base import TransformFileError
 from nitransforms.linear import Affine
 
-from bids_synthsr.dataset.files import written_atomically
+from bids_synthsr.dataset.files import open_regular, written_atomically
 from bids_synthsr.values.grid import Grid
 
 SCANNER_SPACE = 1  # NIfTI xform code
 RIGID = 1e-3  # how far the axes of a rigid transform may be off: text rounds
+DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError, ImageFileError,
+          HeaderDataError)  # fmt: skip
 
 
 def _open(path: Path) -> SpatialImage:
-    image = nb.load(path)
+    open_regular(path).close()  # or a pipe would be waited for
+    with _naming(path):
+        image = nb.load(path)
     if not isinstance(image, SpatialImage):
         raise ValueError(f'{path} is not an image but {type(image).__name__}')
     return image
 
 
+@contextmanager
+def _naming(file: str | Path | None) -> Iterator[None]:
+    """Turn what a damaged image brings about into a sentence that names its file."""
+    try:
+        yield
+    except DAMAGE as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f'{file or "The image"} cannot be read ({reason}): copy or convert it again'
+        ) from error
+
+
 def load_volume(path: Path) -> tuple[np.ndarray, Grid]:
-    """Read a 3-D volume as float32 with its grid."""
+    """Read a 3-D volume as float32 with its grid.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    ValueError
+        If it is damaged, or no image of three dimensions.
+    """
     return volume_of(_open(path))
 
 
@@ -42,7 +70,8 @@ def grid_of(image: SpatialImage) -> Grid:
 
 def volume_of(image: SpatialImage) -> tuple[np.ndarray, Grid]:
     """Take voxels (float32) and grid from a 3-D image."""
-    voxels = np.asanyarray(image.dataobj).astype(np.float32, copy=False)
+    with _naming(image.get_filename()):
+        voxels = np.asanyarray(image.dataobj).astype(np.float32, copy=False)
     if voxels.ndim != 3:
         raise ValueError(f'{image.get_filename()} has {voxels.ndim} dimensions, not 3')
     return voxels, grid_of(image)

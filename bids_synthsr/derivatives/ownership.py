@@ -219,12 +219,10 @@ def check_links(derivatives: Derivatives, exams: Iterable[Exam]) -> None:
     """
     root = derivatives.root.resolve()
     checked = {root}
-    for folder in (derivatives.citation.parent, derivatives.records):
-        _check_folder(folder, checked)
+    check_folders_within((derivatives.citation.parent, derivatives.records), checked)
     for exam in exams:
         place = derivatives.exam(exam.subject, exam.session)
-        for folder in (place.anat, place.figures):
-            _check_folder(folder, checked)
+        check_folders_within((place.anat, place.figures), checked)
         for path in _sources_in(root, exam):
             raise ValueError(f'The scan {path} leads into output_dir {root}: {CHOOSE}')
 
@@ -236,6 +234,25 @@ def _sources_in(root: Path, exam: Exam) -> Iterator[Path]:
     for scan in exam.scans:
         if scan.path.is_symlink() and Path(os.path.realpath(scan.path)).is_relative_to(root):
             yield scan.path
+
+
+def check_folders_within(folders: Iterable[Path], checked: set[Path]) -> None:
+    """Refuse folders that are links, or lie in some, so that outputs would lie elsewhere.
+
+    Parameters
+    ----------
+    folders
+        Folders that are to be written to, which need not exist.
+    checked
+        Folders that are known to be none, the output folder among them; more are added.
+
+    Raises
+    ------
+    ValueError
+        With the link, and the way out.
+    """
+    for folder in folders:
+        _check_folder(folder, checked)
 
 
 def _check_folder(folder: Path, checked: set[Path]) -> None:

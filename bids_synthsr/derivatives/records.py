@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ BROKEN_OFF = 'the work ended while its outputs were written'
 State = Literal['finished', 'failed', 'begun']
 AFTER_WORK = ('report', 'record')  # steps that end when the report has been written
 MAX_REASON = 3000  # characters of why an exam failed: a sentence for each of its scans
+MAX_SECONDS = 1e8  # of a step, three years: sums of such times stay finite
 MAX_NAME = 255  # bytes of the name of a file
 MAX_LINE = 10_000  # bytes of an event
 EVENTS = ('start', 'end', 'exception')
@@ -159,12 +159,16 @@ def read_record(path: Path) -> Record | None:
 
 
 def _is_sound(record: Record) -> bool:
-    """Whether a record names an exam, times, outputs and scans as the program writes them."""
+    """Whether a record names an exam, times, files and scans as the program writes them.
+
+    An exam that is finished has an output, or there would be nothing by which to tell.
+    """
     scans = record.fingerprint.get('scans', {})
     return (
         EXAM.fullmatch(record.exam) is not None
-        and all(0 <= seconds < math.inf for seconds in record.durations_s.values())
-        and all(map(_is_output, record.outputs))
+        and all(0 <= seconds <= MAX_SECONDS for seconds in record.durations_s.values())
+        and all(map(_is_output, (*record.outputs, *record.pages, *record.leftovers)))
+        and (record.state != 'finished' or bool(record.outputs))
         and isinstance(record.fingerprint.get('settings', {}), dict)
         and isinstance(scans, dict)
         and all(isinstance(scan, dict) for scan in scans.values())
@@ -387,6 +391,6 @@ def _read_event(line: bytes) -> dict[str, Any] | None:
         and isinstance(event.get('step'), str)
         and isinstance(event.get('seconds', 0.0), int | float)
         and isinstance(event.get('mem_peak_gb', 0.0), int | float)
-        and 0 <= event.get('seconds', 0) < math.inf
+        and 0 <= event.get('seconds', 0) <= MAX_SECONDS
     )
     return {**event, 'step': plain_text(event['step'])} if is_event else None

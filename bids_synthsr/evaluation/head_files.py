@@ -94,8 +94,10 @@ def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, He
     ------
     FileNotFoundError
         If there are none.
+    ValueError
+        If two have the same name, or several T1w images could be that of one.
     """
-    t1w = {stem_of(path.name): path for path in images.rglob('*T1w.*') if T1W.match(path.name)}
+    t1w = _images_by_stem(images)
     subjects = {label.removeprefix('sub-') for label in labels}
     heads: dict[str, HeadFiles] = {}
     for path in sorted(path for path in folder.rglob('*.*') if IMAGE.search(path.name)):
@@ -105,14 +107,31 @@ def find_maps(folder: Path, images: Path, labels: Sequence[str]) -> dict[str, He
         label = subject.removeprefix('sub-')
         if stem.endswith('T1w') or (subjects and not subjects & {stem, label}):
             continue
-        image = t1w.get(f'{subject}_T1w')
+        image = _only_one(t1w.get(f'{subject}_T1w', []), path)
         name = _name_of(stem)
-        heads[name] = HeadFiles(
-            name, label, image=image.resolve() if image else None, labels=path.resolve()
-        )
+        if name in heads:
+            raise ValueError(f'{path} has the name of {heads[name].labels}: rename one of them')
+        heads[name] = HeadFiles(name, label, image=image, labels=path.resolve())
     if not heads:
         raise FileNotFoundError(f'{folder} holds no label maps{_among(labels)} (*.nii.gz)')
     return heads
+
+
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
+    """List T1w images below a folder by name, without endings; derivatives are no scans."""
+    images: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob('*T1w.*') if T1W.match(path.name)):
+        if 'derivatives' not in path.relative_to(folder).parts:
+            images.setdefault(stem_of(path.name), []).append(path.resolve())
+    return images
+
+
+def _only_one(images: Sequence[Path], labels: Path) -> Path | None:
+    """Take the T1w of a label map; None where there is none, and which it is is never guessed."""
+    if len({*images}) > 1:
+        names = ' and '.join(map(str, images))
+        raise ValueError(f'{labels} could belong to {names}: rename all but one of them')
+    return images[0] if images else None
 
 
 def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:

@@ -13,7 +13,7 @@ import numpy as np
 from nilearn import datasets
 from scipy import ndimage
 
-from bids_synthsr.dataset.files import write_json, write_text
+from bids_synthsr.dataset.files import read_text, write_json, write_text
 from bids_synthsr.dataset.images import save_rigid, save_volume, volume_of
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.ownership import find_folder_owner
@@ -174,7 +174,7 @@ def _check_folder(folder: Path) -> None:
     if owner:
         raise ValueError(f'{owner}: choose another folder')
     description = folder / 'bids' / DESCRIPTION
-    is_demo = description.is_file() and NAME in description.read_text('utf-8', 'replace')
+    is_demo = description.is_file() and NAME in read_text(description)
     for path in (folder / 'bids', folder / 'truth'):
         is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
         if path.is_symlink() or not (is_demo or is_free):

@@ -14,7 +14,7 @@ COLUMNS = (
 )  # fmt: skip
 
 Setting = tuple[str, float, float]  # contrasts, spacing, thickness
-Case = tuple[str, str, str, Setting]
+Case = tuple[str, str, str, str, Setting]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class Result:
 
     @property
     def case(self) -> Case:
-        """Scan and setting, which are the same for all methods."""
-        return self.subject, self.session, self.orientation, self.setting
+        """Scan and setting, which are the same for all methods, and of one head alone."""
+        head = self.picture.stem.removesuffix(self.method.replace('-', '_'))
+        return head, self.subject, self.session, self.orientation, self.setting
 
 
 def read_result(path: Path) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -344,6 +345,8 @@ def local_address(path: str) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time as people do: ``0.4 s``, ``38 s``, ``3 min 12 s``, ``2 h 05 min``."""
+    if not math.isfinite(seconds):
+        return 'unknown'
     if seconds < 9.95:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)

@@ -49,6 +49,7 @@ FINISHED, FAILED = 'finished', 'failed'
 LEFT = 'left'  # to another run
 ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
 UNCLOSED = 'How it ended could not be found out ({}).'
+UNSHOWN = 'Its record cannot be shown ({}).'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -181,7 +182,7 @@ def write_data_set_index(derivatives: Derivatives) -> bool:
         # or a slow run would write what it read long ago
         with one_at_a_time(derivatives.index_lock):
             records = read_records(derivatives)
-            rows = [_index_row(x, derivatives) for x in records.values() if x.state != 'begun']
+            rows = [_safe_row(x, derivatives) for x in records.values() if x.state != 'begun']
             absences = read_absences(derivatives)
             lacking = {x: absences[x] for x in absences if x not in records}
             write_index(rows, derivatives.index, lacking)
@@ -191,6 +192,15 @@ def write_data_set_index(derivatives: Derivatives) -> bool:
         announce('%s could not be written: %s', derivatives.index, describe_error(error))
         return False
     return True
+
+
+def _safe_row(record: Record, derivatives: Derivatives) -> IndexRow:
+    """Show a record in the index; one that cannot be shown costs no other its row."""
+    page = f'{record.exam}.html'
+    return guarded(
+        lambda: _index_row(record, derivatives),
+        lambda error: IndexRow(record.exam, 'failed', UNSHOWN.format(error), page, None, ''),
+    )
 
 
 def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import chdir, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from bids_synthsr import __version__
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
+from bids_synthsr.run.evaluation_output import LOG, LOGS, RESULTS
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.work_folder import WorkFolder, mend_exam
 from bids_synthsr.settings import MethodSettings
@@ -30,8 +32,12 @@ if TYPE_CHECKING:
     from bids_synthsr.interfaces.methods import Synthesize
 
 LOGGER = logging.getLogger('bids_synthsr')
-LOG = 'evaluate.log'
 HEAD = Grid((176, 240, 256), np.eye(4))  # of 1 mm, as large as they come
+
+
+def name_run() -> str:
+    """Name a run by its time (UTC), and so that no other has the name."""
+    return f'{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4()}'
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class EvaluationSettings:
         Number of threads of one process.
     mem_gb
         Memory that all processes together may take, GB.
+    run_uuid
+        Name of the run.
     """
 
     output_dir: Path
@@ -66,6 +74,7 @@ class EvaluationSettings:
     nprocs: int = 1
     num_threads: int = 1
     mem_gb: float = 8.0
+    run_uuid: str = field(default_factory=name_run)
 
     @property
     def work_dir(self) -> Path:
@@ -75,17 +84,17 @@ class EvaluationSettings:
     @property
     def results_dir(self) -> Path:
         """Folder with a file for every comparison."""
-        return self.output_dir / 'results'
+        return self.output_dir / RESULTS
 
     @property
     def crash_dir(self) -> Path:
-        """Folder of the crash files of the last run."""
-        return self.output_dir / 'logs' / 'crash'
+        """Folder of the crash files of the run."""
+        return self.output_dir / LOGS / self.run_uuid / 'crash'
 
     @property
     def log(self) -> Path:
         """Log file of all runs."""
-        return self.output_dir / 'logs' / LOG
+        return self.output_dir / LOGS / LOG
 
     @property
     def method_names(self) -> tuple[str, ...]:
@@ -131,26 +140,6 @@ def forecast_methods(settings: EvaluationSettings) -> dict[str, MethodForecast]:
     slices = Acquisition(2, 5.0, 5.0)
     size = ExamSize(['T1w'], [(HEAD, slices)], num_threads=settings.num_threads, in_16_bits=False)
     return {name: METHODS[name].load().forecast(size) for name in settings.method_names}
-
-
-def remove_earlier(settings: EvaluationSettings, name: str) -> None:
-    """Remove what an earlier evaluation wrote: table, page, and results with their pictures.
-
-    Parameters
-    ----------
-    settings
-        Folders of the evaluation.
-    name
-        Name of table and page, without an ending.
-    """
-    from bids_synthsr.evaluation.results import read_result
-
-    files = [settings.output_dir / f'{name}.tsv', settings.output_dir / f'{name}.html']
-    for path in settings.results_dir.glob('*.json'):
-        with suppress(ValueError, TypeError, OSError):  # a file of somebody else
-            files += [read_result(path).picture, path]
-    for path in files:
-        path.unlink(missing_ok=True)
 
 
 def run_comparisons(
@@ -201,9 +190,7 @@ def _run_comparisons(
     from bids_synthsr.run.messages import announce, log_to_file
     from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, send_crashes
 
-    shutil.rmtree(settings.crash_dir, ignore_errors=True)
-    for folder in (settings.crash_dir, settings.results_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    settings.results_dir.mkdir(exist_ok=True)
     log_to_file(settings.log)
     for note in notes:
         announce('%s', note)
@@ -224,8 +211,6 @@ def _run_comparisons(
     }
     workflow = build()
     send_crashes(workflow, settings.crash_dir)
-    for path in results:
-        path.unlink(missing_ok=True)
     with suppress(RuntimeError):
         workflow.run(plugin=ExamByExamPlugin(list(order), resources, settings.log))
 

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from bids_synthsr.dataset.files import read_text
+
 NODE = re.compile(r'^Node: (.+)$', re.MULTILINE)
 LAST_ERROR = re.compile(
     r'^\s*([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Killed)): (.*)$', re.M
@@ -38,12 +40,15 @@ class Crash:
 
 def read_crashes(folder: Path) -> list[Crash]:
     """Read all crash files of a run, oldest first."""
-    files = sorted(folder.glob('crash-*.txt'), key=lambda path: path.stat().st_mtime)
+    files = sorted(folder.glob('crash-*.txt'), key=lambda path: path.lstat().st_mtime)
     return [crash for crash in map(_read_crash, files) if crash]
 
 
 def _read_crash(path: Path) -> Crash | None:
-    text = path.read_text(encoding='utf-8', errors='replace')
+    try:
+        text = read_text(path)
+    except (OSError, ValueError):  # no crash file, or none that can be read
+        return None
     node = NODE.search(text)
     parts = node[1].strip().split('.') if node else []
     if len(parts) < 3:

@@ -13,10 +13,10 @@ from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
     make_steps,
-    remove_earlier,
     run_comparisons,
     write_outcome,
 )
+from bids_synthsr.run.evaluation_output import claim_output
 from bids_synthsr.values.exam import Exam
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def leave_one_out(
             work_dir=str(settings.work_dir),
         )
 
-    remove_earlier(settings, 'leave-one-out')
-    run_comparisons(build, list(cases), results, settings, notes)
-    return write_outcome(results, settings, 'leave-one-out', write_left_out_page, absent)
+    with claim_output(settings.output_dir, 'leave-one-out', results, settings.crash_dir):
+        run_comparisons(build, list(cases), results, settings, notes)
+        return write_outcome(results, settings, 'leave-one-out', write_left_out_page, absent)
 
 
 def _list_cases(

@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
-from bids_synthsr.values.text import NOTE, plain_text
+from bids_synthsr.dataset.files import open_to_append
+from bids_synthsr.values.text import NOTE, plain_lines, plain_text
 
 LOGGER = logging.getLogger('bids_synthsr')
 CONSOLE_LEVELS = (NOTE, logging.INFO, logging.DEBUG)  # none, -v, -vv
@@ -43,12 +45,31 @@ class PlainFormatter(logging.Formatter):
         return '\n'.join(plain_text(line, MAX_LINE) for line in lines)
 
 
+class SentenceFormatter(logging.Formatter):
+    """Messages of which none can be forged by names and errors that hold a line break."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a message."""
+        return plain_lines(super().format(record), MAX_LINE)
+
+
 def show_warnings() -> None:
     """Send warnings of the program, and nothing less, to the terminal."""
+    show_messages(logging.WARNING)
+
+
+def show_messages(level: int) -> None:
+    """Send messages of the program from a level on to the terminal, as they are and nothing else.
+
+    Parameters
+    ----------
+    level
+        Least level that is shown, such as ``logging.WARNING``.
+    """
     console = Console()
-    console.setFormatter(PlainFormatter('%(message)s'))
+    console.setFormatter(SentenceFormatter('%(message)s'))
     LOGGER.handlers, LOGGER.propagate = [console], False
-    LOGGER.setLevel(logging.WARNING)
+    LOGGER.setLevel(level)
 
 
 class Console(logging.StreamHandler):
@@ -62,6 +83,10 @@ class Console(logging.StreamHandler):
 
 class LogFile(logging.FileHandler):
     """A log that may fall silent, as on a full disk: what matters fails with its own message."""
+
+    def _open(self) -> TextIOWrapper:
+        """Open the file, which is never one that is read under another name."""
+        return open_to_append(Path(self.baseFilename))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Leave a message out that cannot be written."""

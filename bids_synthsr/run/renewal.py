@@ -20,27 +20,33 @@ from bids_synthsr.run.messages import announce
 from bids_synthsr.run.plan import Plan
 from bids_synthsr.settings import SOME_FAILED, SUCCESS
 
+UNFINISHED = 'It is not finished.'
 LOGGER = logging.getLogger('bids_synthsr')
 
 
 def renew_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
     """Write the reports of finished exams anew; return the exit code.
 
-    A report that cannot be written costs that exam alone.
+    A report that cannot be written costs that exam alone. Nothing is written to a folder that
+    holds no outputs of the program.
     """
+    if not (derivatives.description.exists() or derivatives.records.is_dir()):
+        announce('%s holds no outputs of the program: nothing has a report', derivatives.root)
+        return SOME_FAILED
     faults = []
     with ExamLocks(derivatives.locks) as locks:
         for plan in plans:
             record = _finished(plan, derivatives)
             if record is None:
                 announce('%s is not finished: no report', plan.exam)
+                faults.append(UNFINISHED)
             elif locks.claim(plan.exam.label):
                 faults.append(_renew(plan, record, derivatives))
             else:
                 announce('%s: %s', plan.exam, ANOTHER_RUN)
                 faults.append(ANOTHER_RUN)
-        write_data_set_index(derivatives)
-    return SOME_FAILED if any(faults) else SUCCESS
+        has_index = write_data_set_index(derivatives)
+    return SUCCESS if has_index and not any(faults) else SOME_FAILED
 
 
 def renew_lost_reports(plans: Sequence[Plan], derivatives: Derivatives) -> list[str]:

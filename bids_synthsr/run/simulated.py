@@ -14,10 +14,10 @@ from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
     make_steps,
-    remove_earlier,
     run_comparisons,
     write_outcome,
 )
+from bids_synthsr.run.evaluation_output import claim_output
 
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
@@ -95,8 +95,8 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
             work_dir=str(settings.work_dir),
         )
 
-    remove_earlier(settings, 'simulate')
-    run_comparisons(build, [head.name for head in heads], results, settings, refusals)
     painted = sum(head.image is None for head in heads)
     write_page = partial(write_simulated_page, painted=painted)
-    return write_outcome(results, settings, 'simulate', write_page, refusals)
+    with claim_output(settings.output_dir, 'simulate', results, settings.crash_dir):
+        run_comparisons(build, [head.name for head in heads], results, settings, refusals)
+        return write_outcome(results, settings, 'simulate', write_page, refusals)

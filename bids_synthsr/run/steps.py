@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from bids_synthsr.dataset.files import open_to_append
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.crashes import exam_label
 from bids_synthsr.run.messages import announce
@@ -133,7 +134,7 @@ class StepLog:
         if status == 'end':
             event |= self._cost(node)
         try:
-            with self.path.open('a', encoding='utf-8') as file:
+            with open_to_append(self.path) as file:
                 file.write(json.dumps(event) + '\n')
         except OSError as error:  # the step itself will fail, if it matters
             LOGGER.warning('%s: %s', self.path, error.strerror)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import compress
@@ -223,19 +223,48 @@ def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
 
 
 def _paired(label_files: Sequence[Path], image_files: Sequence[Path]) -> dict[Path, Path]:
-    """Find the image of each label map by its name."""
-    pairs = {}
-    for key in (_stem, lambda path: _stem(path).rpartition('_')[0]):
-        by_name = {key(path): path for path in image_files}
-        pairs = {path: by_name[key(path)] for path in label_files if key(path) in by_name}
-        if len(pairs) == len(label_files) == len(set(pairs.values())):
-            return pairs
+    """Find the image of each label map by its name; which it is is never guessed.
+
+    Raises
+    ------
+    ValueError
+        If a label map has no image or several, or an image several label maps.
+    """
+    pairs: dict[Path, list[Path]] = {}
+    for key in (_stem, _first_part):
+        pairs = {x: [y for y in image_files if key(y) == key(x)] for x in label_files}
+        pairs = {path: images for path, images in pairs.items() if images}
+        if len(pairs) == len(label_files):
+            return _one_to_one(pairs)
     missing = [path.name for path in label_files if path not in pairs]
     raise ValueError(
         f'No image is named like the label maps {", ".join(missing[:3])}: {len(missing)} of '
         f'{len(label_files)} have none. Name the image sub-01_T1w.nii.gz of a label map '
         'sub-01_dseg.nii.gz, or give no images'
     )
+
+
+def _first_part(path: Path) -> str:
+    """Name of an image file up to its last ``_``, where it has one."""
+    return _stem(path).rpartition('_')[0] or _stem(path)
+
+
+def _one_to_one(pairs: Mapping[Path, Sequence[Path]]) -> dict[Path, Path]:
+    """Refuse names that several files share."""
+    owners: dict[Path, Path] = {}
+    for path, images in pairs.items():
+        if len(images) > 1:
+            raise ValueError(
+                f'{path} could belong to {" and ".join(map(str, images))}: rename or --exclude '
+                'all but one of them'
+            )
+        if images[0] in owners:
+            raise ValueError(
+                f'{images[0]} could belong to {owners[images[0]]} and {path}: rename or --exclude '
+                'one of them'
+            )
+        owners[images[0]] = path
+    return {path: image for image, path in owners.items()}
 
 
 def read_real_image(path: Path) -> RealImage:

@@ -11,8 +11,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from bids_synthsr.dataset.files import write_text
+from bids_synthsr.dataset.files import open_regular, open_to_append, read_text, write_text
 from bids_synthsr.training.learner import Learner
+from bids_synthsr.training.pictures import save_figure
 
 METRICS, VALIDATION, PICTURES, TENSORBOARD = (
     'metrics.csv',
@@ -24,6 +25,8 @@ TENSORBOARD_MISSING = (
     'TensorBoard is not installed: losses go to metrics.csv and pictures to files only. '
     "To have it: pip install 'bids_synthsr[train]'"
 )
+
+MAX_TABLE_BYTES = 1 << 30  # a line of a table has some 200 bytes
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +78,7 @@ class Journal:
         listed = ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
         logger.info('Validation at step %d: %s', learner.step, listed)
         path = self.folder / PICTURES / f'step-{learner.step:07d}.png'
-        path.parent.mkdir(exist_ok=True)
-        picture.savefig(path)
+        save_figure(path, picture)
         if self.board is not None:
             self.board.add_figure('validation', picture, learner.step)
 
@@ -101,13 +103,17 @@ class Journal:
 def append_line(path: Path, row: Mapping[str, Any]) -> None:
     """Add a line to a table, with a header where the table is new; else its columns stay."""
     is_new = not path.exists()
-    with path.open('a+', newline='', encoding='utf-8') as stream:
-        stream.seek(0)
-        columns = list(row) if is_new else stream.readline().strip().split(',')
+    columns = list(row) if is_new else _read_columns(path)
+    with open_to_append(path) as stream:
         writer = csv.DictWriter(stream, columns, extrasaction='ignore', lineterminator='\n')
         if is_new:
             writer.writeheader()
         writer.writerow(row)
+
+
+def _read_columns(path: Path) -> list[str]:
+    with open_regular(path) as file:
+        return file.readline().decode(errors='replace').strip().split(',')
 
 
 def drop_later_lines(path: Path, step: int) -> None:
@@ -117,7 +123,7 @@ def drop_later_lines(path: Path, step: int) -> None:
     """
     if not path.exists():
         return
-    header, *lines = path.read_text(encoding='utf-8', errors='replace').splitlines() or ['']
+    header, *lines = read_text(path, MAX_TABLE_BYTES).splitlines() or ['']
     if not header.startswith('step,'):
         aside = path.with_suffix('.unreadable')
         logger.warning('%s is no table of a training: it is now %s', path, aside.name)

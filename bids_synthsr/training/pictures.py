@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.training.samples import Batch
 
@@ -29,6 +31,13 @@ def draw_sheet(rows: Sequence[Sequence[Tile]]) -> Figure:
             axis.imshow(tile.T, cmap=colours, origin='lower', vmin=0, vmax=top)
             axis.set_title(title, fontsize=7)
     return figure
+
+
+def save_figure(path: Path, figure: Figure) -> Path:
+    """Write a figure in the format that the name of the file says, whole or not at all."""
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.removeprefix('.') or 'png')
+    return path
 
 
 def batch_tiles(batch: Batch) -> list[Tile]:

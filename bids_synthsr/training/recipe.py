@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_synthsr.dataset.files import parse_toml, read_toml
 from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
@@ -207,7 +207,7 @@ def load_recipe(name_or_path: str, changes: Sequence[str] = ()) -> Recipe:
     changes
         Changes such as ``section.key=value``; each replaces a value of the file.
     """
-    table = tomllib.loads(_recipe_text(name_or_path))
+    table = _recipe_table(name_or_path)
     for change in changes:
         _merge(table, _read_change(change))
     return recipe_from(table)
@@ -218,21 +218,24 @@ def _read_change(change: str) -> dict[str, Any]:
     key, _, value = change.partition('=')
     for text in (change, f'{key}={json.dumps(value)}'):
         try:
-            return tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+            return parse_toml(text)
+        except ValueError:
             continue
     raise ValueError(f'Cannot read the change {change!r}: write section.key=value')
 
 
-def _recipe_text(name_or_path: str) -> str:
+def _recipe_table(name_or_path: str) -> dict[str, Any]:
     if name_or_path in shipped_recipes():
-        return (SHIPPED / f'{name_or_path}.toml').read_text(encoding='utf-8')
+        return parse_toml((SHIPPED / f'{name_or_path}.toml').read_text(encoding='utf-8'))
     path = Path(name_or_path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f'{name_or_path} is neither a recipe file nor one of {", ".join(shipped_recipes())}'
         )
-    return path.read_text(encoding='utf-8')
+    try:
+        return read_toml(path)
+    except ValueError as error:
+        raise ValueError(f'{path} is not valid TOML: {error}') from error
 
 
 def _merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -32,6 +32,19 @@ def plain_text(text: str, max_length: int = MAX_LENGTH) -> str:
     return start if len(text) <= max_length else start[: max_length - 3] + '...'
 
 
+def plain_lines(text: str, max_length: int = MAX_LENGTH) -> str:
+    """Make every line of a message plain; none but the first can pass for one of its own.
+
+    Parameters
+    ----------
+    text
+        Message, which may quote whatever anybody wrote.
+    max_length
+        Number of characters of a line that are kept.
+    """
+    return '\n  '.join(plain_text(line, max_length) for line in text.split('\n'))
+
+
 def plain_value(value: Any, depth: int = 0) -> Any:
     """Make all texts in a JSON value plain, and cut what is too long or too deep.
 

@@ -131,7 +131,9 @@ def test_real_run_can_be_told(bids_dir, tmp_path, capsys):
 def test_exam_that_the_last_run_wanted_otherwise_is_missing(tmp_path, capsys):
     derivatives = Derivatives(tmp_path)
     fingerprint = {'version': '1', 'settings': {'method': 'tv'}, 'scans': {}}
-    record = Record('sub-01', 'finished', fingerprint=fingerprint)
+    outputs = {'a.nii.gz': OutputFile(0, '')}
+    (tmp_path / 'a.nii.gz').touch()
+    record = Record('sub-01', 'finished', fingerprint=fingerprint, outputs=outputs)
     write_record(derivatives.exam('01').record, record)
     digest = fingerprint_digest(fingerprint)
     write_plan(derivatives, 'a', {'sub-01': digest}, 'bids_synthsr a b participant', tmp_path)

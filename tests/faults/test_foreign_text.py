@@ -27,6 +27,8 @@ from bids_synthsr.run.messages import PlainFormatter
 SHELL = '$(touch pwned);x'
 RUN = '20260101-1_a'
 
+OUTPUTS = {'a.nii.gz': OutputFile(0, '')}
+
 
 def test_labels_in_a_command_are_one_word_each():
     words = ' '.join(command_for([SHELL, '02'], 'bids_synthsr a b participant'))
@@ -102,7 +104,7 @@ def test_a_note_forges_no_line_of_the_table(tmp_path):
 
 def test_a_record_that_is_not_of_its_file_is_none(tmp_path):
     place = Derivatives(tmp_path).exam('01')
-    write_record(place.record, Record('sub-02', 'finished'))
+    write_record(place.record, Record('sub-02', 'finished', outputs=OUTPUTS))
     assert read_record(place.record) is None
     for output in ('../../etc/passwd', '/etc/passwd', 'javascript:\x1b', 'a' * 256, ''):
         write_record(
@@ -127,8 +129,8 @@ def test_links_lead_to_files_beside_the_page_alone(tmp_path):
 def test_a_planted_record_is_no_link(tmp_path):
     derivatives = Derivatives(tmp_path)
     name = 'javascript:alert(1)'
-    write_record(derivatives.records / f'{name}.json', Record(name, 'finished'))
-    write_record(derivatives.exam('01').record, Record('sub-01', 'finished'))
+    write_record(derivatives.records / f'{name}.json', Record(name, 'finished', outputs=OUTPUTS))
+    write_record(derivatives.exam('01').record, Record('sub-01', 'finished', outputs=OUTPUTS))
     assert write_data_set_index(derivatives)
     page = derivatives.index.read_text()
     assert 'href="./sub-01.html"' in page and 'javascript' not in page

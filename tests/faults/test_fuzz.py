@@ -201,7 +201,12 @@ def test_names(root, files):
 RECORD = (
     'exam', 'state', 'fingerprint', 'reason', 'warnings', 'outputs', 'durations_s', 'run_uuid',
 )  # fmt: skip
-sound = {'exam': 'sub-01', 'state': 'finished', 'outputs': ['a.nii'], 'durations_s': {'a': 1.0}}
+sound = {
+    'exam': 'sub-01',
+    'state': 'finished',
+    'outputs': {'a.nii': {'size': 1, 'sha256': ''}},
+    'durations_s': {'a': 1.0},
+}
 fields = st.dictionaries(st.sampled_from(RECORD), values, max_size=3)
 fingerprints = st.fixed_dictionaries(
     {},

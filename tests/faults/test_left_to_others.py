@@ -13,6 +13,7 @@ from doors import sub_command
 from bids_synthsr.cli.bids_app import main as app
 from bids_synthsr.cli.options import parse_options
 from bids_synthsr.cli.resolve import settings_of
+from bids_synthsr.derivatives.digests import OutputFile
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.progress import read_runs, write_plan
 from bids_synthsr.derivatives.records import Record, read_record, write_record
@@ -63,7 +64,10 @@ def test_what_another_run_finishes_counts_if_its_settings_are_ours(tmp_path, met
     derivatives = Derivatives(tmp_path)
     fingerprint = {'version': '1', 'settings': {'method': 'cubic'}, 'scans': {}}
     theirs = {**fingerprint, 'settings': {'method': method}}
-    write_record(derivatives.exam('01').record, Record('sub-01', 'finished', theirs, run_uuid='b'))
+    outputs = {'a.nii.gz': OutputFile(0, '')}
+    derivatives.root.joinpath('a.nii.gz').touch()
+    record = Record('sub-01', 'finished', theirs, outputs=outputs, run_uuid='b')
+    write_record(derivatives.exam('01').record, record)
     plan = Plan(Exam('01', None, ()), [], fingerprint, 'not done yet', is_left=True)
     assert Closing(derivatives, 'a').close(plan).state == state
     assert read_record(derivatives.exam('01').record).fingerprint == theirs

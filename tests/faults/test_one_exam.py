@@ -12,6 +12,7 @@ from phantoms import write_description, write_scan
 
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.cli.synthsr import main as synthsr
+from bids_synthsr.derivatives.digests import OutputFile
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record, read_record, write_record
 from bids_synthsr.registration.alignment import align_scan
@@ -114,7 +115,8 @@ def outcome(data_set):
     records = {'sub-77_old': {}, 'sub-88': {'fingerprint': [], 'durations_s': []}}
     records |= {'sub-66': {'durations_s': {'a': float('inf')}}, 'javascript:_sub-x': {}}
     for name, fields in records.items():
-        content = {'exam': name, 'state': 'finished', **fields}
+        outputs = {'a': {'size': 0, 'sha256': ''}}
+        content = {'exam': name, 'state': 'finished', 'outputs': outputs, **fields}
         (out / f'logs/exams/{name}.json').write_text(json.dumps(content))
     (out / 'logs/exams/sub-55.json').write_text('[' * 200_000)
     (out / '.bidsignore').write_bytes('größe\n'.encode('latin-1'))
@@ -228,7 +230,10 @@ def test_an_error_in_closing_is_a_failure_of_its_exam(tmp_path, monkeypatch):
 
 def test_an_index_that_cannot_be_written_ends_no_run(tmp_path):
     derivatives = Derivatives(tmp_path)
-    write_record(derivatives.exam('01').record, Record('sub-01', 'finished'))
+    write_record(
+        derivatives.exam('01').record,
+        Record('sub-01', 'finished', outputs={'a': OutputFile(0, '')}),
+    )
     assert write_data_set_index(derivatives)
     derivatives.index.unlink()
     derivatives.index.mkdir()

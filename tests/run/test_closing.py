@@ -2,6 +2,7 @@
 
 import pytest
 
+from bids_synthsr.derivatives.digests import OutputFile
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record, read_record, write_record
 from bids_synthsr.run import closing as module
@@ -35,7 +36,8 @@ def test_a_failing_exam_is_closed_and_reported_once(closing, monkeypatch):
 
 
 def test_an_exam_on_record_is_finished(closing):
-    record = Record('sub-01', 'finished', warnings=('Thick.',), run_uuid='run')
+    outputs = {'a.nii.gz': OutputFile(0, '')}
+    record = Record('sub-01', 'finished', warnings=('Thick.',), outputs=outputs, run_uuid='run')
     write_record(closing.derivatives.exam('01').record, record)
     assert closing.close(plan()).note == 'Thick.'
 
