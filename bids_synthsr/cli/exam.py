@@ -25,7 +25,7 @@ from bids_synthsr.settings import FIELDS_OF_VIEW, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
-IMAGES = ('.nii.gz', '.nii')
+IMAGES = ('.nii.gz', '.nii', '.mgz')
 
 
 def add_parser(commands: Commands) -> None:
@@ -37,7 +37,7 @@ def add_parser(commands: Commands) -> None:
         epilog='For whole data sets in BIDS, with reports and provenance: bids_synthsr.',
         formatter_class=ReadableDefaults,
     )
-    parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI')
+    parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI or .mgz')
     parser.add_argument(
         '-o',
         '--output',
@@ -81,7 +81,7 @@ def run(
 ) -> int:
     """Make the volumes; return 0 if they were made, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
-        parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
+        parser.error(f'-o {options.output}: give a name that ends in .nii.gz, .nii or .mgz')
     fault = _find_place_fault(options.output) or _find_overwritten(options, [])
     if fault:
         parser.error(f'-o {fault}')
@@ -155,6 +155,8 @@ def _print_files(options: argparse.Namespace, environ: Mapping[str, str]) -> int
 
 def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]:
     """Make and save the volumes, all or none; return their files."""
+    import nibabel as nb
+
     from bids_synthsr.api import synthesize
     from bids_synthsr.dataset.files import written_atomically
     from bids_synthsr.run.machine import choose_device
@@ -175,7 +177,7 @@ def _save(options: argparse.Namespace, environ: Mapping[str, str]) -> list[Path]
     try:
         with ExitStack() as stack:  # a file gets its name once all are written
             for path, volume in zip(paths, volumes.values(), strict=True):
-                volume.to_filename(stack.enter_context(written_atomically(path)))
+                nb.save(volume, stack.enter_context(written_atomically(path)))
     except OSError as error:
         message = f'{options.output} cannot be written: {error.strerror}'
         raise FailedExamError(message) from error

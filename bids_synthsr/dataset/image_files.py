@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BufferedIOBase, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -38,7 +38,8 @@ KINDS: dict[int, tuple[slice, dict[bytes, type[nb.Nifti1Pair]]]] = {
     540: (slice(4, 7), {b'n+2': nb.Nifti2Image, b'ni2': nb.Nifti2Pair}),
 }
 
-POINTER = re.compile(rb'[./]*(?:git/)?annex/objects/|version https://git-lfs')
+ANNEXED = re.compile(rb'[./]*(?:git/)?annex/objects/')
+OF_LFS = re.compile(rb'version https://git-lfs')
 READING_FAULTS = (
     OSError,
     EOFError,
@@ -119,12 +120,12 @@ def in_short(error: Exception, path: Path) -> str:
 
 
 def is_content_absent(path: Path) -> bool:
-    """Whether git-annex or git-lfs keep a file elsewhere: a broken link, or a pointer."""
+    """Whether git-annex keeps the content of a file elsewhere: a broken link, or a pointer."""
     if path.is_symlink() and not path.exists():
         return True
     try:
         with FileContent(path) as content:
-            return bool(POINTER.match(content.peek(HEADER_BYTES)))
+            return bool(ANNEXED.match(content.peek(HEADER_BYTES)))
     except READING_FAULTS:
         return False
 
@@ -137,13 +138,11 @@ def _opened(path: Path) -> Iterator[tuple[Image, FileContent]]:
         header = voxels = stack.enter_context(_open(header_file))
         try:
             kind = _find_kind(header)
-            if issubclass(kind, nb.MGHImage):
-                header = BytesIO(header.read())  # it goes on after the voxels
-            elif not issubclass(kind, nb.Nifti1Image):
+            if not issubclass(kind, nb.Nifti1Image | nb.MGHImage):
                 if header_file == voxel_file:
                     raise ImageFileError('a header alone: its voxels are in a file .img')
                 voxels = stack.enter_context(_open(voxel_file))
-            image = kind.from_file_map(_holders(header, voxels), mmap=False)
+            image = kind.from_file_map(_holders(kind, header, voxels), mmap=False)
         except READING_FAULTS as error:
             if isinstance(error, UnusableScanError):
                 raise
@@ -154,10 +153,11 @@ def _opened(path: Path) -> Iterator[tuple[Image, FileContent]]:
         yield image, voxels
 
 
-def _holders(header: BufferedIOBase, voxels: BufferedIOBase) -> dict[str, FileHolder]:
-    """Say to nibabel where header and voxels are; in one file, where that is read."""
-    parts = {'header': header, 'image': header if isinstance(header, BytesIO) else voxels}
-    return {name: FileHolder(fileobj=part) for name, part in parts.items()}
+def _holders(kind: type[Image], header: FileContent, voxels: FileContent) -> dict[str, FileHolder]:
+    """Say to nibabel where header and voxels are; the header of MGH goes on after the voxels."""
+    if issubclass(kind, nb.MGHImage):
+        return {'image': FileHolder(fileobj=BytesIO(header.read()))}
+    return {'header': FileHolder(fileobj=header), 'image': FileHolder(fileobj=voxels)}
 
 
 def _find_parts(path: Path) -> tuple[Path, Path]:
@@ -176,7 +176,7 @@ def _find_parts(path: Path) -> tuple[Path, Path]:
 
 def _open(path: Path) -> FileContent:
     """Open a file with content that is here."""
-    fetch = f'fetch it with "datalad get {path}"'
+    fetch = f'fetch it with "datalad get {path}", or with the option --get of bids_synthsr'
     try:
         if path.is_symlink() and not path.exists():
             raise UnusableScanError(f'It is a link to content that is not here: {fetch}.')
@@ -191,8 +191,10 @@ def _open(path: Path) -> FileContent:
     fault = ''
     if not start and not content.is_compressed:
         fault = 'The file is empty (0 bytes): copy or convert it again.'
-    if POINTER.match(start):
-        fault = f'It holds a pointer instead of an image: {fetch} or "git lfs pull".'
+    if ANNEXED.match(start):
+        fault = f'It holds a pointer instead of an image: {fetch}.'
+    if OF_LFS.match(start):
+        fault = 'It holds a pointer instead of an image: fetch it with "git lfs pull".'
     if fault:
         content.close()
         raise UnusableScanError(fault)

@@ -53,9 +53,10 @@ def judge_voxels(
     try:
         voxels, is_background = replace_nonfinite(conform(array), notes)
         scan = replace(scan, digest=_digest(voxels))
+        _check_contrast(voxels)
         if not is_ct:
             voxels = _measure_from_air(voxels, is_background, notes)
-        _check_intensities(voxels)
+        _check_sign(voxels)
         _check_head(scan, voxels, notes)
         scan, voxels = _without_missing_slices(scan, voxels, notes)
     except UnusableScanError as error:
@@ -104,7 +105,7 @@ def replace_nonfinite(
     if not replaced:
         return voxels, None
     is_background = surroundings(np.isnan(voxels))
-    background = np.count_nonzero(is_background)
+    background = int(np.count_nonzero(is_background))
     if not MAX_NONFINITE * voxels.size < background < voxels.size:
         background = 0
     others, size = replaced - background, voxels.size - background
@@ -144,13 +145,17 @@ def _measure_from_air(
     return shifted
 
 
-def _check_intensities(voxels: np.ndarray) -> None:
-    """Refuse a volume without contrast, or without positive voxels."""
-    low, high = float(voxels.min()), float(voxels.max())
-    if low == high:
+def _check_contrast(voxels: np.ndarray) -> None:
+    """Refuse a volume that is the same everywhere."""
+    if voxels.min() == voxels.max():
         raise UnusableScanError(
-            f'All its voxels have the value {low:g}: convert it again from the DICOMs.'
+            f'All its voxels have the value {voxels.max():g}: convert it again from the DICOMs.'
         )
+
+
+def _check_sign(voxels: np.ndarray) -> None:
+    """Refuse a volume without positive voxels."""
+    low, high = float(voxels.min()), float(voxels.max())
     if high <= 0:
         raise UnusableScanError(
             f'None of its voxels is positive ({low:g} to {high:g}), as magnitudes are: '

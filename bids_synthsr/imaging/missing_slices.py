@@ -60,6 +60,7 @@ def find_missing_slices(voxels: np.ndarray, grid: Grid, slice_axis: int) -> Miss
     step = np.maximum(1, np.round(SAMPLING_MM / grid.spacing)).astype(int)
     step[slice_axis] = 1
     coarse = voxels[:: step[0], :: step[1], :: step[2]]
+    coarse = coarse / np.abs(coarse).max()  # squares of any intensities are finite
     slices = np.moveaxis(coarse, slice_axis, 0)
     section = (slices > _least_signal(coarse)).sum((1, 2))
     is_like = (_likeness(slices) >= LIKE) | (_smoothness(slices) >= SMOOTH)
