@@ -27,7 +27,7 @@ from bids_synthsr.values.text import plain_text
 MAX_HEADER_BYTES = 16 << 20  # with extensions; those of dcm2niix and AFNI have some 10 kB
 HEADER_BYTES = 544  # of the larger header of NIfTI, with the flags of its extensions
 TOO_LARGE = f'Its header has more than {MAX_HEADER_BYTES >> 20} MB before the voxels'
-MGH_START = b'\0\0\0\1'
+MGH_START, GOOD_RAS = b'\0\0\0\1', slice(28, 30)  # its mark, and where it has that flag
 COMPRESSED = ('.gz', '.mgz')  # what the names of compressed images end in
 PARTS = re.compile(r'\.(hdr|img)((?:\.gz)?)$', re.IGNORECASE)
 
@@ -37,6 +37,8 @@ KINDS: dict[int, tuple[slice, dict[bytes, type[nb.Nifti1Pair]]]] = {
     348: (slice(344, 347), {b'n+1': nb.Nifti1Image, b'ni1': nb.Nifti1Pair}),
     540: (slice(4, 7), {b'n+2': nb.Nifti2Image, b'ni2': nb.Nifti2Pair}),
 }
+
+SCANNER_SPACE = 1  # code of sform
 
 ANNEXED = re.compile(rb'[./]*(?:git/)?annex/objects/')
 OF_LFS = re.compile(rb'version https://git-lfs')
@@ -209,10 +211,15 @@ def _find_kind(content: FileContent) -> type[Image]:
     ImageFileError
         If it is none that is read here.
     UnusableScanError
-        If the header is too large.
+        If the header is too large, or says that it places the image nowhere.
     """
     first = content.peek(HEADER_BYTES)
     if first.startswith(MGH_START):
+        if not any(first[GOOD_RAS]):  # nibabel would place it by a default
+            raise UnusableScanError(
+                'Its header does not say where the image lies (goodRASFlag is 0), so left and '
+                'right would be a guess: convert it again from the DICOMs.'
+            )
         return nb.MGHImage
     for order in ('little', 'big'):
         size = int.from_bytes(first[:4], order)
@@ -254,7 +261,7 @@ def _header_of(image: Image) -> nb.Nifti1Header:
     header.set_data_dtype(image.get_data_dtype())
     header.set_data_shape(image.shape)
     header['pixdim'][1:4] = image.header.get_zooms()[:3]
-    header.set_sform(image.affine, int(image.header['goodRASFlag'] > 0))
+    header.set_sform(image.affine, SCANNER_SPACE)
     return header
 
 

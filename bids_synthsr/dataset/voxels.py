@@ -57,8 +57,8 @@ def judge_voxels(
         if not is_ct:
             voxels = _measure_from_air(voxels, is_background, notes)
         _check_sign(voxels)
-        _check_head(scan, voxels, notes)
         scan, voxels = _without_missing_slices(scan, voxels, notes)
+        _check_head(scan, voxels, notes)
     except UnusableScanError as error:
         voxels = None
         scan = replace(scan, problems=(*scan.problems, str(error)))

@@ -80,20 +80,20 @@ def shift_to_air(
     """
     values = voxels.ravel() if is_background is None else voxels[~is_background]
     low, high = _limits(values)
-    faces = _faces(voxels)
     if -OVERSHOOT * (high - low) <= low <= NOISE_FLOOR * (high - low):
         return voxels, 0.0
-    if low > 0:
-        shows_air = is_background is None and np.median(faces) <= low + AIR_RANGE * (high - low)
-        return (np.maximum(voxels - low, 0), low) if shows_air else (voxels, 0.0)
-    if is_background is None and np.median(faces) > low + INVERTED * (high - low):
-        return voxels, 0.0
     if is_background is None:
-        surface, counts = np.unique(faces, return_counts=True)
-        if counts.max() > faces.size / 2:
-            constant = surface[counts.argmax()]
-            is_background = voxels == constant
-            low = min(float(constant), _limits(voxels[~is_background])[0])
+        surface, counts = np.unique(_faces(voxels), return_counts=True)
+        is_constant = counts.max() > counts.sum() / 2
+        around = float(surface[counts.argmax()] if is_constant else np.median(_faces(voxels)))
+        is_as_bright = around >= high if is_constant else around > low + INVERTED * (high - low)
+        if is_as_bright or (low > 0 and around > low + AIR_RANGE * (high - low)):
+            return voxels, 0.0
+        if is_constant:
+            is_background = voxels == around
+            low = min(around, _limits(voxels[~is_background])[0])
+    elif low > 0:
+        return voxels, 0.0
     shifted = np.maximum(voxels - np.float32(low), 0)
     return (shifted if is_background is None else np.where(is_background, 0, shifted)), low
 

@@ -23,7 +23,7 @@ LEAST_SHOWN = 0.05  # of the largest section of the head: less may be air
 DARK = 0.15  # of the sections that the slices around it show: less is a slice without signal
 LEAST_LIKE = 4  # slices that resemble each other: fewer show no head to judge by
 END_SLICES = 2  # without a measurement at an end: more of them are padding, or air
-CUT_SECTION = 0.5  # of the largest section: where a slice shows that much, the head goes on
+CUT_SECTION = 0.4  # of the largest section: where a slice shows that much, the head goes on
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _plan_and_run(request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     try:
         check_owner(derivatives)
-        if request.fetches:
+        if request.fetches and request.mode in ('process', 'dry-run'):
             _fetch(settings.input, request.mode == 'dry-run')
         exams, absences = _find(settings, request.validates)
         check_links(derivatives, exams)
