@@ -61,7 +61,10 @@ def init_exam_wf(
     select = pe.Node(SelectScans(), name='select', mem_gb=mem_gb)
     grid = pe.Node(DefineGrid(), name='grid')
     resample = PartsNode(
-        ResampleScan(), iterfield=['scan', 'scan2ref'], name='resample', mem_gb=mem_gb
+        ResampleScan(),
+        iterfield=['scan', 'acquisition', 'scan2ref'],
+        name='resample',
+        mem_gb=mem_gb,
     )
     collect = pe.Node(CollectRegistration(), name='collect', run_without_submitting=True)
     products, warnings = (
@@ -83,7 +86,11 @@ def init_exam_wf(
         ]),
         (inputnode, grid, [('spacing', 'spacing'), ('fov', 'fov')]),
         (align_wf, grid, from_outputs('scans', 'scan2ref')),
-        (align_wf, resample, [('outputnode.scans', 'scan'), ('outputnode.scan2ref', 'scan2ref')]),
+        (align_wf, resample, [
+            ('outputnode.scans', 'scan'),
+            ('outputnode.acquisitions', 'acquisition'),
+            ('outputnode.scan2ref', 'scan2ref'),
+        ]),
         (grid, resample, [('grid', 'grid')]),
         (select, collect, [('selection', 'selection')]),
         (align_wf, collect, from_outputs('names', 'scan2ref', 'fits')),

@@ -28,7 +28,7 @@ Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 NOT_ALL = '{} of {} scans not used: {}; the volumes were made without.\n'
 MAKER = b'made by synthsr exam'  # in the header of what the command writes
 PRECIOUS = '{} is there already, and this command has not made it: choose another name for -o'
-IMAGES = ('.nii.gz', '.nii')
+IMAGES = ('.nii.gz', '.nii', '.mgz')
 
 
 def add_parser(commands: Commands) -> None:
@@ -40,7 +40,7 @@ def add_parser(commands: Commands) -> None:
         epilog='For whole data sets in BIDS, with reports and provenance: bids_synthsr.',
         formatter_class=ReadableDefaults,
     )
-    parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI')
+    parser.add_argument('scans', nargs='+', type=Path, metavar='IN', help='scans, NIfTI or .mgz')
     parser.add_argument(
         '-o',
         '--output',
@@ -84,7 +84,7 @@ def run(
 ) -> int:
     """Make the volumes; return 0 if all scans were used, 1 if not, 2 for wrong use."""
     if not options.output.name.endswith(IMAGES):
-        parser.error(f'-o {options.output}: give a name that ends in .nii.gz or .nii')
+        parser.error(f'-o {options.output}: give a name that ends in .nii.gz, .nii or .mgz')
     fault = _find_place_fault(options.output) or _find_overwritten(options, [])
     if fault:
         parser.error(f'-o {fault}')
@@ -132,10 +132,10 @@ def _find_overwritten(options: argparse.Namespace, names: Sequence[str]) -> str:
 
 def _is_made_here(path: Path) -> bool:
     """Whether this command made an image, as its header tells."""
-    from bids_synthsr.dataset.headers import UnusableScanError, open_image
+    from bids_synthsr.dataset.image_files import UnusableScanError, read_header
 
     try:
-        header = open_image(path).header
+        header = read_header(path, [])
     except UnusableScanError:
         return False
     return bool(header['descrip'].item() == MAKER)
@@ -203,7 +203,7 @@ def _save(
             for path, volume in zip(paths, made.volumes.values(), strict=True):
                 if isinstance(volume, nb.Nifti1Image):
                     volume.header['descrip'] = MAKER
-                volume.to_filename(stack.enter_context(written_atomically(path)))
+                nb.save(volume, stack.enter_context(written_atomically(path)))
     except OSError as error:
         message = f'{options.output} cannot be written: {error.strerror}'
         raise FailedExamError(message) from error

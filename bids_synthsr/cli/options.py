@@ -119,6 +119,12 @@ def _add_filter_options(parser: argparse.ArgumentParser) -> None:
         help='make the index of --bids-database-dir anew, from the data set as it is now',
     )
     group.add_argument(
+        '--get',
+        action='store_true',
+        help='fetch scans whose content is elsewhere (datalad, git-annex), of the participants '
+        'asked for, by "datalad get"; that alone writes to the input data set',
+    )
+    group.add_argument(
         '--skip-bids-validation',
         '--skip_bids_validation',
         action='store_true',

@@ -68,6 +68,7 @@ def request_of(
         mode=next((mode for mode, is_wanted in modes.items() if is_wanted), 'process'),
         empties_work_dir=options.clean_workdir,
         validates=not options.skip_bids_validation,
+        fetches=options.get,
         options=config_of(options),
         started_in=Path.cwd(),
     )

@@ -7,170 +7,23 @@ guessed. What is merely odd is added to ``notes``.
 from __future__ import annotations
 
 import math
-import re
-import zlib
-from io import BytesIO
-from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from bids_synthsr.dataset.files import open_regular
+from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.imaging.geometry import apply_affine, corners_vox
 from bids_synthsr.values.grid import Grid
 
 MIN_VOXEL_MM = 0.1  # 0.2 mm is about the finest that scanners write
 MAX_VOXEL_MM = 20.0  # the size of a ventricle: nothing is left to restore
 MAX_FORM_GAP_MM = 1.0  # a voxel of the output: forms that differ by more contradict each other
+MAX_SIZE_GAP = 0.05  # by which voxel sizes may differ: headers are rounded to 0.1 mm
 MAX_SHEAR_DEG = 1.0  # 1.7 mm over 100 mm; scanners write none, affines of templates do
 ROUNDING_SHEAR_DEG = 0.1  # what direction cosines and float32 headers round to
 
 TEMPLATES = {3: 'Talairach', 4: 'MNI152', 5: 'another'}  # by code of sform or qform
-
-MAX_HEADER_BYTES = 16 << 20  # with extensions; those of dcm2niix and AFNI have some 10 kB
-START_BYTES, HEADER_BYTES = 4096, 544  # of a file, and of the larger header with its flags
-MAX_GZIP_BYTES = 1 << 17  # before the content of a compressed file: its name and comment
-GZIP_START, GZIP_WINDOW = b'\x1f\x8b', 31
-TOO_LARGE = f'Its header has more than {MAX_HEADER_BYTES >> 20} MB before the voxels'
-HEADERS = {
-    kind.sizeof_hdr.to_bytes(4, order): kind
-    for kind in (nb.Nifti1Header, nb.Nifti2Header)
-    for order in ('little', 'big')
-}  # by their first bytes
-
-POINTER = re.compile(rb'[./]*(?:git/)?annex/objects/|version https://git-lfs')
-READING_FAULTS = (
-    OSError,
-    EOFError,
-    zlib.error,
-    ValueError,
-    OverflowError,
-    MemoryError,
-    ImageFileError,
-    HeaderDataError,
-)
-
-
-class UnusableScanError(ValueError):
-    """A scan cannot be used; the message is a full sentence with the way out."""
-
-
-def open_image(path: Path) -> nb.Nifti1Image:
-    """Open a NIfTI file; its voxels are read later.
-
-    Raises
-    ------
-    UnusableScanError
-        Where the file is absent, a pointer to content elsewhere, or no NIfTI file.
-    """
-    start = _check_content(path)
-    try:
-        _check_header(path, start)
-        image = nb.load(path)
-    except READING_FAULTS as error:
-        raise UnusableScanError(
-            f'It is not a readable NIfTI file ({in_short(error, path)}): copy or convert it again.'
-        ) from error
-    if not isinstance(image, nb.Nifti1Image):
-        raise UnusableScanError('It is not a NIfTI file: convert it, for example with dcm2niix.')
-    _check_size(path, image)
-    return image
-
-
-def _check_size(path: Path, image: nb.Nifti1Image) -> None:
-    """Refuse a file far larger than its header says, which would be read for hours."""
-    header = image.header
-    voxel_bytes = header.get_data_dtype().itemsize
-    expected = math.prod(map(int, header.get_data_shape())) * voxel_bytes + MAX_HEADER_BYTES
-    size = path.stat().st_size
-    if size > expected + int(header['vox_offset']):
-        raise UnusableScanError(
-            f'The file has {size / 1e6:.0f} MB, and by its header {expected / 1e6:.0f} MB are '
-            'enough: convert it again.'
-        )
-
-
-def _check_content(path: Path) -> bytes:
-    """Refuse what is no file with content that is here; return its first bytes."""
-    fetch = f'fetch it with "datalad get {path}"'
-    try:
-        if path.is_symlink() and not path.exists():
-            raise UnusableScanError(f'It is a link to content that is not here: {fetch}.')
-        with open_regular(path) as file:
-            start = file.read(START_BYTES)
-    except OSError as error:
-        raise UnusableScanError(
-            f'The file cannot be opened ({error.strerror}): check its place and its permissions.'
-        ) from error
-    if not start:
-        raise UnusableScanError('The file is empty (0 bytes): copy or convert it again.')
-    if POINTER.match(start):
-        raise UnusableScanError(
-            f'It holds a pointer instead of an image: {fetch} or "git lfs pull".'
-        )
-    return start
-
-
-def _check_header(path: Path, start: bytes) -> None:
-    """Refuse a header that would fill the memory: nibabel reads extensions of any size.
-
-    What is no NIfTI file at all is left to nibabel, which describes it better.
-
-    Parameters
-    ----------
-    path
-        Path of the image.
-    start
-        First bytes of the file as it lies on the disk.
-
-    Raises
-    ------
-    UnusableScanError
-        If the header is too large, or an extension claims more than lies before the voxels.
-    """
-    first = _unpack(start, HEADER_BYTES)
-    if len(first) < HEADER_BYTES and len(start) == START_BYTES:
-        first = _unpack(_read_start(path, MAX_GZIP_BYTES), HEADER_BYTES)
-        if not first:
-            raise UnusableScanError(f'{TOO_LARGE}: compress or convert it again.')
-    kind = HEADERS.get(first[:4])
-    if kind is None or not first[kind.sizeof_hdr : kind.sizeof_hdr + 1].strip(b'\0'):
-        return  # no extension follows
-    offset = float(kind(first[: kind.sizeof_hdr], check=False)['vox_offset'])
-    if not kind.sizeof_hdr <= offset <= MAX_HEADER_BYTES:
-        raise UnusableScanError(f'{TOO_LARGE}: convert it again.')
-    content = _unpack(_read_start(path, int(offset) + MAX_GZIP_BYTES), int(offset))
-    try:
-        kind.from_fileobj(BytesIO(content))
-    except (HeaderDataError, ValueError, OverflowError) as error:
-        raise UnusableScanError(
-            'An extension of its header is larger than the space before its voxels: '
-            'convert it again.'
-        ) from error
-
-
-def _read_start(path: Path, size: int) -> bytes:
-    """Read the first bytes of a file."""
-    with open_regular(path) as file:
-        return file.read(size)
-
-
-def _unpack(content: bytes, size: int) -> bytes:
-    """Unpack the first bytes of what may be compressed by gzip; none where it is broken."""
-    if not content.startswith(GZIP_START):
-        return content[:size]
-    try:
-        return zlib.decompressobj(GZIP_WINDOW).decompress(content, size)
-    except zlib.error:
-        return b''
-
-
-def in_short(error: Exception, path: Path) -> str:
-    """Describe an error in one line, without the path, which the reader knows."""
-    first = next(iter(str(error).splitlines()), '') or type(error).__name__
-    return first.replace(str(path), path.name)
 
 
 def read_grid(header: nb.Nifti1Header, notes: list[str]) -> Grid:
@@ -239,6 +92,8 @@ def _read_vox2ras(
         raise UnusableScanError(
             f'Its affine ({name}) is singular or not finite: convert it again from the DICOMs.'
         )
+    if sform is not None:
+        _compare_sizes(sform, header, notes)
     if sform is not None and qform is not None:
         _compare_forms(sform, qform, shape, notes)
     return np.asarray(vox2ras, dtype=np.float64)
@@ -271,9 +126,26 @@ def _compare_forms(
         )
 
 
+def _compare_sizes(sform: np.ndarray, header: nb.Nifti1Header, notes: list[str]) -> None:
+    """Compare the voxel sizes of the sform with those of pixdim."""
+    of_sform = np.linalg.norm(sform[:3, :3], axis=0)
+    of_pixdim = np.abs(header['pixdim'][1:4].astype(np.float64))
+    if not np.allclose(of_pixdim, of_sform, rtol=MAX_SIZE_GAP, atol=0):
+        notes.append(
+            f'Its voxels measure {_in_mm(of_sform)} mm by its sform, but {_in_mm(of_pixdim)} mm '
+            'by pixdim; the sform counts, as in nibabel. If the head comes out too large or too '
+            'small, correct the header.'
+        )
+
+
+def _in_mm(sizes: np.ndarray) -> str:
+    """Write voxel sizes."""
+    return ' x '.join(f'{size:.4g}' for size in sizes)
+
+
 def _check_spacing(spacing: np.ndarray, header: nb.Nifti1Header, notes: list[str]) -> None:
     """Refuse voxel sizes that cannot be millimetres of a head scan."""
-    sizes = ' x '.join(f'{size:.4g}' for size in spacing)
+    sizes = _in_mm(spacing)
     unit = _unit(header)
     if _is_plausible(spacing):
         if unit not in ('mm', 'unknown'):

@@ -6,7 +6,6 @@ reader should know nevertheless in ``Scan.warnings``.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -16,15 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from bids_synthsr.dataset.errors import FailedExamError
-from bids_synthsr.dataset.headers import (
-    READING_FAULTS,
-    UnusableScanError,
-    find_template,
-    in_short,
-    open_image,
-    read_grid,
-)
+from bids_synthsr.dataset.headers import find_template, read_grid
+from bids_synthsr.dataset.image_files import UnusableScanError, read_header, read_voxels
 from bids_synthsr.dataset.kinds import (
     find_agent,
     find_kind_problems,
@@ -33,7 +25,7 @@ from bids_synthsr.dataset.kinds import (
     texts_of,
 )
 from bids_synthsr.dataset.unchanged import check_header, unchanged
-from bids_synthsr.imaging.head import head_size
+from bids_synthsr.dataset.voxels import judge_voxels
 from bids_synthsr.values.exam import UNIFORM, Acquisition, Scan
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.text import plain_text
@@ -42,10 +34,6 @@ MIN_SLICES = 10  # localisers hold 1 to 9; a head of 120 mm in slices of 12 mm h
 EVALUATED_SPACING_MM = 7.0  # the coarsest that Iglesias et al. 2021 evaluate, section 3.3.1
 MIN_COVERAGE_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targeted slab
 FULL_COVERAGE_MM = 110.0  # clinical exams of the whole brain (open_ms_data) cover 117 to 145 mm
-MAX_HEAD_WIDTH_MM = (
-    280.0  # heads are 140 to 170 mm wide and ears add to that; trunks exceed 300 mm
-)
-MAX_NONFINITE = 1e-3  # of all voxels: 8 cm3 of 23 x 23 x 15 cm; more may hide anatomy
 SPACING_TOLERANCE = 0.05  # of the spacing: headers and sidecars round to 0.1 mm
 MAX_SHOWN = 60  # characters of a value in a message
 PLAUSIBLE_THICKNESS = (0.3, 2.1)  # of the spacing: from wide gaps to slabs interpolated by two
@@ -83,7 +71,7 @@ def read_scan(
     notes = [*_declared_warnings(scan), *filter(None, [processing])]
     grid = acquisition = None
     try:
-        header = open_image(scan.path).header
+        header = read_header(scan.path, notes)
         template = find_template(header)
         notes += filter(None, [template])
         processing = processing or template
@@ -104,15 +92,22 @@ def read_scan(
     )
 
 
-def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
+def load_scan(scan: Scan, is_ct: bool = False) -> tuple[Scan, np.ndarray | None]:
     """Read the voxels of a scan and complete the verdict of `read_scan`.
+
+    Parameters
+    ----------
+    scan
+        Judged by its header.
+    is_ct
+        Whether its voxels are Hounsfield units, which are left as they are.
 
     Returns
     -------
     scan
         With digest, and judged by its voxels.
     voxels
-        As `conform` returns them, on ``scan.grid``; None for a scan that is not usable.
+        As `judge_voxels` returns them, on ``scan.grid``; None for a scan that is not usable.
 
     Raises
     ------
@@ -121,65 +116,14 @@ def load_scan(scan: Scan) -> tuple[Scan, np.ndarray | None]:
     """
     if not scan.is_usable:
         return scan, None
+    notes: list[str] = []
     try:
-        # what float32 cannot hold is found below
-        with unchanged(scan), np.errstate(all='ignore'):
-            image = open_image(scan.path)
-            check_header(scan, image.header)
-            array = image.get_fdata('unchanged', np.float32)
-    except FailedExamError:  # which is a ValueError
-        raise
-    except READING_FAULTS as error:
-        fault = in_short(error, scan.path)
-        problem = f'Its voxels cannot be read ({fault}): copy or convert it again.'
-        return replace(scan, problems=(problem,)), None
-    voxels, replaced = conform(array)
-    scan = judge_intensities(scan, voxels, replaced)
-    return scan, voxels if scan.is_usable else None
-
-
-def conform(voxels: np.ndarray) -> tuple[np.ndarray, int]:
-    """Bring voxels into the form that all else expects: 3-D, float32, finite.
-
-    Parameters
-    ----------
-    voxels
-        ``(I, J, K)``, or with more axes of length 1.
-
-    Returns
-    -------
-    voxels
-        ``(I, J, K)``; NaN and infinite values are 0.
-    replaced
-        How many those were.
-    """
-    with np.errstate(over='ignore'):
-        voxels = voxels.reshape(voxels.shape[:3]).astype(np.float32, copy=False)
-    is_finite = np.isfinite(voxels)
-    replaced = int(voxels.size - np.count_nonzero(is_finite))
-    return np.where(is_finite, voxels, 0) if replaced else voxels, replaced
-
-
-def judge_intensities(scan: Scan, voxels: np.ndarray, replaced: int = 0) -> Scan:
-    """Judge a scan by its voxels, and fill its digest.
-
-    Parameters
-    ----------
-    scan
-        Usable by its header.
-    voxels, replaced
-        As `conform` returns them.
-    """
-    problem = _intensity_problem(voxels, replaced) or _head_problem(scan, voxels)
-    warnings = scan.warnings
-    if replaced:
-        warnings += (f'{replaced} of its voxels were NaN or infinite; they were set to 0.',)
-    return replace(
-        scan,
-        digest=hashlib.sha256(np.ascontiguousarray(voxels.T).data).hexdigest(),
-        problems=(*scan.problems, problem) if problem else scan.problems,
-        warnings=warnings,
-    )
+        with unchanged(scan):
+            check_header(scan, read_header(scan.path, []))
+            array = read_voxels(scan.path, notes)
+    except UnusableScanError as error:
+        return replace(scan, problems=(str(error),)), None
+    return judge_voxels(replace(scan, warnings=(*scan.warnings, *notes)), array, is_ct)
 
 
 def _declared_problems(scan: Scan) -> Iterator[str]:
@@ -296,35 +240,3 @@ def _coverage_warnings(grid: Grid, acquisition: Acquisition) -> Iterator[str]:
             f'Its slices lie {acquisition.slice_spacing:.3g} mm apart; super-resolution was '
             f'evaluated up to {EVALUATED_SPACING_MM:g} mm, so trust fine detail less.'
         )
-
-
-def _intensity_problem(voxels: np.ndarray, replaced: int) -> str:
-    """Describe the first fault of the intensities; empty if there is none."""
-    if replaced > MAX_NONFINITE * voxels.size:
-        return (
-            f'{replaced / voxels.size:.1%} of its voxels are NaN or infinite, and at most '
-            f'{MAX_NONFINITE:.1%} can be replaced: convert it again from the DICOMs.'
-        )
-    low, high = float(voxels.min()), float(voxels.max())
-    if low == high:
-        return f'All its voxels have the value {low:g}: convert it again from the DICOMs.'
-    if high <= 0:
-        return (
-            f'None of its voxels is positive ({low:g} to {high:g}), as magnitudes are: '
-            'check its scaling (scl_slope, scl_inter).'
-        )
-    return ''
-
-
-def _head_problem(scan: Scan, voxels: np.ndarray) -> str:
-    """Describe why the largest bright object is no head; empty if it can be one."""
-    if scan.grid is None:
-        return ''
-    size = head_size(voxels, scan.grid)
-    if size.min() >= MIN_COVERAGE_MM and size[0] <= MAX_HEAD_WIDTH_MM:
-        return ''
-    extent = ' x '.join(f'{length:.0f}' for length in size)
-    return (
-        f'No head was found: the largest object in it measures {extent} mm '
-        '(left-right x back-front x down-up). If it shows a head, check its voxel sizes.'
-    )

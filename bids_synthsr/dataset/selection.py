@@ -339,8 +339,17 @@ def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:
     return {**as_plain(exam), 'fingerprint': fingerprint}
 
 
-def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarray]]:
+def load_exam(
+    description: Mapping[str, Any], is_ct: bool = False
+) -> tuple[Exam, dict[str, np.ndarray]]:
     """Read the voxels of an exam and complete the verdicts on its scans.
+
+    Parameters
+    ----------
+    description
+        The exam, as `describe_exam` describes it.
+    is_ct
+        Whether its voxels are Hounsfield units.
 
     Returns
     -------
@@ -351,7 +360,8 @@ def load_exam(description: Mapping[str, Any]) -> tuple[Exam, dict[str, np.ndarra
     """
     scans: list[Scan] = []
     voxels: dict[str, np.ndarray] = {}
-    for scan, volume in map(load_scan, scans_of(description)):
+    for described in scans_of(description):
+        scan, volume = load_scan(described, is_ct)
         scans.append(scan)
         if volume is not None:
             voxels.setdefault(scan.name, volume)

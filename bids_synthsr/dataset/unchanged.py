@@ -14,7 +14,8 @@ import numpy as np
 
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.files import sha256, take_stamp
-from bids_synthsr.dataset.headers import UnusableScanError, read_grid
+from bids_synthsr.dataset.headers import read_grid
+from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.values.exam import Scan
 
 FORMS_MM = 1e-4  # by which positions may differ that were written to JSON and read back

@@ -137,9 +137,11 @@ def explain_scan(
     ValueError
         If the scan shows nothing of the volume.
     """
-    voxels, scan_grid = average_fine_axes(scan.voxels, scan.grid, float(grid.spacing.max()))
+    voxels, scan_grid, acquisition = average_fine_axes(
+        scan.voxels, scan.grid, scan.acquisition, float(grid.spacing.max())
+    )
     ref2scan = np.linalg.inv(scan.scan2ref)
-    operator = AcquisitionOperator(grid, scan_grid, scan.acquisition, ref2scan)
+    operator = AcquisitionOperator(grid, scan_grid, acquisition, ref2scan)
     again = operator.forward(volume)
     head = head_mask(voxels, scan.acquisition.slice_axis) & operator.is_seen
     if not head.any():

@@ -9,7 +9,8 @@ from typing import Any
 
 from bids_synthsr.dataset.filenames import split_name, without_prefix
 from bids_synthsr.dataset.guessing import recognize
-from bids_synthsr.dataset.headers import UnusableScanError, open_image, read_grid
+from bids_synthsr.dataset.headers import read_grid
+from bids_synthsr.dataset.image_files import UnusableScanError, read_header
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import LEFT_OUT, SelectionError, select_scans
 from bids_synthsr.dataset.sidecars import Sidecars
@@ -53,7 +54,7 @@ def _head_faults(head: HeadFiles, sidecars: Sidecars) -> Iterator[str]:
 def _map_faults(path: Path) -> Iterator[str]:
     """List what is wrong with the header of a label map."""
     try:
-        grid = read_grid(open_image(path).header, [])
+        grid = read_grid(read_header(path, []), [])
     except UnusableScanError as error:
         yield str(error)
         return

@@ -9,6 +9,8 @@ length excites neither a box nor the much wider Gaussian by which SynthSR smooth
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array, vstack
@@ -49,24 +51,41 @@ def acquire(
     return AcquisitionOperator(source, target, acquisition, source2target).forward(voxels)
 
 
-def average_fine_axes(voxels: np.ndarray, grid: Grid, spacing: float) -> tuple[np.ndarray, Grid]:
+def average_fine_axes(
+    voxels: np.ndarray, grid: Grid, acquisition: Acquisition, spacing: float
+) -> tuple[np.ndarray, Grid, Acquisition]:
     """Average voxels along the axes on which they are finer than ``spacing``, edge to edge.
 
     In-plane interpolation by the scanner correlates the noise of neighbouring voxels; their means
     over what a head of that spacing can show are nearly independent again, and fewer.
 
+    Parameters
+    ----------
+    voxels, grid, acquisition
+        Intensities ``(I, J, K)``, where they lie, and their slices.
+    spacing
+        Size that voxels have at least, mm.
+
     Returns
     -------
     voxels, grid
         float32, and where they lie; an incomplete voxel at the far end is dropped.
+    acquisition
+        The same slices; a mean of slices is missing where one of these is.
     """
     vox2ras, volume = grid.vox2ras.copy(), voxels.astype(np.float32)
     for axis, ratio in enumerate(spacing / grid.spacing):
         if ratio > 1 + WHOLE_VOXEL and volume.shape[axis] >= ratio:
-            volume = _along(_overlaps(volume.shape[axis], ratio), volume, axis)
+            overlaps = _overlaps(volume.shape[axis], ratio)
+            volume = _along(overlaps, volume, axis)
+            if axis == acquisition.slice_axis:
+                lacking = overlaps[:, list(acquisition.missing)].any(axis=1)
+                missing = tuple(map(int, np.flatnonzero(lacking)))
+                acquisition = replace(acquisition, missing=missing)
             vox2ras[:3, 3] += vox2ras[:3, axis] * (ratio - 1) / 2
             vox2ras[:3, axis] *= ratio
-    return volume, Grid((volume.shape[0], volume.shape[1], volume.shape[2]), vox2ras)
+    averaged = Grid((volume.shape[0], volume.shape[1], volume.shape[2]), vox2ras)
+    return volume, averaged, acquisition
 
 
 def _overlaps(size: int, ratio: float) -> np.ndarray:
@@ -91,7 +110,7 @@ class AcquisitionOperator:
     source, target
         Grids of the head and of the scan.
     acquisition
-        Axis and thickness of the slices of the scan.
+        Axis and thickness of the slices of the scan; those that are missing are not seen.
     source2target
         Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
     """
@@ -124,6 +143,7 @@ class AcquisitionOperator:
         self._gain = np.ones(target.shape, np.float32)
         seen = self.forward(np.ones(source.shape, np.float32))
         self.is_seen = seen >= SEEN
+        np.moveaxis(self.is_seen, acquisition.slice_axis, 0)[list(acquisition.missing)] = False
         self._gain = np.divide(1, seen, out=np.zeros_like(seen), where=self.is_seen)
 
     def forward(self, head: np.ndarray) -> np.ndarray:

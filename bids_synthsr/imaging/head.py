@@ -13,6 +13,11 @@ BRIGHTEST = 0.5  # percent: vessels and artefacts, which must not set the scale
 
 
 def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
+    """Measure the bounding box of the largest bright object, ``(3,)`` mm: see `head_bounds`."""
+    return head_bounds(voxels, grid)[0]
+
+
+def head_bounds(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Measure the bounding box of the largest bright object.
 
     Bright is above the threshold of Otsu, of voxels about 2 mm apart.
@@ -26,17 +31,21 @@ def head_size(voxels: np.ndarray, grid: Grid) -> np.ndarray:
     -------
     size
         ``(3,)`` mm along R, A and S.
+    is_cut
+        Whether it reaches a face of the field of view along R, A and S, ``(3,)``.
     """
     step = np.maximum(1, np.round(SAMPLING_MM / grid.spacing)).astype(int)
     coarse = voxels[:: step[0], :: step[1], :: step[2]]
     labels, count = ndimage.label(coarse > otsu_threshold(coarse))
     if not count:
-        return np.zeros(3)
+        return np.zeros(3), np.zeros(3, bool)
     largest = np.bincount(labels.ravel())[1:].argmax()
     box = bounding_box(labels == largest + 1)
     extent = np.array([part.stop - part.start for part in box]) * step * grid.spacing
+    ends = zip(box, coarse.shape, strict=True)
+    is_cut = np.array([part.start == 0 or part.stop == size for part, size in ends])
     axes, _ = axis_order(grid.vox2ras)
-    return extent[list(axes)]
+    return extent[list(axes)], is_cut[list(axes)]
 
 
 def head_mask(voxels: np.ndarray, slice_axis: int) -> np.ndarray:

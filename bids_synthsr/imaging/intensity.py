@@ -11,6 +11,14 @@ BRIGHT_PERCENTILE = 99.5  # of the others: leaves out vessels and fat
 PERCENTILES = (0.1, 99.9)  # of the intensities that become 0 and 1 for the exam network
 QUANTILE_VOXELS = 100_000  # on a regular grid, are enough for them
 
+LIMITS = (0.1, 99.5)  # percentiles of intensities beyond which single voxels do not count
+# of the range between these: interpolation makes voxels so far below 0, noise air so bright
+OVERSHOOT, NOISE_FLOOR = 0.02, 0.25
+AIR_RANGE, INVERTED = (
+    0.1,
+    0.9,
+)  # of that range: air at the faces is darker, or brighter than tissue
+
 
 def percentile_range(volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Find the intensities that the exam network calls 0 and 1; single voxels do not count.
@@ -46,3 +54,57 @@ def rescale(voxels: np.ndarray, top: float = 1.0) -> np.ndarray:
     """Shift and scale intensities linearly so that they range from 0 to ``top``."""
     low, high = intensity_range(voxels)
     return (voxels - low) * (top / (high - low))
+
+
+def shift_to_air(
+    voxels: np.ndarray, is_background: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Shift intensities so that air is 0, where they cannot be magnitudes as they are.
+
+    That is so if more than some overshoot lies below 0, or if air is as bright as no noise is.
+    Then air is the darkest that was measured, or the constant that surrounds it.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` finite intensities.
+    is_background
+        Voxels that were not measured and shall be 0; None if all were.
+
+    Returns
+    -------
+    voxels
+        ``(I, J, K)``, nowhere negative if they were shifted.
+    air
+        Intensity that was subtracted; 0 for what is in order.
+    """
+    values = voxels.ravel() if is_background is None else voxels[~is_background]
+    low, high = _limits(values)
+    if -OVERSHOOT * (high - low) <= low <= NOISE_FLOOR * (high - low):
+        return voxels, 0.0
+    if is_background is None:
+        surface, counts = np.unique(_faces(voxels), return_counts=True)
+        is_constant = counts.max() > counts.sum() / 2
+        around = float(surface[counts.argmax()] if is_constant else np.median(_faces(voxels)))
+        is_as_bright = around >= high if is_constant else around > low + INVERTED * (high - low)
+        if is_as_bright or (low > 0 and around > low + AIR_RANGE * (high - low)):
+            return voxels, 0.0
+        if is_constant:
+            is_background = voxels == around
+            low = min(around, _limits(voxels[~is_background])[0])
+    elif low > 0:
+        return voxels, 0.0
+    shifted = np.maximum(voxels - np.float32(low), 0)
+    return (shifted if is_background is None else np.where(is_background, 0, shifted)), low
+
+
+def _limits(values: np.ndarray) -> tuple[float, float]:
+    """Find the darkest and the brightest intensity ``(N,)``, but for single voxels."""
+    low, high = np.percentile(values[:: max(values.size // QUANTILE_VOXELS, 1)], LIMITS)
+    return float(low), float(high)
+
+
+def _faces(voxels: np.ndarray) -> np.ndarray:
+    """List the intensities at the faces of a volume, ``(N,)``."""
+    ends = [voxels.take([0, -1], axis).ravel() for axis in range(3)]
+    return np.concatenate(ends)

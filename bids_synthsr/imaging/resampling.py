@@ -14,6 +14,7 @@ from scipy.interpolate import make_interp_spline
 from scipy.ndimage import affine_transform, gaussian_filter1d
 
 from bids_synthsr.imaging.geometry import vox2vox
+from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.grid import Grid
 
 FWHM_PER_SIGMA = np.sqrt(8 * np.log(2))
@@ -111,7 +112,12 @@ def _positions(row: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return row[0] * i + row[1] * j + row[2] * k + row[3]
 
 
-def reliability(source: Grid, target: Grid, source2target: np.ndarray | None = None) -> np.ndarray:
+def reliability(
+    source: Grid,
+    target: Grid,
+    source2target: np.ndarray | None = None,
+    acquisition: Acquisition | None = None,
+) -> np.ndarray:
     """Map where ``source`` measured what ``target`` shows.
 
     Each axis contributes ``min(1, sum_k max(0, 1 - |u - k| s / t))``: ``u`` the source index at
@@ -120,14 +126,35 @@ def reliability(source: Grid, target: Grid, source2target: np.ndarray | None = N
     so that a rotation needs no interpolation. Axes multiply (Iglesias et al. 2021, section 2.1.4,
     which obtains the same values by linear resampling).
 
+    Parameters
+    ----------
+    source, target
+        Grids of the scan and of the output.
+    source2target
+        Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    acquisition
+        Slices of the scan, of which some may be missing; None if none is.
+
     Returns
     -------
     reliability
-        float32 of ``target.shape`` in [0, 1]; 0 outside the source's field of view.
+        float32 of ``target.shape`` in [0, 1]; 0 outside the source's field of view, and where a
+        missing slice is the nearest, or lies within the target voxel.
     """
-    out2in = torch.from_numpy(np.linalg.inv(vox2vox(source, target, source2target)))[None]
-    ratio = torch.from_numpy(source.spacing / target.spacing.max())[None]
-    return sample_reliability(out2in, ratio, source.shape, target.shape)[0, 0].numpy()
+    target2source = np.linalg.inv(vox2vox(source, target, source2target))
+    ratio = source.spacing / target.spacing.max()
+    reliable = sample_reliability(
+        torch.from_numpy(target2source)[None],
+        torch.from_numpy(ratio)[None],
+        source.shape,
+        target.shape,
+    )[0, 0].numpy()
+    if acquisition and acquisition.missing:
+        axis = acquisition.slice_axis
+        position = _positions(target2source[axis], target.shape)
+        for number in acquisition.missing:
+            reliable[np.abs(position - number) <= max(1, 1 / ratio[axis]) / 2] = 0
+    return reliable
 
 
 def sample_linear(

@@ -49,6 +49,7 @@ class ResampleScan(Step):
         """A scan and where it goes."""
 
         scan = File(exists=True, mandatory=True, desc='scan on the grid of its acquisition')
+        acquisition = traits.Dict(usedefault=True, desc='fields of its Acquisition')
         scan2ref = File(exists=True, mandatory=True, desc='its transform to the reference')
         grid = File(exists=True, mandatory=True, desc='volume on the output grid')
 
@@ -62,12 +63,14 @@ class ResampleScan(Step):
         """Resample the scan."""
         from bids_synthsr.dataset.images import load_grid, load_rigid, load_volume, save_volume
         from bids_synthsr.imaging.resampling import reliability, resample
+        from bids_synthsr.values.exam import Acquisition
 
         voxels, source = load_volume(Path(inputs.scan))
         target, scan2ref = load_grid(Path(inputs.grid)), load_rigid(Path(inputs.scan2ref))
+        acquisition = Acquisition(**inputs.acquisition) if inputs.acquisition else None
         volumes = {
             'resampled': resample(voxels, source, target, scan2ref),
-            'reliability': reliability(source, target, scan2ref),
+            'reliability': reliability(source, target, scan2ref, acquisition),
         }
         return {
             name: save_volume(folder / f'{name}.nii', volume, target)

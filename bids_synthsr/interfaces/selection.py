@@ -40,7 +40,7 @@ class SelectScans(Step):
         from bids_synthsr.dataset.images import save_volume
         from bids_synthsr.dataset.selection import load_exam, select_scans
 
-        exam, voxels = load_exam(inputs.exam)
+        exam, voxels = load_exam(inputs.exam, inputs.takes_ct)
         selection = select_scans(exam, inputs.reference or None, inputs.contrasts, inputs.takes_ct)
         scans = selection.scans
         return {

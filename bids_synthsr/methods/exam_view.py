@@ -294,7 +294,9 @@ class ExamView:
     ) -> None:
         self.trained, self.precision, self.count = trained, precision, len(observations)
         images = [resample(scan.voxels, scan.grid, grid, scan.scan2ref) for scan in observations]
-        reliable = [reliability(scan.grid, grid, scan.scan2ref) for scan in observations]
+        reliable = [
+            reliability(scan.grid, grid, scan.scan2ref, scan.acquisition) for scan in observations
+        ]
         self.head = _bounds(head_mask(images[0], 2))
         self.volume = torch.from_numpy(np.stack([*images, *reliable]))  # (2 N, I, J, K)
         structures = [STRUCTURES[label] for label in trained.labels]

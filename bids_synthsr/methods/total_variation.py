@@ -172,13 +172,15 @@ def _prepare(scan: Observation, grid: Grid) -> _Scan:
     is_tissue = tissue_mask(scan.voxels)
     unit = float(scan.voxels[is_tissue].mean()) or 1.0
     voxels, interleaving = balance_slices(scan.voxels / unit, is_tissue, slice_axis)
-    voxels, scan_grid = average_fine_axes(voxels, scan.grid, float(grid.spacing.mean()))
+    voxels, scan_grid, acquisition = average_fine_axes(
+        voxels, scan.grid, scan.acquisition, float(grid.spacing.mean())
+    )
     ref2scan = np.linalg.inv(scan.scan2ref)
     grid2scan = vox2vox(grid, scan_grid, ref2scan)
     return _Scan(
         scan.contrast,
         voxels,
-        AcquisitionOperator(grid, scan_grid, scan.acquisition, ref2scan),
+        AcquisitionOperator(grid, scan_grid, acquisition, ref2scan),
         unit,
         noise_sd(voxels, tissue_mask(voxels), slice_axis),
         interleaving,

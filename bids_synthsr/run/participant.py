@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 
+from bids_synthsr.dataset.fetching import fetch, find_absent
 from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
@@ -42,7 +43,7 @@ from bids_synthsr.run.processing import process_exams
 from bids_synthsr.run.renewal import renew_lost_reports, renew_reports
 from bids_synthsr.run.request import Request
 from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
-from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, Settings
+from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, InputSettings, Settings
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.workflows.stages import STAGES
 
@@ -67,6 +68,8 @@ def _plan_and_run(request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     try:
         check_owner(derivatives)
+        if request.fetches and request.mode in ('process', 'dry-run'):
+            _fetch(settings.input, request.mode == 'dry-run')
         exams, absences = _find(settings, request.validates)
         check_links(derivatives, exams)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
@@ -140,6 +143,17 @@ def _run(
         table = derivatives.run_scans(settings.run_uuid)
         write_fates(table, plans, absences, derivatives)
         return SOME_FAILED if faults else code
+
+
+def _fetch(inputs: InputSettings, is_dry: bool) -> None:
+    """Let datalad fetch what is elsewhere, and say so; a dry run only says it."""
+    files = find_absent(inputs.bids_dir, inputs.participant_labels, inputs.session_labels)
+    if is_dry and files:
+        announce('--get would fetch %d files, whose scans cannot be planned before', len(files))
+    elif files:
+        announce('datalad fetches %d files of %s', len(files), inputs.bids_dir)
+        if fault := fetch(inputs.bids_dir, files):
+            announce('datalad could not fetch all: %s', fault)
 
 
 def _find(settings: Settings, validates: bool) -> tuple[list[Exam], dict[str, str]]:

@@ -29,6 +29,8 @@ class Request:
         Whether what is kept of earlier runs in the work folder is removed before the run.
     validates
         Whether the input data set is validated.
+    fetches
+        Whether datalad fetches what of the input is elsewhere.
     options
         Options as TOML values, by which the same run can be requested again.
     started_in
@@ -40,5 +42,6 @@ class Request:
     mode: Mode = 'process'
     empties_work_dir: bool = False
     validates: bool = True
+    fetches: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)

@@ -35,11 +35,15 @@ class Acquisition:
     slice_thickness
         Width of the excited slab, mm: smaller than the spacing where slices have gaps, larger
         where they overlap.
+    missing
+        Numbers of the slices that hold no measurement, counted from 0: their voxels were
+        interpolated. Nothing is known of them before voxels have been read.
     """
 
     slice_axis: int
     slice_spacing: float
     slice_thickness: float
+    missing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

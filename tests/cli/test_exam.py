@@ -195,7 +195,7 @@ def test_signals_end_it_with_their_codes(scans, tmp_path, name, code):
 
 @pytest.mark.parametrize(
     ('output', 'message'),
-    [('out.png', 'ends in .nii.gz or .nii'), ('t1.nii', 'would replace the input')],
+    [('out.png', 'ends in .nii.gz, .nii or .mgz'), ('t1.nii', 'would replace the input')],
 )
 def test_wrong_outputs_are_refused(tmp_path, monkeypatch, capsys, output, message):
     monkeypatch.chdir(tmp_path)

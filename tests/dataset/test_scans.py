@@ -6,7 +6,8 @@ import nibabel as nb
 import numpy as np
 import pytest
 
-from bids_synthsr.dataset.scans import conform, judge_intensities, load_scan, read_scan
+from bids_synthsr.dataset.scans import load_scan, read_scan
+from bids_synthsr.dataset.voxels import conform, judge_voxels, replace_nonfinite
 from bids_synthsr.imaging.geometry import apply_affine, rigid
 from bids_synthsr.imaging.head import head_size
 from bids_synthsr.values.exam import Acquisition
@@ -357,7 +358,7 @@ def test_scan_of_a_head_is_no_other_body_part(save):
     ('voxels', 'words'),
     [
         (np.full(SHAPE, 7, np.int16), 'All its voxels have the value 7'),
-        (head() - 200, 'None of its voxels is positive'),
+        (-head() - 1, 'None of its voxels is positive'),
         (np.full(SHAPE, np.nan, np.float32), '100.0% of its voxels are NaN'),
         (np.where(np.arange(20) == 9, np.inf, head()).astype(np.float32), '5.0% of its voxels'),
         (head() * (np.arange(20) < 3), 'No head was found'),
@@ -383,13 +384,17 @@ def test_few_odd_voxels_become_zero_and_are_told(save):
 
 
 def test_conform_drops_axes_of_length_one():
-    voxels, replaced = conform(np.ones((2, 3, 4, 1, 1), np.int16))
-    assert (voxels.shape, voxels.dtype, replaced) == ((2, 3, 4), np.float32, 0)
+    voxels = conform(np.ones((2, 3, 4, 1, 1), np.int16))
+    assert (voxels.shape, voxels.dtype) == ((2, 3, 4), np.float32)
 
 
-def test_conform_knows_what_float32_cannot_hold():
-    voxels, replaced = conform(np.array([[[1e300, 1.0]]]))
-    assert (voxels.tolist(), replaced) == ([[[0, 1]]], 1)
+def test_what_float32_cannot_hold_counts_as_infinite():
+    notes = []
+    voxels, _ = replace_nonfinite(
+        conform(np.where(np.arange(2000) == 7, 1e300, 1.0)[:, None, None]), notes
+    )
+    assert voxels[7, 0, 0] == 0 and voxels.sum() == 1999
+    assert notes == ['1 of its voxels were NaN or infinite; they were set to 0.']
 
 
 def test_digest_tells_voxels_not_files(save):
@@ -400,7 +405,7 @@ def test_digest_tells_voxels_not_files(save):
 
 def test_judgement_keeps_what_was_known(save):
     scan = read_scan(save(image()), 'T1w', {'ce': 'gad'})
-    assert judge_intensities(scan, head()).warnings == scan.warnings != ()
+    assert judge_voxels(scan, head())[0].warnings == scan.warnings != ()
 
 
 def test_head_size_is_along_ras_whatever_the_voxel_order():
