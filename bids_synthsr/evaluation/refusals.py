@@ -83,7 +83,7 @@ def _thickness_faults(words: str, length_mm: float) -> Iterator[str]:
         yield f'{words} {length_mm:.3g} mm, and a truth may have {COARSEST_TRUTH_MM:g} mm at most.'
 
 
-def find_absent(labels: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
+def describe_missing(labels: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
     """Name the people who were asked for and are not there, a sentence each.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.evaluation.cases import LeftOut, list_left_out_cases, result_name
-from bids_synthsr.evaluation.refusals import describe_unused, find_absent
+from bids_synthsr.evaluation.refusals import describe_missing, describe_unused
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
@@ -57,7 +57,7 @@ def leave_one_out(
     )
     cases = _list_cases(exams, bids_dir, settings, takes_subsets)
     compared = [exam.subject for exam in exams if exam_name(exam.subject, exam.session) in cases]
-    absent = find_absent(settings.participant_labels, compared)
+    absent = describe_missing(settings.participant_labels, compared)
     notes = [line for exam in exams for line in describe_unused(exam)]
     methods = make_steps(settings)
     results = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bids_synthsr.evaluation.cases import Slices, list_simulated_cases, result_name
 from bids_synthsr.evaluation.head_files import list_heads
-from bids_synthsr.evaluation.refusals import find_absent, refuse_heads
+from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
@@ -68,7 +68,7 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
     labels = settings.participant_labels
     listed = list_heads(simulation.images, simulation.maps, labels)
     heads, refusals = refuse_heads(listed, simulation.images)
-    refusals += find_absent(labels, [head.subject for head in listed])
+    refusals += describe_missing(labels, [head.subject for head in listed])
     cases = list_simulated_cases(simulation.exams, simulation.slices, settings.method_names)
     methods = make_steps(settings)
     results = [

@@ -95,15 +95,15 @@ def test_a_file_that_is_swapped_while_it_is_read_is_seen(bids, monkeypatch):
     scan, copy = replace(read_scan(path, 'T1w'), sha256=sha256(path)), path.read_bytes()
     from bids_synthsr.dataset import scans as module
 
-    conform = module.open_image
+    read_voxels = module.read_voxels
 
-    def swap(file):
-        image = conform(file)
+    def swap(file, notes):
+        voxels = read_voxels(file, notes)
         shutil.copy(file, file.with_suffix('.other')).replace(file)
         file.write_bytes(copy)
-        return image
+        return voxels
 
-    monkeypatch.setattr(module, 'open_image', swap)
+    monkeypatch.setattr(module, 'read_voxels', swap)
     with pytest.raises(FailedExamError, match='changed'):
         load_scan(scan)
 

@@ -12,7 +12,7 @@ from phantoms import centred, head, write_scan
 
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.evaluation.head_files import find_heads, find_maps
-from bids_synthsr.evaluation.refusals import find_absent, refuse_heads
+from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
 from bids_synthsr.run import left_out
 
 main = sub_command('evaluate')
@@ -117,10 +117,10 @@ def test_nothing_left_is_a_failure_with_all_reasons(tmp_path, capsys):
 
 
 def test_people_who_were_asked_for_and_are_not_there_are_no_success():
-    assert find_absent(['a', 'sub-b'], ['a', 'c']) == (
+    assert describe_missing(['a', 'sub-b'], ['a', 'c']) == (
         'sub-b was asked for, and nothing of it can be compared',
     )
-    assert find_absent([], ['a']) == ()
+    assert describe_missing([], ['a']) == ()
 
 
 @pytest.fixture

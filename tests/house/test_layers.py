@@ -67,7 +67,8 @@ def test_interfaces_import_heavy_modules_only_when_they_run():
 # what --help needs: these import the standard library and each other, and the rest when they run
 QUICK = (
     'bids_synthsr.settings', 'bids_synthsr.methods.catalogue', 'bids_synthsr.workflows.stages',
-    'bids_synthsr.methods.check', 'bids_synthsr.values.words', 'bids_synthsr.dataset.errors',
+    'bids_synthsr.methods.check', 'bids_synthsr.values.words', 'bids_synthsr.values.text',
+    'bids_synthsr.dataset.errors', 'bids_synthsr.dataset.files',
     'bids_synthsr.cli', 'bids_synthsr.cli.door', 'bids_synthsr.cli.options',
     'bids_synthsr.cli.bids_app', 'bids_synthsr.cli.synthsr', 'bids_synthsr.cli.exam',
     'bids_synthsr.cli.status', 'bids_synthsr.cli.train', 'bids_synthsr.cli.evaluate',
