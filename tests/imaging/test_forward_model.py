@@ -113,7 +113,7 @@ def test_motion_is_that_from_head_to_scan():
 def test_fine_axes_are_averaged_edge_to_edge():
     grid = Grid((8, 9, 3), rigid(np.array([0.2, 0, 0]), np.zeros(3)) @ np.diag([0.5, 0.4, 3, 1]))
     voxels = np.random.default_rng(0).random(grid.shape, np.float32)
-    averaged, coarse = average_fine_axes(voxels, grid, 1)
+    averaged, coarse, _ = average_fine_axes(voxels, grid, Acquisition(2, 3.0, 3.0), 1)
     assert averaged.shape == coarse.shape == (4, 3, 3)
     np.testing.assert_allclose(coarse.spacing, (1, 1, 3))
     corner = np.full(3, -0.5)
@@ -126,6 +126,7 @@ def test_fine_axes_are_averaged_edge_to_edge():
 
 def test_coarse_axes_are_left_alone():
     voxels = np.random.default_rng(0).random(HEAD.shape, np.float32)
-    averaged, grid = average_fine_axes(voxels, HEAD, 1)
+    slices = Acquisition(2, 1.0, 1.0, (3,))
+    averaged, grid, acquisition = average_fine_axes(voxels, HEAD, slices, 1)
     np.testing.assert_array_equal(averaged, voxels)
-    assert grid == HEAD
+    assert grid == HEAD and acquisition == slices
