@@ -8,12 +8,12 @@ Folders are compared by their number in the file system, too, which sees through
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from bids_synthsr.dataset.files import read_object
+from bids_synthsr.dataset.files import read_object, sha256
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.provenance import RAW, generator, link_to
@@ -156,9 +156,7 @@ def check_owner(derivatives: Derivatives) -> None:
         raise ValueError(f'{owner}: {CHOOSE} as output_dir')
 
 
-def check_source(
-    derivatives: Derivatives, bids_dir: Path, fingerprints: Mapping[str, Mapping[str, Any]]
-) -> None:
+def check_source(derivatives: Derivatives, bids_dir: Path) -> None:
     """Refuse an output folder that holds what was made of another data set.
 
     One that has moved is the same as long as a scan of it is one that a record names.
@@ -169,8 +167,6 @@ def check_source(
         Paths of the output folder.
     bids_dir
         The input data set.
-    fingerprints
-        Fingerprints of the exams that are planned, by label.
 
     Raises
     ------
@@ -182,7 +178,7 @@ def check_source(
     if before in (None, link_to(derivatives.root, bids_dir)):
         return
     records = read_records(derivatives)
-    if not records or _shares_scan(records, fingerprints):
+    if not records or _holds_scan_of(records.values(), bids_dir):
         return
     other = unquote(plain_text(str(before)).removeprefix('file://'))
     raise ValueError(
@@ -191,15 +187,16 @@ def check_source(
     )
 
 
-def _shares_scan(
-    records: Mapping[str, Record], fingerprints: Mapping[str, Mapping[str, Any]]
-) -> bool:
-    """Whether a scan of any exam is the one that the record of that exam names."""
-    return any(
-        digests_of(records[label].fingerprint) & digests_of(fingerprint)
-        for label, fingerprint in fingerprints.items()
-        if label in records
-    )
+def _holds_scan_of(records: Iterable[Record], bids_dir: Path) -> bool:
+    """Whether a data set holds, under its name, any scan that a record names."""
+    for record in records:
+        for name, digest in digests_of(record.fingerprint):
+            try:
+                if sha256(bids_dir / name) == digest:
+                    return True
+            except OSError:  # it is not there
+                continue
+    return False
 
 
 def check_links(derivatives: Derivatives, exams: Iterable[Exam]) -> None:

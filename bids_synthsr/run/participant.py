@@ -68,13 +68,12 @@ def _plan_and_run(request: Request) -> int:
     derivatives = Derivatives(settings.output_dir)
     try:
         check_owner(derivatives)
+        check_source(derivatives, settings.input.bids_dir)
         if request.fetches and request.mode in ('process', 'dry-run'):
             _fetch(settings.input, request.mode == 'dry-run')
         exams, absences = _find(settings, request.validates)
         check_links(derivatives, exams)
         plans = plan_exams(exams, settings.input, settings.method, derivatives)
-        fingerprints = {plan.exam.label: plan.fingerprint for plan in plans}
-        check_source(derivatives, settings.input.bids_dir, fingerprints)
     except (ValueError, OSError) as error:
         announce('%s', error)
         return WRONG_USE

@@ -263,7 +263,7 @@ def test_boilerplate_and_reports_can_be_had_alone(bids_dir, out):
     assert run(bids_dir, out, '--boilerplate-only', '--method', 'tv') == 0
     assert (out / 'logs/CITATION.md').read_text() == before, 'nothing was made by it'
     (out / 'sub-02.html').unlink()
-    assert run(bids_dir, out, '--reports-only') == 0
+    assert run(bids_dir, out, '--reports-only') == 1  # sub-01 is not finished
     assert (out / 'sub-02.html').is_file() and not (out / 'sub-01.html').exists()
 
 

@@ -54,7 +54,8 @@ def test_scans_and_how_the_head_moved_are_written(files):
     assert outputs.contrasts == ['T1w', 'FLAIR']
     assert [load_volume(path)[0].shape for path in outputs.scans] == [(32, 8, 32), (8, 32, 32)]
     assert outputs.acquisitions == [
-        {'slice_axis': axis, 'slice_spacing': 4.0, 'slice_thickness': 3.0} for axis in (1, 0)
+        {'slice_axis': axis, 'slice_spacing': 4.0, 'slice_thickness': 3.0, 'missing': ()}
+        for axis in (1, 0)
     ]
     np.testing.assert_array_equal(load_rigid(outputs.scan2ref[0]), np.eye(4))
     assert np.abs(load_rigid(outputs.scan2ref[1]) - np.eye(4)).max() > 0.5

@@ -133,6 +133,8 @@ def test_a_data_set_may_move_and_grow(bids, run, tmp_path, capsys):
     write_scan(moved / 'sub-03/anat', 'sub-03', 'T1w')
     brighten(moved / 'sub-02/anat/sub-02_T1w.nii.gz')
     words = [str(moved), str(out), 'participant', '-w', str(tmp_path / 'work'), *OPTIONS]
+    assert main([*words, '--participant-label', '03']) == 0
+    capsys.readouterr()
     assert main(words) == 0
     assert '3 of 3 exams finished' in capsys.readouterr().err
     description = json.loads(Derivatives(out).description.read_text())

@@ -50,7 +50,7 @@ def exam_of(root, label):
         ('sub-01/anat/sub-01_desc-preproc_T1w.nii.gz', 'as derivatives have'),
         ('sub-01/anat/sub-01_space-MNI_T1w.nii.gz', 'as derivatives have'),
         ('sub-01/anat/sub-01_from-a_to-b_T1w.nii.gz', 'as derivatives have'),
-        ('sub-01/anat/sub-01_UNIT1.nii.gz', 'UNIT1 is no contrast that is used'),
+        ('sub-01/anat/sub-01_T1map.nii.gz', 'T1map is no contrast that is used'),
         ('sub-01/sub-01_T2w.nii.gz', 'outside of a folder anat'),
         ('sub-01/Anat/sub-01_T2w.nii.gz', 'Its folder Anat must be called anat'),
         ('sub-01/anat/more/sub-01_T2w.nii.gz', 'a folder inside of anat'),

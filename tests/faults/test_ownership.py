@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import nibabel as nb
 import numpy as np
@@ -274,7 +275,8 @@ def test_full_disk_leaves_nothing_of_an_exam(scans, tmp_path, capsys, monkeypatc
 
     volume = nb.Nifti1Image(np.eye(4, dtype=np.float32)[None], np.eye(4))
     monkeypatch.setattr(
-        'bids_synthsr.api.synthesize', lambda *_, **__: {'T1w': volume, 'FLAIR': volume}
+        'bids_synthsr.api.synthesize_exam',
+        lambda *_, **__: SimpleNamespace(volumes={'T1w': volume, 'FLAIR': volume}, left_out=()),
     )
     monkeypatch.setattr(nb.Nifti1Image, 'to_filename', fill)
     out = tmp_path / 'made/o.nii.gz'
