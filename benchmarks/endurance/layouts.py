@@ -59,7 +59,8 @@ def plan(root: Path, folder: Path, labels: list[str]) -> str:
     shutil.rmtree(bids, ignore_errors=True)
     shutil.copytree(root, bids, symlinks=True, ignore=_leave_out)
     for path in bids.glob('sub-*/**/anat/*.nii*'):
-        if path.is_file() and not path.is_symlink() and path.stat().st_size < LARGE:
+        is_copy = path.resolve().is_relative_to(bids.resolve())  # links may lead anywhere
+        if is_copy and path.is_file() and path.stat().st_size < LARGE:
             write_image(path)
     out, shown = folder / 'out', io.StringIO()
     words = [str(bids), str(out), 'participant', '--dry-run', '--skip-bids-validation', '-v']

@@ -313,7 +313,10 @@ def choose_cache() -> None:
     needs_cache = 'MPLCONFIGDIR' not in os.environ and not os.access(home, os.W_OK)
     if not (is_closed or needs_cache):
         return
-    folder = tempfile.mkdtemp(prefix='bids_synthsr-cache-')
+    try:
+        folder = tempfile.mkdtemp(prefix='bids_synthsr-cache-')
+    except OSError:  # Matplotlib says so itself, and works without
+        return
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if is_closed:
         os.environ['HOME'] = folder

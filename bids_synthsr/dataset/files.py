@@ -15,11 +15,14 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from hashlib import file_digest
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = '.tmp-synthsr-'  # how names of files begin that are being written
+_LATER: ContextVar[Path | None] = ContextVar('folder whose files are flushed later', default=None)
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
 MAX_TOML_BYTES = 1 << 20  # a recipe has 3 kB; 10,000 labels of participants 120 kB
 MAX_TOML_DEPTH = 32  # tables and lists around a value; ours have 5
@@ -30,21 +33,40 @@ MAX_DIGITS = 20  # of such a number, with its sign
 
 
 @contextmanager
+def flushed_later(folder: Path) -> Iterator[None]:
+    """Leave it to the caller to flush the files that the block writes below a folder.
+
+    Parameters
+    ----------
+    folder
+        Folder whose files count only once the caller has flushed and listed them.
+    """
+    token = _LATER.set(folder)
+    try:
+        yield
+    finally:
+        _LATER.reset(token)
+
+
+@contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` that replaces it when the block ends well.
 
     A reader never sees half a file; an error or a kill leaves ``path`` as it was. The content
-    is on the disk before it has its name, so that a power cut leaves no file of zeros.
+    is on the disk before it has its name, so that a power cut leaves no file of zeros; but for
+    files that are `flushed_later`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
-    handle, name = tempfile.mkstemp(prefix='.tmp-', suffix=suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        _flush(temporary)
+        later = _LATER.get()
+        if later is None or not path.is_relative_to(later):
+            _flush(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nb
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError, SpatialImage
+from nibabel.spatialimages import SpatialImage
 from nitransforms.io.base import TransformFileError
 from nitransforms.linear import Affine
 
 from bids_synthsr.dataset.files import open_regular, written_atomically
+from bids_synthsr.dataset.image_files import READING_FAULTS
 from bids_synthsr.values.grid import Grid
 
 SCANNER_SPACE = 1  # NIfTI xform code
 RIGID = 1e-3  # how far the axes of a rigid transform may be off: text rounds
-DAMAGE = (OSError, EOFError, zlib.error, ValueError, OverflowError, MemoryError, ImageFileError,
-          HeaderDataError)  # fmt: skip
 
 
 def _open(path: Path) -> SpatialImage:
@@ -37,7 +34,7 @@ def _naming(file: str | Path | None) -> Iterator[None]:
     """Turn what a damaged image brings about into a sentence that names its file."""
     try:
         yield
-    except DAMAGE as error:
+    except READING_FAULTS as error:
         reason = str(error) or type(error).__name__
         raise ValueError(
             f'{file or "The image"} cannot be read ({reason}): copy or convert it again'

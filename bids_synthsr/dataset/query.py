@@ -34,6 +34,7 @@ from bids_synthsr.dataset.filenames import (
 from bids_synthsr.dataset.files import read_json
 from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
 from bids_synthsr.dataset.ignoring import IGNORED, IgnoreList
+from bids_synthsr.dataset.indexes import is_index_ours, made_at, mark_index
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.sidecars import Sidecars
 from bids_synthsr.dataset.survey import Sighting, find_strays, is_folder, survey
@@ -47,8 +48,16 @@ MAX_LABELS = 10  # labels in a message
 ODD_LETTERS = re.compile(r'[\udc80-\udcff\x00-\x1f\x7f]')
 NO_CONFIG = f'{DESCRIPTION}/none'  # pybids would obey files of the data set that configure it
 OUTSIDE_INDEX = 'pybids does not list it; with --bids-database-dir, have the index made anew.'
-NO_PARTICIPANT = '%s is, or holds, an image, and is not named sub-<label>: it is not taken'
-OLD_INDEX = 'The pybids index in %s is older than the data set, and is made anew'
+NO_PARTICIPANT = (
+    '%s is, or holds, an image, and is not named sub-<label>: it is not taken. Rename it, or move '
+    'it to sourcedata'
+)
+OLD_INDEX = 'The pybids index in %s is older than the data set, %s'
+MADE_ANEW = 'and is made anew'
+OF_OTHERS = (
+    'and was not made by this program: what it does not list is left out. Choose another folder, '
+    'or have it replaced by --bids-database-wipe'
+)
 LEFT_OUT_BY_NAME = 'It was left out because of its name.'
 
 Key = tuple[str, str]  # participant and session, which is empty where there are none
@@ -118,8 +127,10 @@ def find_exams(
     elsewhere = _elsewhere([] if takes_all else wanted)
     files = _index(root, elsewhere, closed, database_dir)
     if database_dir is not None and _is_stale(database_dir, files, sightings):
-        LOGGER.log(NOTE, OLD_INDEX, database_dir)
-        files = _index(root, elsewhere, closed, database_dir, is_stale=True)
+        is_ours = is_index_ours(database_dir)
+        LOGGER.log(NOTE, OLD_INDEX, database_dir, MADE_ANEW if is_ours else OF_OTHERS)
+        if is_ours:
+            files = _index(root, elsewhere, closed, database_dir, is_stale=True)
     exams = _group(root, {name: sightings[name] for name in wanted}, files)
     for stray in () if asked else find_strays(root):
         LOGGER.log(NOTE, NO_PARTICIPANT, plain_name(stray))
@@ -210,7 +221,7 @@ def _is_stale(
     }
     if present != {path for path in files if _is_image(path)}:
         return True
-    made = max(path.stat().st_mtime for path in database_dir.iterdir())
+    made = made_at(database_dir)
     return any(folder.stat().st_ctime > made for folder in {x.path.parent for x in seen})
 
 
@@ -228,6 +239,7 @@ def _index(
     # one pattern for all: each costs a tenth of the time that pybids takes
     patterns = [elsewhere, ODD_LETTERS.pattern, *([rf'^(?:{barred})(?:/|$)'] if closed else [])]
     ignore = [re.compile('|'.join(patterns))]
+    is_new = database_dir is not None and not made_at(database_dir)
     indexer = BIDSLayoutIndexer(
         validate=False, index_metadata=False, ignore=ignore, config_filename=NO_CONFIG
     )
@@ -251,6 +263,8 @@ def _index(
             f'The pybids index in {database_dir} is of {layout.root}: delete it, or give another '
             'folder'
         )
+    if is_new and database_dir is not None:
+        mark_index(database_dir)
     extension = [*IMAGES, '.json']
     files = layout.get(suffix=list(SUFFIXES), extension=extension, return_type='filename')
     return [Path(file) for file in files]

@@ -21,7 +21,6 @@ from bids_synthsr.dataset.kinds import (
     find_agent,
     find_kind_problems,
     find_processing,
-    is_motion_corrected,
     texts_of,
 )
 from bids_synthsr.dataset.unchanged import check_header, unchanged
@@ -64,7 +63,6 @@ def read_scan(
         entities,
         metadata,
         agent=find_agent(entities, metadata),
-        is_motion_corrected=is_motion_corrected(entities, metadata),
     )
     processing = find_processing(metadata)
     problems = [*_declared_problems(scan)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.filters import is_field, is_wanted
-from bids_synthsr.dataset.kinds import is_ct
+from bids_synthsr.dataset.kinds import is_ct, is_motion_corrected
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.values.exam import SUFFIXES, UNIFORM, Exam, Scan, suffix_of
 from bids_synthsr.values.grid import Grid
@@ -231,7 +231,7 @@ def _rank(scan: Scan) -> Rank:
         int(bool(scan.agent)) if is_t1w else 2,
         math.inf if grid is None else round(float(grid.spacing.max()), SPACING_DECIMALS),
         math.inf if grid is None else round(grid.voxel_volume, VOLUME_DECIMALS),
-        not scan.is_motion_corrected,
+        not is_motion_corrected(scan.entities, scan.metadata),
         scan.is_processed,
         scan.suffix == UNIFORM,
     )

@@ -177,8 +177,8 @@ def check_source(derivatives: Derivatives, bids_dir: Path) -> None:
     before = link.get(RAW) if isinstance(link, dict) else None
     if before in (None, link_to(derivatives.root, bids_dir)):
         return
-    records = read_records(derivatives)
-    if not records or _holds_scan_of(records.values(), bids_dir):
+    finished = [x for x in read_records(derivatives).values() if x.state == 'finished']
+    if not finished or _holds_scan_of(finished, bids_dir):
         return
     other = unquote(plain_text(str(before)).removeprefix('file://'))
     raise ValueError(

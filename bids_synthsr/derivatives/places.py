@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bids_synthsr.dataset.filenames import EXAM, join_name, split_name
+from bids_synthsr.dataset.files import TEMPORARY
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.values.exam import SUFFIXES
 
 SPACE = 'T1w'
-LEFTOVER = '.tmp-*'  # names of `written_atomically`
+LEFTOVER = f'{TEMPORARY}*'
 STALE_S = 600  # a page or table takes a second to write
 
 

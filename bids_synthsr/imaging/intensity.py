@@ -14,10 +14,8 @@ QUANTILE_VOXELS = 100_000  # on a regular grid, are enough for them
 LIMITS = (0.1, 99.5)  # percentiles of intensities beyond which single voxels do not count
 # of the range between these: interpolation makes voxels so far below 0, noise air so bright
 OVERSHOOT, NOISE_FLOOR = 0.02, 0.25
-AIR_RANGE, INVERTED = (
-    0.1,
-    0.9,
-)  # of that range: air at the faces is darker, or brighter than tissue
+# of that range: air at the faces is darker, or brighter than tissue
+AIR_RANGE, INVERTED = 0.1, 0.9
 
 
 def percentile_range(volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

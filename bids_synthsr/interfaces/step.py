@@ -21,6 +21,7 @@ is never written beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec as InputFields
 from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.base import TraitedSpec as OutputFields
 
+from bids_synthsr.dataset.files import flushed_later
 from bids_synthsr.interfaces.receipts import is_step_folder, write_receipt
 
 Results: TypeAlias = Mapping[str, object]
@@ -69,9 +71,12 @@ class Step(SimpleInterface):
 
     def _run_interface(self, runtime: Any) -> Any:
         runtime.environ = {}  # nipype would keep it with the results
-        outputs = self.make(self.inputs, Path(runtime.cwd))
-        if is_step_folder(Path(runtime.cwd)):
-            write_receipt(Path(runtime.cwd))
+        folder = Path(runtime.cwd)
+        is_kept = is_step_folder(folder)  # a step that is run alone needs no receipt
+        with flushed_later(folder) if is_kept else nullcontext():
+            outputs = self.make(self.inputs, folder)
+            if is_kept:
+                write_receipt(folder)
         self._results.update({name: _as_text(value) for name, value in outputs.items()})
         return runtime
 

@@ -160,16 +160,20 @@ def find_pair(observations: Sequence[Observation], ct: bool) -> tuple[int, ...]:
     """Find the first T1w and the first T2w of an exam, by their indices."""
     if ct:
         raise ValueError('The two-channel network takes MRI only; CT needs the general network')
-    # of two scans of one suffix the plain one, without an agent or a second echo
-    order = sorted(range(len(observations)), key=lambda i: len(observations[i].contrast))
-    first = {suffix_of(observations[i].contrast): i for i in reversed(order)}
-    if 'T1w' not in first or 'T2w' not in first:
-        contrasts = [observation.contrast for observation in observations]
+    contrasts = [observation.contrast for observation in observations]
+    pair = tuple(_first_of(suffix, contrasts) for suffix in ('T1w', 'T2w'))
+    if not all(pair):
         raise ValueError(
             f'The two-channel network takes a T1w and a T2w, the exam has {", ".join(contrasts)}; '
             'give the weights of the general network'
         )
-    return first['T1w'], first['T2w']
+    return tuple(map(contrasts.index, pair))
+
+
+def _first_of(suffix: str, contrasts: Sequence[str]) -> str:
+    """Choose the plain contrast of a suffix, else its first, as with an agent; empty for none."""
+    some = [contrast for contrast in contrasts if suffix_of(contrast) == suffix]
+    return suffix if suffix in some else next(iter(some), '')
 
 
 def resample_1mm(voxels: np.ndarray, grid: Grid) -> tuple[np.ndarray, Grid]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from nibabel.spatialimages import SpatialImage
@@ -14,9 +14,9 @@ from nibabel.spatialimages import SpatialImage
 from bids_synthsr.settings import MethodSettings
 
 WANTED = 'give files or nibabel images of one exam, such as ["t1.nii.gz", "flair.nii.gz"]'
-KINDS: dict[
-    type, tuple[tuple[type, ...], str]
-] = {  # of the settings, by the type of their defaults
+Kind: TypeAlias = tuple[tuple[type, ...], str]
+# types that a setting may have, by the type of its default, and in words
+KINDS: dict[type, Kind] = {
     bool: ((bool,), 'True or False'),
     float: ((int, float, np.integer, np.floating), 'a number'),
     str: ((str,), 'a text'),

@@ -9,15 +9,20 @@ from bids_synthsr.dataset.files import write_text
 from bids_synthsr.dataset.selection import Row
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.tables import read_table, table_text
+from bids_synthsr.run.closing import FINISHED
 from bids_synthsr.run.guard import guarded
 from bids_synthsr.run.plan import Plan
 
-COLUMNS = ('exam', 'file', 'suffix', 'role', 'reason')
+COLUMNS = ('file', 'suffix', 'role', 'reason')
 NOT_TAKEN = 'not taken'
 
 
 def write_fates(
-    path: Path, plans: Sequence[Plan], absences: Mapping[str, str], derivatives: Derivatives
+    path: Path,
+    plans: Sequence[Plan],
+    absences: Mapping[str, str],
+    derivatives: Derivatives,
+    states: Mapping[str, str],
 ) -> None:
     """Write what became of every scan, and of the participants that have none.
 
@@ -31,26 +36,26 @@ def write_fates(
         Why other participants have nothing to process, by their labels.
     derivatives
         Output folder, which tells what became of the scans of finished exams.
+    states
+        How each exam ended, by label. Roles in one that is not finished are those of the plan.
     """
-    rows = [row for plan in plans for row in _fates_of(plan, derivatives)]
+    rows = [row for plan in plans for row in _fates_of(plan, derivatives, states)]
     for label, reason in absences.items():
-        rows.append(_fate(label, {'role': NOT_TAKEN, 'reason': reason}))
+        rows.append(_fate(label, '', {'role': NOT_TAKEN, 'reason': reason}))
     write_text(path, table_text(rows))
 
 
-def _fates_of(plan: Plan, derivatives: Derivatives) -> Iterator[Row]:
+def _fates_of(plan: Plan, derivatives: Derivatives, states: Mapping[str, str]) -> Iterator[Row]:
     """List what became of the scans of an exam, as far as that is known."""
     place = derivatives.exam(plan.exam.subject, plan.exam.session)
-    is_new = not plan.fault and place.selection.is_file()
-    rows = (
-        guarded(lambda: read_table(place.selection), lambda _: plan.rows) if is_new else plan.rows
-    )
-    label = plan.exam.label
-    yield from (_fate(label, row) for row in rows)
+    rows, label, state = plan.rows, plan.exam.label, states[plan.exam.label]
+    if state == FINISHED:
+        rows = tuple(guarded(lambda: read_table(place.selection), lambda _: [*plan.rows]))
+    yield from (_fate(label, state, row) for row in rows)
     if not rows:
-        yield _fate(label, {'role': NOT_TAKEN, 'reason': plan.fault or plan.exam.absence})
+        yield _fate(label, state, {'role': NOT_TAKEN, 'reason': plan.fault or plan.exam.absence})
 
 
-def _fate(label: str, row: Mapping[str, str]) -> Row:
+def _fate(label: str, state: str, row: Mapping[str, str]) -> Row:
     """Make a row of the table."""
-    return {'exam': label} | {column: row.get(column, '') for column in COLUMNS[1:]}
+    return {'exam': label, 'state': state} | {column: row.get(column, '') for column in COLUMNS}

@@ -74,8 +74,6 @@ class Scan:
         What tells that a contrast agent was given; empty where nothing does.
     is_processed
         Whether it is known to have been changed after it was acquired.
-    is_motion_corrected
-        Whether it is known that motion was corrected.
     """
 
     path: Path
@@ -90,7 +88,6 @@ class Scan:
     sha256: str = ''
     agent: str = ''
     is_processed: bool = False
-    is_motion_corrected: bool = False
 
     @property
     def is_usable(self) -> bool:

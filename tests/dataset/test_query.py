@@ -7,10 +7,12 @@ from pathlib import Path
 import nibabel as nb
 import numpy as np
 import pytest
+from bids import BIDSLayout
 
 import bids_synthsr
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import join_name, split_name
+from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.values.exam import SIDECAR_FIELDS, Acquisition
 
@@ -331,6 +333,20 @@ def test_database_that_is_older_than_the_data_is_made_anew(root, tmp_path, caplo
     assert names() == [] and 'is older' in caplog.text
     add_scan(root, 'sub-03_T1w.nii.gz')
     assert 'sub-03' in found(find_exams(root, database_dir=database))
+
+
+def test_database_of_somebody_else_is_used_and_never_replaced(root, tmp_path, caplog):
+    database = tmp_path / 'index'
+    BIDSLayout(root, validate=False, database_path=database)
+    before = (database / 'layout_index.sqlite').read_bytes()
+    add_scan(root, 'sub-02_FLAIR.nii.gz')
+    exams = find_exams(root, participant_labels=['02'], database_dir=database)
+    assert [scan.name for scan in exams[0].scans if scan.is_usable] == ['T2w']
+    assert 'was not made by this program' in caplog.text and '--bids-database-wipe' in caplog.text
+    assert (database / 'layout_index.sqlite').read_bytes() == before
+    wipe_index(database)
+    exams = find_exams(root, participant_labels=['02'], database_dir=database)
+    assert [scan.name for scan in exams[0].scans] == ['FLAIR', 'T2w']
 
 
 def test_database_that_cannot_be_used_is_explained(root, tmp_path):

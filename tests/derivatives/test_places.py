@@ -123,7 +123,7 @@ def test_output_is_valid_bids(derivatives, raw, tmp_path, session):
         derivatives.index,
         derivatives.citation,
         derivatives.run_logs('uuid') / 'crash.txt',
-        derivatives.root / '.tmp-abc.html',
+        derivatives.root / '.tmp-synthsr-abc.html',
     ):
         write_text(text, 'x')
     assert run_validator(derivatives.root) == []
@@ -228,9 +228,12 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
 
 def test_leftovers_of_a_killed_run_are_removed(derivatives):
     exam = derivatives.exam('01', '1')
-    own = exam.folder / 'anat/.tmp-1.nii.gz'
-    stale, fresh = derivatives.root / '.tmp-old.html', derivatives.root / '.tmp-new.html'
-    other = derivatives.exam('02').folder / 'anat/.tmp-2.nii.gz'
+    own = exam.folder / 'anat/.tmp-synthsr-1.nii.gz'
+    stale, fresh = (
+        derivatives.root / '.tmp-synthsr-old.html',
+        derivatives.root / '.tmp-synthsr-new.html',
+    )
+    other = derivatives.exam('02').folder / 'anat/.tmp-synthsr-2.nii.gz'
     kept = exam.synthesized('T1w', 'tv')
     for path in (own, stale, fresh, other, kept):
         path.parent.mkdir(parents=True, exist_ok=True)

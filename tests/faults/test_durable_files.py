@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from bids_synthsr.dataset.files import write_text, written_atomically
+from bids_synthsr.dataset.files import flushed_later, write_text, written_atomically
 
 
 def test_content_is_flushed_before_it_is_named(tmp_path, monkeypatch):
@@ -40,3 +40,16 @@ def test_file_system_that_cannot_flush_is_no_fault(tmp_path, monkeypatch):
     with written_atomically(tmp_path / 'a.txt') as temporary:
         temporary.write_text('whole')
     assert (tmp_path / 'a.txt').read_text() == 'whole'
+
+
+def test_files_of_a_step_are_flushed_once_and_by_its_receipt(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, 'fsync', flushed.append)
+    step, output = tmp_path / 'step', tmp_path / 'out'
+    with flushed_later(step):
+        write_text(step / 'volume.txt', 'kept')
+        assert not flushed
+        write_text(output / 'volume.txt', 'an output')
+        assert len(flushed) == 1
+    write_text(step / 'volume.txt', 'after the block')
+    assert len(flushed) == 2

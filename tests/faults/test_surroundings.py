@@ -62,12 +62,17 @@ def test_odd_leftovers_end_nothing(bids, tmp_path, place):
     out = tmp_path / 'out'
     (out / place).mkdir(parents=True, exist_ok=True)
     (out / 'logs/exams').mkdir(parents=True, exist_ok=True)
-    (out / place / '.tmp-x').mkdir()
-    (out / place / '.tmp-link').symlink_to('/nonexistent')
-    os.mkfifo(out / place / '.tmp-pipe')
+    (out / place / '.tmp-synthsr-x').mkdir()
+    (out / place / '.tmp-synthsr-link').symlink_to('/nonexistent')
+    os.mkfifo(out / place / '.tmp-synthsr-pipe')
     code, told = run(bids, out, '-w', tmp_path / 'w')
     assert code == 0, told
-    assert (out / place / '.tmp-x').is_dir() and (out / place / '.tmp-link').is_symlink()
+    (out / place / '.tmp-mine').touch()
+    os.utime(out / place / '.tmp-mine', (0, 0))
+    assert run(bids, out, '-w', tmp_path / 'w', '--method', 'cubic', '--fov', 'union')[0] == 0
+    assert (out / place / '.tmp-mine').is_file(), 'a file of somebody else'
+    assert (out / place / '.tmp-synthsr-x').is_dir()
+    assert (out / place / '.tmp-synthsr-link').is_symlink()
 
 
 @pytest.mark.parametrize('kind', ['pipe', 'link'])

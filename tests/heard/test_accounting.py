@@ -63,6 +63,7 @@ def test_every_scan_and_participant_stands_in_the_table_of_the_run(
     code, _, _, rows = outcome
     assert code == 0
     (row,) = (row for row in rows if (row['exam'], row['file']) == (exam, file))
+    assert row['state'] == ('n/a' if role == 'not taken' else 'finished')
     assert row['role'] == role and words in row['reason']
 
 
