@@ -13,7 +13,8 @@ import shutil
 import stat
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from hashlib import file_digest
@@ -23,6 +24,9 @@ from typing import Any
 
 TEMPORARY = '.tmp-synthsr-'  # how names of files begin that are being written
 _LATER: ContextVar[Path | None] = ContextVar('folder whose files are flushed later', default=None)
+_BESIDE: ContextVar[Callable[[Path], object] | None] = ContextVar(
+    'who flushes files', default=None
+)
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
 MAX_TOML_BYTES = 1 << 20  # a recipe has 3 kB; 10,000 labels of participants 120 kB
 MAX_TOML_DEPTH = 32  # tables and lists around a value; ours have 5
@@ -49,12 +53,30 @@ def flushed_later(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def flushed_beside() -> Iterator[None]:
+    """Flush the files that the block writes in a thread of their own, and wait for all at its end.
+
+    A power cut within the block may leave a file without its content under its name: what tells
+    that these files are whole must be written after the block.
+    """
+    flushes: list[Future[None]] = []
+    with ThreadPoolExecutor(1, 'flush') as thread:
+        token = _BESIDE.set(lambda path: flushes.append(thread.submit(_flush, path)))
+        try:
+            yield
+        finally:
+            _BESIDE.reset(token)
+    for flush in flushes:
+        flush.result()
+
+
+@contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside ``path`` that replaces it when the block ends well.
 
     A reader never sees half a file; an error or a kill leaves ``path`` as it was. The content
     is on the disk before it has its name, so that a power cut leaves no file of zeros; but for
-    files that are `flushed_later`.
+    files that are `flushed_later` or `flushed_beside`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
@@ -64,10 +86,13 @@ def written_atomically(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        later = _LATER.get()
-        if later is None or not path.is_relative_to(later):
+        later, flush_beside = _LATER.get(), _BESIDE.get()
+        is_now = later is None or not path.is_relative_to(later)
+        if is_now and not flush_beside:
             _flush(temporary)
         temporary.replace(path)
+        if is_now and flush_beside:
+            flush_beside(path)
     finally:
         temporary.unlink(missing_ok=True)
 

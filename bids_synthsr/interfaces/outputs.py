@@ -84,6 +84,7 @@ class SaveOutputs(Step):
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Write the products, all or none that is unsound, and a draft of the record."""
+        from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.derivatives.digests import describe_outputs
         from bids_synthsr.derivatives.products import ProductFile
@@ -111,13 +112,15 @@ class SaveOutputs(Step):
         # until the record is published, that of earlier work would describe files that are gone
         begun = Record(place.label, 'begun', reason=BROKEN_OFF, run_uuid=inputs.run_uuid)
         write_unfinished_record(place, begun, list_outputs(products, place))
-        outputs = save_products(products, place, sources)
+        with flushed_beside():
+            outputs = save_products(products, place, sources)
+            digests = describe_outputs(outputs, place.dataset)
         record = Record(
             exam=place.label,
             state='finished',
             fingerprint=dict(inputs.fingerprint),
             warnings=tuple(inputs.warnings),
-            outputs=describe_outputs(outputs, place.dataset),
+            outputs=digests,
             run_uuid=inputs.run_uuid,
         )
         return {'draft': write_record(folder / 'draft.json', record)}
@@ -138,12 +141,14 @@ class WriteReport(Step):
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Gather what the report shows, and write it with its small picture."""
+        from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.derivatives.records import load_record, write_record
         from bids_synthsr.reports.exam_pages import write_pages
 
         record, place = load_record(Path(inputs.draft)), _place_of(inputs)
-        record = write_pages(place, record, scans_of(inputs.exam))
+        with flushed_beside():
+            record = write_pages(place, record, scans_of(inputs.exam))
         return {'draft': write_record(folder / 'draft.json', record)}
 
 

@@ -5,7 +5,12 @@ import os
 
 import pytest
 
-from bids_synthsr.dataset.files import flushed_later, write_text, written_atomically
+from bids_synthsr.dataset.files import (
+    flushed_beside,
+    flushed_later,
+    write_text,
+    written_atomically,
+)
 
 
 def test_content_is_flushed_before_it_is_named(tmp_path, monkeypatch):
@@ -53,3 +58,21 @@ def test_files_of_a_step_are_flushed_once_and_by_its_receipt(tmp_path, monkeypat
         assert len(flushed) == 1
     write_text(step / 'volume.txt', 'after the block')
     assert len(flushed) == 2
+
+
+def test_files_flushed_beside_are_on_the_disk_at_the_end_of_the_block(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, 'fsync', lambda handle: flushed.append(os.read(os.dup(handle), 100)))
+    with flushed_beside():
+        for name in ('a', 'b'):
+            write_text(tmp_path / name, name)
+    assert flushed == [b'a', b'b']
+
+
+def test_disk_that_fails_beside_the_work_fails_the_block(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, 'Input/output error')
+
+    monkeypatch.setattr(os, 'fsync', fail)
+    with pytest.raises(OSError, match='Input/output'), flushed_beside():
+        write_text(tmp_path / 'a.txt', 'lost')
