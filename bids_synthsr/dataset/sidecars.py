@@ -26,13 +26,13 @@ class Sidecars:
     """
 
     def __init__(self, root: Path, files: Iterable[Path]) -> None:
-        self._root = root
-        self._folders: dict[Path, list[Path]] = defaultdict(list)
+        self._folders: dict[Path, list[tuple[tuple[dict[str, str], str, str], Path]]]
+        self._folders = defaultdict(list)
         self._contents: dict[Path, dict[str, Any]] = {}
         self._faults: dict[Path, str] = {}
         for file in files:
-            if file.suffix == '.json':
-                self._folders[file.parent].append(file)
+            if file.suffix == '.json' and file.is_relative_to(root):
+                self._folders[file.parent].append((split_name(file.name), file))
 
     def inherited(self, image: Path) -> tuple[dict[str, Any], list[str]]:
         """Merge the sidecars of an image, the nearest one last.
@@ -55,12 +55,11 @@ class Sidecars:
         """List the sidecars of an image from the root down, in a folder the general one first."""
         entities, suffix, _ = split_name(image.name)
         sidecars = []
-        folders = [folder for folder in image.parents if folder.is_relative_to(self._root)]
+        folders = [folder for folder in image.parents if folder in self._folders]
         for folder in reversed(folders):
-            here = [(split_name(file.name), file) for file in self._folders.get(folder, [])]
             sidecars += sorted(
                 (len(file_entities), file)
-                for (file_entities, kind, _), file in here
+                for (file_entities, kind, _), file in self._folders[folder]
                 if kind == suffix and file_entities.items() <= entities.items()
             )
         return [file for _, file in sidecars]

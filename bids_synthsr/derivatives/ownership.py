@@ -28,16 +28,17 @@ NESTED = {DERIVATIVES, 'sourcedata', 'code'}  # folders of a data set that may h
 
 def lies_in(path: Path, folder: Path) -> bool:
     """Whether a path, which need not exist, is a folder or lies in it, whatever its name is."""
-    real = path.resolve()
-    return any(_is_same(parent, folder) for parent in (real, *real.parents))
+    real, wanted = path.resolve(), _identity(folder)
+    return any(_identity(parent) == wanted for parent in (real, *real.parents))
 
 
-def _is_same(path: Path, other: Path) -> bool:
-    """Whether two paths are one file or folder."""
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """Tell files apart, whatever they are called: what is not there by its name alone."""
     try:
-        return path.samefile(other)
+        status = path.stat()
     except OSError:
-        return path.resolve() == other.resolve()
+        return path.resolve()
+    return status.st_dev, status.st_ino
 
 
 def find_overwritten(outputs: Iterable[Path], inputs: Iterable[Path]) -> str:
@@ -53,7 +54,7 @@ def find_overwritten(outputs: Iterable[Path], inputs: Iterable[Path]) -> str:
     files = [*inputs]
     for output in outputs:
         for file in files:
-            if _is_same(output, file):
+            if _identity(output) == _identity(file):
                 return f'{output} would replace the input {file}, and inputs are never written to'
     return ''
 
