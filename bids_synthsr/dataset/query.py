@@ -31,7 +31,7 @@ from bids_synthsr.dataset.filenames import (
     split_name,
     without_prefix,
 )
-from bids_synthsr.dataset.files import read_json
+from bids_synthsr.dataset.files import read_json, read_text
 from bids_synthsr.dataset.filters import Filters, check_filters, is_wanted
 from bids_synthsr.dataset.ignoring import IGNORED, IgnoreList
 from bids_synthsr.dataset.indexes import is_index_ours, made_at, mark_index
@@ -42,7 +42,8 @@ from bids_synthsr.values.exam import SUFFIXES, Exam, Scan
 from bids_synthsr.values.text import NOTE, plain_text, plain_value
 
 LOGGER = logging.getLogger(__name__)
-DESCRIPTION = 'dataset_description.json'
+DESCRIPTION, PARTICIPANTS = 'dataset_description.json', 'participants.tsv'
+NO_FOLDER = f'no folder, although {PARTICIPANTS} names it'
 MAX_LABELS = 10  # labels in a message
 # bytes that are no text, and control characters: pybids cannot store such names
 ODD_LETTERS = re.compile(r'[\udc80-\udcff\x00-\x1f\x7f]')
@@ -138,6 +139,8 @@ def find_exams(
         raise DatasetError(_nothing_in(root, wanted))
     present = {plain_label(name[4:]) for name in wanted if name.startswith('sub-')}
     absences = _absences(present, exams, f'no anatomical scan ({", ".join(SUFFIXES)})')
+    if not asked:
+        absences |= _absences(list_registered(root) - present, (), NO_FOLDER)
     sessions = without_prefix(session_labels, 'ses')
     chosen = _of_sessions(exams, sessions)
     absences |= _absences(_subjects(exams), chosen, f'no session {_shorten(sessions)}')
@@ -182,6 +185,16 @@ def _list_participants(root: Path) -> list[str]:
     with os.scandir(root) as scan:
         entries = [entry for entry in scan if entry.name.lower().startswith('sub')]
     return sorted(entry.name for entry in entries if is_folder(entry))
+
+
+def list_registered(root: Path) -> set[str]:
+    """List the labels of the first column of participants.tsv; none where it cannot be read."""
+    try:
+        _, *lines = read_text(root / PARTICIPANTS).splitlines()
+    except (OSError, ValueError):
+        return set()
+    names = {line.partition('\t')[0].strip() for line in lines}
+    return {plain_label(name.removeprefix('sub-')) for name in names if name not in ('', 'n/a')}
 
 
 def _choose_participants(root: Path, names: Sequence[str], asked: Sequence[str]) -> list[str]:

@@ -60,7 +60,9 @@ class Sidecars:
             sidecars += sorted(
                 (len(file_entities), file)
                 for (file_entities, kind, _), file in self._folders[folder]
-                if kind == suffix and file_entities.items() <= entities.items()
+                if kind == suffix
+                and file_entities.items() <= entities.items()
+                and (_is_general(file) or file.stem == stem_of(image.name))
             )
         return [file for _, file in sidecars]
 
@@ -80,6 +82,12 @@ class Sidecars:
                     f'Its sidecar {file.name} cannot be read as JSON ({fault}) and was ignored.'
                 )
         return self._contents[file]
+
+
+def _is_general(file: Path) -> bool:
+    """Whether a sidecar may be that of several images: its name has no part that is no entity."""
+    *parts, _ = file.stem.split('_')
+    return all('-' in part for part in parts)
 
 
 def read_beside(image: Path) -> tuple[dict[str, Any], list[str]]:

@@ -17,6 +17,12 @@ from bids_synthsr.dataset.filenames import label_fault
 IMAGE_LIKE = re.compile(
     r'\.(nii|img|mgh|mgz|mnc|nrrd|nhdr|mha|mhd|dcm|ima|rec)(\.(gz|bz2|xz|zst|zip))?$', re.I
 )
+# what lies beside images of anat: all else there is told to be no scan, whatever it is
+NO_IMAGE = re.compile(
+    r'\.(json|tsv|tsv\.gz|csv|txt|md|rst|log|html?|pdf|png|jpe?g|svg|bval|bvec|mat|xfm|lta|h5|xml'
+    r'|py|sh|m|bak|swp|lock|tmp)$|~$|^[^.]+$',
+    re.I,
+)
 ANAT, SESSION = 'anat', 'ses-'
 # folders of other data types of BIDS
 ELSEWHERE = {
@@ -80,7 +86,7 @@ def _survey_images(
 ) -> Iterator[Sighting]:
     """Look through a folder of anatomical images, and one level of folders in it."""
     try:
-        images, folders = _list_folder(folder)
+        images, folders = _list_folder(folder, is_anat=True)
     except OSError:
         yield Sighting(folder, session, is_closed=True)
         return
@@ -113,8 +119,8 @@ def _holds_image(folder: Path, depth: int) -> bool:
     return bool(images) or (depth > 0 and any(_holds_image(x, depth - 1) for x in folders))
 
 
-def _list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """List images and folders, hidden ones left out.
+def _list_folder(folder: Path, is_anat: bool = False) -> tuple[list[Path], list[Path]]:
+    """List images and folders, hidden ones left out; of anat, every file that may be an image.
 
     Raises
     ------
@@ -133,6 +139,8 @@ def _list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
             images.append(folder / entry.name)
         elif is_folder(entry):
             folders.append(folder / entry.name)
+        elif is_anat and not NO_IMAGE.search(entry.name):
+            images.append(folder / entry.name)
     return images, folders
 
 

@@ -55,7 +55,8 @@ def judge_voxels(
         scan = replace(scan, digest=_digest(voxels))
         _check_contrast(voxels)
         if not is_ct:
-            voxels = _measure_from_air(voxels, is_background, notes)
+            slice_axis = scan.geometry[1].slice_axis
+            voxels = _measure_from_air(voxels, is_background, slice_axis, notes)
         _check_sign(voxels)
         scan, voxels = _without_missing_slices(scan, voxels, notes)
         _check_head(scan, voxels, notes)
@@ -118,8 +119,8 @@ def replace_nonfinite(
     if background:
         share = background / voxels.size
         notes.append(
-            f'{share:.1%} of its voxels, around the head, are NaN, as programs write them that '
-            'remove the skull; they were set to 0.'
+            f'{share:.1%} of its voxels, from its borders on, are NaN, as programs that remove '
+            'the skull write them; they were set to 0, whether the head goes on there or not.'
         )
     if others:
         notes.append(f'{others} of its voxels were NaN or infinite; they were set to 0.')
@@ -132,11 +133,20 @@ def surroundings(mask: np.ndarray) -> np.ndarray:
 
 
 def _measure_from_air(
-    voxels: np.ndarray, is_background: np.ndarray | None, notes: list[str]
+    voxels: np.ndarray, is_background: np.ndarray | None, slice_axis: int, notes: list[str]
 ) -> np.ndarray:
-    """Shift intensities so that air is 0, where they are shifted or standardised."""
-    shifted, air = shift_to_air(voxels, is_background)
+    """Shift intensities so that air is 0, where they are shifted or standardised.
+
+    Slices that are the same everywhere say nothing about air, and become 0 as well.
+    """
+    planes = np.moveaxis(voxels, slice_axis, 0)
+    flat = planes.min((1, 2)) == planes.max((1, 2))
+    background = None if is_background is None else is_background.compress(~flat, slice_axis)
+    measured, air = shift_to_air(voxels.compress(~flat, slice_axis), background)
+    shifted = voxels
     if air:
+        shifted = np.zeros_like(voxels)
+        np.moveaxis(shifted, slice_axis, 0)[~flat] = np.moveaxis(measured, slice_axis, 0)
         notes.append(
             f'Its intensities go from {voxels.min():.4g} to {voxels.max():.4g}, as of a scan that '
             f'was standardised or shifted: {air:.4g} was taken for air and subtracted, so that '
@@ -201,8 +211,8 @@ def _without_missing_slices(
         if missing.numbers:
             _check_number(missing, voxels.shape[axis])
             notes.append(
-                f'{_describe(missing)} They were interpolated from others, and count as not '
-                'measured.'
+                f'{_describe(missing)} What they hold was interpolated from others, and counts as '
+                'not measured.'
             )
             slices = replace(acquisition, slice_axis=axis, missing=missing.numbers)
             return replace(scan, acquisition=slices), fill_slices(voxels, slices)

@@ -234,7 +234,7 @@ class ExamDerivatives:
 
 
 def entities_of_synthesis(
-    suffix: str, desc: str, others: Mapping[str, str] | None = None
+    suffix: str, desc: str, others: Mapping[str, str] | None = None, is_main: bool = False
 ) -> dict[str, str]:
     """BIDS entities of a volume that a method made.
 
@@ -244,8 +244,10 @@ def entities_of_synthesis(
         BIDS suffix and ``desc-`` label of the volume.
     others
         Entities that set it apart from others of its suffix.
+    is_main
+        Whether it is the main volume, in whose space all others lie.
     """
-    is_other_contrast = suffix in SUFFIXES and (suffix != SPACE or bool(others))
+    is_other_contrast = suffix in SUFFIXES and (suffix != SPACE or (bool(others) and not is_main))
     space = {'space': SPACE} if is_other_contrast else {}
     return {**(others or {}), **space, 'desc': desc}
 

@@ -205,7 +205,7 @@ def _write_product(
         str(path),
         'image',
         product.suffix,
-        entities_of_synthesis(product.suffix, product.desc, product.entities),
+        entities_of_synthesis(product.suffix, product.desc, product.entities, is_main=not number),
         sources,
         describe_synthesis(product.suffix, product.desc, method, synthesis.facts),
         product.labels,

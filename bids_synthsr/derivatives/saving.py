@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,8 +91,18 @@ def _write_fates(selection: ProductFile, sources: Sequence[str], folder: Path) -
 
 
 def list_outputs(products: Sequence[ProductFile], exam: ExamDerivatives) -> list[Path]:
-    """List the paths of the outputs of an exam, before any is written."""
-    return [path for product in products for path in _paths_of(product, exam)]
+    """List the paths of the outputs of an exam, before any is written.
+
+    Raises
+    ------
+    ValueError
+        If two products have one name, of which one would be lost.
+    """
+    paths = [path for product in products for path in _paths_of(product, exam)]
+    twice = [path.name for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise ValueError(f'Two outputs have the name {twice[0]}: nothing is saved. Report this.')
+    return paths
 
 
 def _paths_of(product: ProductFile, exam: ExamDerivatives) -> list[Path]:

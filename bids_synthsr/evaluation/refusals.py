@@ -11,6 +11,7 @@ from bids_synthsr.dataset.filenames import split_name, without_prefix
 from bids_synthsr.dataset.guessing import recognize
 from bids_synthsr.dataset.headers import read_grid
 from bids_synthsr.dataset.image_files import UnusableScanError, read_header
+from bids_synthsr.dataset.kinds import is_ct
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import LEFT_OUT, SelectionError, select_scans
 from bids_synthsr.dataset.sidecars import Sidecars
@@ -70,11 +71,23 @@ def _t1w_faults(path: Path, metadata: Mapping[str, Any]) -> Iterator[str]:
             contrast, _ = recognize(str(metadata.get(key)))
             if contrast != 'T1w':
                 yield f'Its sidecar calls it a {contrast} ({key}: {metadata[key]}), not a T1w.'
-    thickness = metadata.get('SliceThickness')
-    stated = float(thickness) if isinstance(thickness, int | float) else 0.0
+    if is_ct(metadata):
+        yield 'Its sidecar calls it CT, not a T1w.'
     if scan.grid is not None:
         yield from _thickness_faults('Its coarsest axis has', float(scan.grid.spacing.max()))
-    yield from _thickness_faults('By its sidecar (SliceThickness) its slices had', stated)
+    for key in ('SliceThickness', 'SpacingBetweenSlices'):
+        stated = _number_of(metadata.get(key))
+        yield from _thickness_faults(f'By its sidecar ({key}) its slices had', stated)
+
+
+def _number_of(value: Any) -> float:
+    """Read a number of a sidecar, which may be text or alone in a list; 0 where it is none."""
+    if isinstance(value, list) and len(value) == 1:
+        return _number_of(value[0])
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _thickness_faults(words: str, length_mm: float) -> Iterator[str]:

@@ -89,9 +89,9 @@ def synthesize(
     products = [
         Image(
             suffix_of(channel.contrast), 'tv', channel.finish(volume.numpy()), grid,
-            entities=entities_of(channel.contrast) if number else {},
+            entities=_entities_among(channel.contrast, channels),
         )
-        for number, (channel, volume) in enumerate(zip(channels, solution.volumes, strict=True))
+        for channel, volume in zip(channels, solution.volumes, strict=True)
     ]  # fmt: skip
     facts = {
         'scans': [observation.contrast for observation in observations],
@@ -104,6 +104,13 @@ def synthesize(
     }
     warnings = [] if solution.change < tolerance else [_unfinished(solution, tolerance)]
     return Synthesis(tuple(products), facts, tuple(warnings))
+
+
+def _entities_among(contrast: str, channels: Sequence[_Channel]) -> dict[str, str]:
+    """Set a volume apart; one of UNIT1 is the T1w where there is no other."""
+    entities = entities_of(contrast)
+    is_alone = suffix_of(contrast) not in [channel.contrast for channel in channels]
+    return {key: entities[key] for key in entities if key != 'acq' or not is_alone}
 
 
 def forecast(size: ExamSize) -> MethodForecast:

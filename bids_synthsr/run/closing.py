@@ -44,7 +44,7 @@ TRY_AGAIN = (
     'Once that is mended, start the same command again: what is finished is not done twice. If '
     'you cannot tell what it means, report it with the crash file below.'
 )
-UNUSABLE = 'Its voxels cannot be used: see what went wrong.'
+UNUSABLE = 'Its voxels cannot be used.'
 FINISHED, FAILED = 'finished', 'failed'
 LEFT = 'left'  # to another run
 ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
@@ -68,12 +68,15 @@ class Outcome:
         Reason of the failure, or the first of its warnings.
     report
         Path of its page.
+    rows
+        Rows of its scans where it failed, as far as they are known.
     """
 
     exam: str
     state: str
     note: str
     report: Path
+    rows: Sequence[Row] = ()
 
 
 class Closing:
@@ -126,11 +129,14 @@ class Closing:
         crash = next((crash for crash in crashes if crash.exam == place.label), None)
         reason = plan.fault or (crash.message if crash else NOT_REACHED)
         reason = plain_text(reason, MAX_REASON)
+        rows = plan.rows
+        if crash and crash.step == JUDGING_STEP:  # the rows of the plan knew the headers alone
+            rows = tuple(unusable(row, reason) for row in rows)
         reason += guarded(
-            lambda: _record_failure(plan, place, reason, crash, self.run_uuid),
+            lambda: _record_failure(replace(plan, rows=rows), place, reason, crash, self.run_uuid),
             lambda error: f' Its record or report could not be written: {error}.',
         )
-        return Outcome(place.label, FAILED, reason, place.report)
+        return Outcome(place.label, FAILED, reason, place.report, rows)
 
 
 def find_waiting(steps: Path, stage: Stage) -> dict[str, str]:
@@ -154,10 +160,7 @@ def _record_failure(
     )
     record = write_unfinished_record(place, record)
     failure = _describe_failure(plan, reason, crash)
-    rows = plan.rows
-    if failure.step == JUDGING_STEP:  # the rows of the plan knew the headers alone
-        rows = [unusable(row) for row in rows]
-    write_report(collect_failure(place, record, rows, failure), place.report)
+    write_report(collect_failure(place, record, plan.rows, failure), place.report)
     return ''
 
 
@@ -169,11 +172,11 @@ def _describe_failure(plan: Plan, reason: str, crash: Crash | None) -> Failure:
     return Failure(crash.step, reason, advice, str(crash.path), crash.traceback)
 
 
-def unusable(row: Row) -> Row:
+def unusable(row: Row, reason: str) -> Row:
     """Leave a scan out of the selection table, if that has not been done for its header."""
     if row['role'] == LEFT_OUT:
         return row
-    return {**row, 'role': LEFT_OUT, 'reason': UNUSABLE}
+    return {**row, 'role': LEFT_OUT, 'reason': f'{UNUSABLE} {reason}'}
 
 
 def write_data_set_index(derivatives: Derivatives) -> bool:

@@ -9,7 +9,7 @@ from bids_synthsr.dataset.files import write_text
 from bids_synthsr.dataset.selection import Row
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.tables import read_table, table_text
-from bids_synthsr.run.closing import FINISHED
+from bids_synthsr.run.closing import FINISHED, Outcome
 from bids_synthsr.run.guard import guarded
 from bids_synthsr.run.plan import Plan
 
@@ -22,7 +22,7 @@ def write_fates(
     plans: Sequence[Plan],
     absences: Mapping[str, str],
     derivatives: Derivatives,
-    states: Mapping[str, str],
+    outcomes: Mapping[str, Outcome],
 ) -> None:
     """Write what became of every scan, and of the participants that have none.
 
@@ -36,19 +36,21 @@ def write_fates(
         Why other participants have nothing to process, by their labels.
     derivatives
         Output folder, which tells what became of the scans of finished exams.
-    states
-        How each exam ended, by label. Roles in one that is not finished are those of the plan.
+    outcomes
+        How each exam ended, by label. Roles in one that waits are those of the plan.
     """
-    rows = [row for plan in plans for row in _fates_of(plan, derivatives, states)]
+    rows = [
+        row for plan in plans for row in _fates_of(plan, derivatives, outcomes[plan.exam.label])
+    ]
     for label, reason in absences.items():
         rows.append(_fate(label, '', {'role': NOT_TAKEN, 'reason': reason}))
     write_text(path, table_text(rows))
 
 
-def _fates_of(plan: Plan, derivatives: Derivatives, states: Mapping[str, str]) -> Iterator[Row]:
+def _fates_of(plan: Plan, derivatives: Derivatives, outcome: Outcome) -> Iterator[Row]:
     """List what became of the scans of an exam, as far as that is known."""
     place = derivatives.exam(plan.exam.subject, plan.exam.session)
-    rows, label, state = plan.rows, plan.exam.label, states[plan.exam.label]
+    rows, label, state = outcome.rows or plan.rows, plan.exam.label, outcome.state
     if state == FINISHED:
         rows = tuple(guarded(lambda: read_table(place.selection), lambda _: [*plan.rows]))
     yield from (_fate(label, state, row) for row in rows)

@@ -140,8 +140,7 @@ def _run(
         faults = renew_lost_reports(plans, derivatives)
         code = _close_run(plans, settings, closing)
         table = derivatives.run_scans(settings.run_uuid)
-        states = {label: outcome.state for label, outcome in closing.outcomes.items()}
-        write_fates(table, plans, absences, derivatives, states)
+        write_fates(table, plans, absences, derivatives, closing.outcomes)
         return SOME_FAILED if faults else code
 
 

@@ -2,6 +2,8 @@
 
 import csv
 
+import nibabel as nb
+import numpy as np
 import pytest
 from phantoms import write_description, write_scan
 
@@ -12,6 +14,16 @@ from bids_synthsr.dataset.query import find_exams
 
 OPTIONS = ['--method', 'cubic', '--output-resolution', '4', '--nprocs', '1']
 OPTIONS += ['--skip-bids-validation']
+
+
+def blank_slices(path):
+    """Lose too many slices of a scan for it to be used."""
+    image = nb.load(path)
+    voxels = image.get_fdata().copy()
+    axis = int(np.argmax(image.header.get_zooms()))
+    middle = voxels.shape[axis] // 2
+    np.moveaxis(voxels, axis, 0)[middle - 3 : middle + 3] = 0
+    nb.save(nb.Nifti1Image(voxels.astype(np.float32), image.affine), path)
 
 
 @pytest.fixture(scope='module')
@@ -34,6 +46,12 @@ def outcome(tmp_path_factory):
     write_scan(bids / 'sub-05/anat', 'sub-05', 'T1w').rename(
         bids / 'sub-05/anat/sub-05_UNIT1.nii.gz'
     )
+    write_scan(bids / 'sub-06/anat', 'sub-06', 'T1w')
+    blank_slices(bids / 'sub-06/anat/sub-06_T1w.nii.gz')
+    for name in ('sub-01_T2w.BRIK', 'sub-01_FLAIR.mif.gz', 'sub-01_T1w.nii.gz.part'):
+        (first / name).write_bytes(b'x')
+    (first / 'sub-01_notes.txt').write_text('no scan')
+    (bids / 'participants.tsv').write_text('participant_id\tage\nsub-01\t3\nsub-99\t4\n')
     (bids / '.bidsignore').write_text('# not ours\nsub-03/\n*_run-9_*\n')
     folders = [str(bids), str(out), 'participant', '--work-dir', str(folder / 'work')]
     code = main([*folders, *OPTIONS])
@@ -55,32 +73,38 @@ def outcome(tmp_path_factory):
         ('sub-03', 'n/a', 'not taken', '"sub-03/" in .bidsignore'),
         ('sub-04', 'n/a', 'not taken', 'has no anatomical scan'),
         ('sub-05', 'sub-05_UNIT1.nii.gz', 'reference', 'no contrast agent is named'),
+        ('sub-01', 'sub-01_T2w.BRIK', 'left out', 'It is no NIfTI file'),
+        ('sub-01', 'sub-01_FLAIR.mif.gz', 'left out', 'It is no NIfTI file'),
+        ('sub-01', 'sub-01_T1w.nii.gz.part', 'left out', 'It is no NIfTI file'),
+        ('sub-06', 'sub-06_T1w.nii.gz', 'left out', 'Its voxels cannot be used. '),
+        ('sub-99', 'n/a', 'not taken', 'no folder, although participants.tsv names it'),
     ],
 )
 def test_every_scan_and_participant_stands_in_the_table_of_the_run(
     outcome, exam, file, role, words
 ):
     code, _, _, rows = outcome
-    assert code == 0
+    assert code == 1
     (row,) = (row for row in rows if (row['exam'], row['file']) == (exam, file))
-    assert row['state'] == ('n/a' if role == 'not taken' else 'finished')
+    state = 'failed' if exam == 'sub-06' else 'finished'
+    assert row['state'] == ('n/a' if role == 'not taken' else state)
     assert row['role'] == role and words in row['reason']
 
 
 def test_the_table_has_no_more_than_there_is(outcome):
-    assert len(outcome[3]) == 9
+    assert len(outcome[3]) == 14
 
 
 def test_those_that_are_not_taken_stand_in_log_index_and_status(outcome, capsys):
     _, _, out, _ = outcome
-    assert synthsr(['status', str(out)]) == 0
+    assert synthsr(['status', str(out)]) == 1
     texts = [
         capsys.readouterr().out,
         (out / 'index.html').read_text(),
         next(out.glob('logs/*/bids_synthsr.log')).read_text(),
     ]
     for text in texts:
-        assert all(label in text for label in ('sub-02', 'sub-03', 'sub-04'))
+        assert all(label in text for label in ('sub-02', 'sub-03', 'sub-04', 'sub-99'))
 
 
 @pytest.mark.parametrize('label', ['02', '03', '04'])

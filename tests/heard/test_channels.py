@@ -9,6 +9,9 @@ from phantoms import write_description, write_scan
 
 from bids_synthsr.api import synthesize
 from bids_synthsr.cli.bids_app import main
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.products import ProductFile
+from bids_synthsr.derivatives.saving import list_outputs
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.synthsr import find_pair
 from bids_synthsr.methods.total_variation import synthesize as tv
@@ -36,7 +39,10 @@ def observe(contrast, intensity=100.0):
             ['T1w', 'echo-1_T2starw', 'echo-2_T2starw'],
             [('T1w', {}), ('T2starw', {'echo': '1'}), ('T2starw', {'echo': '2'})],
         ),
-        (['echo-1_T2w', 'mt-on_T2w'], [('T2w', {}), ('T2w', {'mt': 'on'})]),
+        (['echo-1_T2w', 'mt-on_T2w'], [('T2w', {'echo': '1'}), ('T2w', {'mt': 'on'})]),
+        (['mt-on_T1w', 'T1w'], [('T1w', {'mt': 'on'}), ('T1w', {})]),
+        (['ce-gd_T1w'], [('T1w', {'ce': 'gd'})]),
+        (['acq-UNIT1_T1w', 'T1w'], [('T1w', {'acq': 'UNIT1'}), ('T1w', {})]),
         (['acq-UNIT1_T1w', 'inv-1_T1w'], [('T1w', {}), ('T1w', {'inv': '1'})]),
     ],
 )
@@ -91,3 +97,10 @@ def test_volumes_of_the_python_api_are_named_by_contrast(tmp_path):
     other = write_scan(tmp_path / 'b', 'sub-01', 'T2w')
     volumes = synthesize([plain, other], settings=MethodSettings('tv', output_resolution=4.0))
     assert list(volumes) == ['T1w', 'T2w']
+
+
+def test_two_products_of_one_name_are_never_saved(tmp_path):
+    place = Derivatives(tmp_path).exam('01')
+    products = [ProductFile(f'{name}.nii', 'image', 'T1w', {'desc': 'tv'}) for name in 'ab']
+    with pytest.raises(ValueError, match='Two outputs have the name sub-01_desc-tv_T1w'):
+        list_outputs(products, place)

@@ -44,6 +44,10 @@ def faults_of(folder):
         ({'spacing': (1.6, 3.0, 3.0)}, 'Its coarsest axis has 3 mm'),
         ({'spacing': (1.6, 3.0, 3.0), 'volumes': 2}, 'It holds 2 volumes'),
         ({'sidecar': {'SliceThickness': 5.0}}, '(SliceThickness) its slices had 5 mm'),
+        ({'sidecar': {'SliceThickness': '4'}}, '(SliceThickness) its slices had 4 mm'),
+        ({'sidecar': {'SliceThickness': [4]}}, '(SliceThickness) its slices had 4 mm'),
+        ({'sidecar': {'SpacingBetweenSlices': 5}}, '(SpacingBetweenSlices) its slices had 5 mm'),
+        ({'sidecar': {'Modality': 'CT'}}, 'calls it CT'),
         ({'sidecar': {'SeriesDescription': 'ax t2_tse'}}, 'calls it a T2w (SeriesDescription'),
         ({'sidecar': {'ProtocolName': 'FLAIR_3D'}}, 'calls it a FLAIR (ProtocolName'),
         ({'sidecar': {'ImageType': ['ORIGINAL', 'PRIMARY', 'P']}}, 'a phase image'),
@@ -65,6 +69,15 @@ def test_what_is_no_t1w_of_1_mm_is_refused_as_truth(tmp_path, facts, reason):
 def test_a_t1w_of_about_1_mm_is_a_truth(tmp_path, facts):
     write_t1w(tmp_path, '01', **facts)
     assert faults_of(tmp_path) == ''
+
+
+def test_a_sidecar_in_a_plain_folder_is_that_of_one_image(tmp_path):
+    for name in ('anna', 'bert'):
+        write_t1w(tmp_path, name).rename(tmp_path / f'{name}_T1w.nii.gz')
+    (tmp_path / 'bert_T1w.json').write_text('{"SliceThickness": 5}')
+    (tmp_path / 'anna_T1w.json').write_text('{"SliceThickness": 1}')
+    assert faults_of(tmp_path).startswith('bert_T1w is no truth: bert_T1w.nii.gz: By its sidecar')
+    assert 'anna' not in faults_of(tmp_path)
 
 
 @pytest.mark.parametrize('spacing', [5.0, 2.0])

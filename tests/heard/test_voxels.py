@@ -193,7 +193,7 @@ def test_nan_around_the_head_is_background():
     voxels, inside = stripped()
     scan, conformed = judged(voxels)
     assert scan.problems == () and len(scan.warnings) == 1
-    assert 'around the head, are NaN' in scan.warnings[0]
+    assert 'from its borders on, are NaN' in scan.warnings[0]
     np.testing.assert_array_equal(conformed, np.where(inside, voxels, 0))
 
 
@@ -249,6 +249,16 @@ def test_air_is_zero_however_a_scan_is_shifted(change):
     unit = voxels.max() / plain.max()
     # 0.1 % of the voxels are darker than what counts as the darkest; float32 near 1000 has 6e-5
     np.testing.assert_allclose(voxels / unit, plain, atol=0.02)
+
+
+@pytest.mark.parametrize('change', [shifted(-1024), standardised])
+def test_slice_that_was_lost_after_intensities_were_shifted_is_found(change):
+    voxels = change(head(GRID))
+    voxels[..., 14] = 0
+    scan, made = judged(voxels)
+    assert scan.problems == () and scan.geometry[1].missing == (14,)
+    whole = judged(change(head(GRID)))[1]
+    assert np.corrcoef(made[..., 14].ravel(), whole[..., 14].ravel())[0, 1] > 0.9
 
 
 def test_background_of_a_scan_that_was_standardised_in_a_mask_is_zero():
