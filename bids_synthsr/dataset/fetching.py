@@ -51,6 +51,17 @@ def _sidecars_above(image: Path, root: Path) -> Iterator[Path]:
         yield from filter(is_content_absent, folder.glob('*.json'))
 
 
+def find_datalad(root: Path, files: Sequence[Path]) -> str:
+    """Find the program that is to fetch files; raise as `fetch` does where it is not installed."""
+    program = shutil.which('datalad')
+    if program is None:
+        raise DatasetError(
+            f'--get: {len(files)} files of {root} have to be fetched by datalad, which is not '
+            'installed: install it (pip install datalad, and git-annex), or fetch them elsewhere'
+        )
+    return program
+
+
 def fetch(root: Path, files: Sequence[Path]) -> str:
     """Let datalad fetch the content of files; return what it says where it could not, in short.
 
@@ -66,12 +77,7 @@ def fetch(root: Path, files: Sequence[Path]) -> str:
     DatasetError
         If datalad is not installed.
     """
-    program = shutil.which('datalad')
-    if program is None:
-        raise DatasetError(
-            f'--get: {len(files)} files of {root} have to be fetched by datalad, which is not '
-            'installed: install it (pip install datalad, and git-annex), or fetch them elsewhere'
-        )
+    program = find_datalad(root, files)
     faults = []
     for start in range(0, len(files), AT_ONCE):
         some = files[start : start + AT_ONCE]

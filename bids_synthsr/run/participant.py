@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 
-from bids_synthsr.dataset.fetching import fetch, find_absent
+from bids_synthsr.dataset.fetching import fetch, find_absent, find_datalad
 from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
@@ -148,7 +148,8 @@ def _fetch(inputs: InputSettings, is_dry: bool) -> None:
     """Let datalad fetch what is elsewhere, and say so; a dry run only says it."""
     files = find_absent(inputs.bids_dir, inputs.participant_labels, inputs.session_labels)
     if is_dry and files:
-        announce('--get would fetch %d files, whose scans cannot be planned before', len(files))
+        find_datalad(inputs.bids_dir, files)
+        announce('--get would fetch files, whose scans cannot be planned before: %d', len(files))
     elif files:
         announce('datalad fetches %d files of %s', len(files), inputs.bids_dir)
         if fault := fetch(inputs.bids_dir, files):

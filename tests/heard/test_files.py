@@ -275,7 +275,7 @@ def test_nothing_is_fetched_unasked_and_the_message_says_how(annexed, capsys):
     assert run(bids, '--participant-label', '01') == 1
     assert '--get' in capsys.readouterr().err and not log.exists()
     assert run(bids, '--get', '--dry-run') == 0
-    assert '--get would fetch 4 files' in capsys.readouterr().err and not log.exists()
+    assert 'planned before: 4' in capsys.readouterr().err and not log.exists()
 
 
 def test_what_datalad_cannot_fetch_is_told_and_the_others_are_here(annexed):
@@ -290,7 +290,7 @@ def test_what_datalad_cannot_fetch_is_told_and_the_others_are_here(annexed):
 def test_datalad_that_is_not_installed_is_wrong_use(annexed, capsys, monkeypatch):
     bids, _ = annexed
     monkeypatch.setenv('PATH', '/usr/bin-without')
-    assert run(bids, '--get') == 2
+    assert run(bids, '--get') == run(bids, '--get', '--dry-run') == 2
     assert 'datalad, which is not installed' in capsys.readouterr().err
 
 
