@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from phantoms import write_scan
 
-from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected, names_agent
+from bids_synthsr.dataset.agents import names_agent
+from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import SelectionError, choose_reference, select_scans
 from bids_synthsr.values.exam import Exam, Scan, entities_of, suffix_of
@@ -24,6 +25,10 @@ def image(tmp_path_factory):
         'AX T1 POST', 't1_mprage_sag_postGd', 'T1 MPR +C', 't1_tse_tra_KM', 'SAG T1 GAD',
         'T1 with contrast', 'T1C', 't1ce', 'T1 FSPGR w/ contrast', 'Ax T1 post gadolinium',
         '3D T1 nach KM', 'T1 SE INJ', 'postcontrast', 'mprageGd', 'T1 Gadavist', 't1+c', 'acq-CE',
+        'AX T1 C+', 'T1 W/C', 'T1 enhanced', 'T1 CM', 'T1 c.m.', 'T1 injecté', 'T1 Primovist',
+        'T1 Kontrastm.', 'mpragegd', 'spacepost', 'tse2Dpost', 'sagpostC', 'T1 Gd no motion',
+        'T1 no fatsat post Gd', 'SAG 3D T1 POST NO FS', 'T1 pre-op Gd', 'before surgery T1 Gd',
+        'PRE-OP NAVIGATION T1 + GD', 'T1 W/ & W/O CONTRAST',
     ],
 )  # fmt: skip
 def test_words_of_agents_are_heard(text):
@@ -36,6 +41,7 @@ def test_words_of_agents_are_heard(text):
         'AX T1 PRE', 't1_mprage_sag', 'T1 w/o contrast', 'T1 pre gad', 'ohne KM', 'nativ', 'T1 -C',
         'T2 post op', 'postop T1', 'multi contrast', 'high contrast T1', 'noncontrast', 'T1 COR',
         'precontrast', 'POST RT T1', 'ADNI MPRAGE', 'T1 without gadolinium', 'gadget', 'brace',
+        'contrast: none', 'T1 CONTRAST OPTIMIZED', 'T1 contrast (grey/white)', 'AX SPACE',
     ],
 )  # fmt: skip
 def test_what_is_not_known_of_agents_is_not_claimed(text):
@@ -79,6 +85,12 @@ def test_a_t1w_with_an_agent_is_the_reference_only_without_another(image):
             {'ImageType': ['ORIGINAL', 'PRIMARY', 'PHASE MAP', 'P', 'FFE']},
             'calls it a phase image',
         ),
+        ({'ImageType': ['ORIGINAL', 'PRIMARY', 'OTHER', 'PHASE_IMAGE']}, 'calls it a phase image'),
+        ({'ImageType': ['MAGNITUDE', 'PHASE']}, 'calls it a phase image'),
+        ({'ImageType': ['P', 'ORIGINAL', 'PRIMARY']}, 'calls it a phase image'),
+        ({'ImageType': 'ORIGINAL\\PRIMARY\\P\\ND'}, 'calls it a phase image'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'DIFFERENCE']}, 'a map or a difference'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'SEGMENTATION']}, 'a map or a difference'),
         ({'ImageType': ['ORIGINAL', 'PRIMARY', 'R', 'ND']}, 'calls it a real image'),
         ({'ImageType': ['ORIGINAL', 'PRIMARY', 'IMAGINARY']}, 'calls it an imaginary image'),
         ({'ImageType': ['DERIVED', 'SECONDARY', 'MIP']}, 'calls it a projection'),
@@ -155,6 +167,10 @@ def test_a_chunk_is_named_as_such(tmp_path):
         ({'inv': '1'}, {}, 'T1w', 'inv-1_T1w'),
         ({'mt': 'on'}, {}, 'T1w', 'mt-on_T1w'),
         ({}, {'MTState': True}, 'T1w', 'mt-on_T1w'),
+        ({}, {'MTState': 'true'}, 'T1w', 'mt-on_T1w'),
+        ({}, {'MTState': 'false'}, 'T1w', 'T1w'),
+        ({'flip': '2'}, {}, 'T1w', 'flip-2_T1w'),
+        ({}, {'ImageType': ['DERIVED', 'PRIMARY', 'UNI']}, 'T1w', 'acq-UNIT1_T1w'),
         ({}, {}, 'UNIT1', 'acq-UNIT1_T1w'),
     ],
 )

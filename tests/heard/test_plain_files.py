@@ -58,6 +58,11 @@ def test_suffix_comes_first_and_whole_words_after_it(name, suffix, origin):
         ('sub-01_acq-t1_T1map', 'says T1map, which is no contrast'),
         ('t1_mp2rage_sag_INV1', 'says "inv1", which is no scan'),
         ('t1_brain_mask', 'says "mask", which is no scan'),
+        ('subtraction_T1', 'says "subtraction", which is no scan'),
+        ('T1_SUB', 'says "sub", which is no scan'),
+        ('MIP_T1', 'says "mip", which is no scan'),
+        ('ADC_T2', 'says "adc", which is no scan'),
+        ('phase_T1w', 'says "phase", which is no scan'),
         ('cat1w_set2', 'does not tell the contrast'),
     ],
 )
@@ -154,9 +159,9 @@ def test_each_scan_is_told_where_none_can_be_used(pair, tmp_path, capsys):
 
 
 def test_phase_images_are_known_by_the_sidecar_beside_them(tmp_path, capsys):
-    scan = write_scan(tmp_path, 'phase', 'T1w')
+    scan = write_scan(tmp_path, 'scan', 'T1w')
     kind = {'ImageType': ['ORIGINAL', 'PRIMARY', 'P', 'PHASE']}
-    (tmp_path / 'phase_T1w.json').write_text(json.dumps(kind))
+    (tmp_path / 'scan_T1w.json').write_text(json.dumps(kind))
     assert main([str(scan), '-o', str(tmp_path / 'out.nii'), *QUICK]) == 1
     assert 'calls it a phase image' in capsys.readouterr().err
 
