@@ -10,14 +10,14 @@ import re
 from collections.abc import Sequence
 
 # shorthand and the words that it stands for, in the order in which they are looked for
+BOTH = (
+    r'(?<![a-z])(?:w|with|mit|avec)[\s_]*(?:(?:[&/+]|and|und|et|or)[\s_]*)+'
+    r'(?:w[/_ .]?o|without|ohne|sans)(?![a-z])'
+)
 SHORTHAND = tuple(
     (re.compile(pattern, re.IGNORECASE), f' {meaning} ')
     for pattern, meaning in (
-        (
-            r'(?<![a-z])(?:w|with|mit|avec)[\s_]*(?:(?:[&/+]|and|und|et|or)[\s_]*)+'
-            r'(?:w[/_ .]?o|without|ohne|sans)(?![a-z])',
-            'with',
-        ),
+        (BOTH, 'with'),
         (r'(?<![a-z])w[/_ .]o(?![a-z])', 'without'),
         (r'(?<![a-z])-\s?c(?:ontrast)?(?![a-z])', 'without contrast'),
         (r'(?<![a-z0-9])(?:c|km|gd)-(?![a-z0-9])', ''),

@@ -90,13 +90,13 @@ def recognize(name: str) -> tuple[str, str]:
     last = stem.rpartition('_')[2]
     is_bids = has_bids_form(stem)
     words = _words_of(stem)
-    no_scan = None if is_bids else NO_SCAN.search(words)
+    no_scan = NO_SCAN.search(words)
     # "flair" is a suffix, and a word of scanners, too
     if last in by_suffix and (is_bids or (last != 'flair' and last in words and not no_scan)):
         return by_suffix[last], BY_SUFFIX
     if is_bids and last in NO_CONTRAST:
         fault = f'says {NO_CONTRAST[last]}, which is no contrast that is used'
-    elif no_scan := NO_SCAN.search(words):
+    elif no_scan:
         fault = f'says "{no_scan[0]}", which is no scan'
     else:
         candidates = _candidates(words)
