@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from bids_synthsr.dataset.agents import names_agent
 from bids_synthsr.dataset.filenames import ENTITIES, ENTITY, OTHER_SUFFIXES, split_name
-from bids_synthsr.dataset.kinds import names_agent
 from bids_synthsr.values.exam import SUFFIXES
 
 BY_SUFFIX, BY_WORDS = 'by its BIDS suffix', 'by the words of its name'
@@ -24,18 +24,25 @@ KIND = r'(?:wi?|n|(?:fr)?fse|tse|se|ir|tirm?|fl[23]d|space|cube|vista|fs|2d|3d|a
 T1_KIND = r'(?:ffe|tfe|gre|mp2?rage|mpr|f?spgr|bravo|vibe|flair)*'
 GLUED = r'(?:\+?c|\+|ce|gd|gado?|km|post(?:gd|gad|km)?)?'  # as in t1c and T1post
 SEQUENCE = r'(?:mp2?rage|f?spgr|bravo)'  # of T1w scans alone
+START = rf'{EDGE}(?:gd|gado?|km|ce|post|pre|[se](?=t[12]))?{PLANE}'  # as in GdT1 and sT1W
 WORDS = {
-    'FLAIR': rf'{EDGE}{PLANE}(?:t2w?)?(?:flair{KIND}|dark.?fluid){END}|{EDGE}t2f{END}',
-    'T2starw': rf'{EDGE}(?:{PLANE}t2(?:[ _-]?(?:star|ffe|fl2d)|\*)w?|swi|swan|gre){END}',
-    'T1w': rf'{EDGE}(?:{PLANE}t1(?![0-9]){KIND}{T1_KIND}{KIND}|{PLANE}{SEQUENCE}|unit1)'
+    'FLAIR': rf'{START}(?:t2w?)?(?:flair{KIND}|dark.?fluid){END}|{EDGE}t2f{END}',
+    'T2starw': rf'{EDGE}(?:(?:[se](?=t2))?{PLANE}t2(?:[ _-]?(?:star|ffe|fl2d)|\*)w?|swi|swan'
+               rf'|gre){END}',
+    'T1w': rf'(?:{START}t1(?![0-9]){KIND}{T1_KIND}{KIND}|{START}{SEQUENCE}|{EDGE}unit1)'
            rf'{GLUED}{END}',
-    'T2w': rf'{EDGE}{PLANE}t2(?![0-9]){KIND}{END}',
-    'PDw': rf'{EDGE}{PLANE}pd(?![0-9]){KIND}{END}',
+    'T2w': rf'{START}t2(?![0-9]){KIND}{END}',
+    'PDw': rf'{START}(?:pd(?![0-9]){KIND}|proton[ _-]?density){END}',
 }  # fmt: skip
 SPECIAL = {'FLAIR': {'T2w'}, 'T2starw': {'T2w'}}  # contrasts whose names hold that of another
 T1_FLAIR = re.compile(rf't1flair|{WORDS["T1w"]}.*{EDGE}(?:flair|dark.?fluid){END}')  # a T1w
-NO_SCAN = re.compile(rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?'
-                     rf'|inv[ _-]?[12]){END}')  # fmt: skip
+GRE = re.compile(rf'{EDGE}gre{END}')  # alone a T2starw, and of a T1 its sequence
+NO_SCAN = re.compile(
+    rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?|inv[ _-]?[12]|pve(?:seg)?'
+    rf'|m(?:in|n)?ip|projection|subtr(?:act(?:ion|ed))?|diff(?:erence)?|e?adc|dwi|dti){END}'
+    # parts that a converter names stand at the end; a number after "sub" makes it a participant
+    r'|(?<![a-z])phase(?=[ _.-])|(?<=[ _.-])sub(?![a-z0-9]|[ _.-]*[0-9])'
+)
 AS_WORDS = ('PD', 'T2star')  # of BIDS, but none of the suffixes that are looked for
 NO_CONTRAST = {name.lower(): name for name in OTHER_SUFFIXES if name not in AS_WORDS}
 
@@ -66,7 +73,7 @@ def recognize(name: str) -> tuple[str, str]:
     """Guess the BIDS suffix of a scan from its file name, and tell what it was guessed by.
 
     The suffix of a BIDS name has the last word. Elsewhere whole words count, but for those of
-    labels such as ``sub-``; a FLAIR of a T1 is a T1w.
+    labels such as ``sub-``; a FLAIR or a GRE of a T1 is a T1w.
 
     Parameters
     ----------
@@ -83,12 +90,13 @@ def recognize(name: str) -> tuple[str, str]:
     last = stem.rpartition('_')[2]
     is_bids = has_bids_form(stem)
     words = _words_of(stem)
+    no_scan = NO_SCAN.search(words)
     # "flair" is a suffix, and a word of scanners, too
-    if last in by_suffix and (is_bids or (last != 'flair' and last in words)):
+    if last in by_suffix and (is_bids or (last != 'flair' and last in words and not no_scan)):
         return by_suffix[last], BY_SUFFIX
     if is_bids and last in NO_CONTRAST:
         fault = f'says {NO_CONTRAST[last]}, which is no contrast that is used'
-    elif no_scan := NO_SCAN.search(words):
+    elif no_scan:
         fault = f'says "{no_scan[0]}", which is no scan'
     else:
         candidates = _candidates(words)
@@ -146,6 +154,8 @@ def _words_of(stem: str) -> str:
 def _candidates(words: str) -> set[str]:
     """List the contrasts that words may stand for."""
     candidates = {suffix for suffix, pattern in WORDS.items() if re.search(pattern, words)}
+    if 'T1w' in candidates and not re.search(WORDS['T2starw'], GRE.sub('', words)):
+        candidates -= {'T2starw'}
     if T1_FLAIR.search(words) and 'T2w' not in candidates:
         candidates -= {'FLAIR'}
     return candidates - {plain for suffix in candidates for plain in SPECIAL.get(suffix, set())}

@@ -1,47 +1,35 @@
 """What kind of image a scan is, as its name and its sidecar tell: agent, phase, map, CT.
 
-Words count whole: a label such as ``mprageGd`` is taken apart where its letters turn to capitals.
 What is not told is not claimed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bids_synthsr.dataset.agents import names_agent
 from bids_synthsr.values.text import plain_text
 
 AGENT_FIELDS = ('ContrastBolusIngredient', 'ContrastBolusAgent')
 TEXT_FIELDS = ('SeriesDescription', 'ProtocolName')
 NO_AGENT = {'', '0', 'n', 'n/a', 'na', 'no', 'non', 'none', 'nil', 'false', 'unknown', 'without'}
-WORD = re.compile(r'\+|[A-Z]+(?![a-z])|[A-Z]?[a-zäöüéè]+|[0-9]+')
-AGENT_WORD = re.compile(
-    r'gd|gad|gad(?:o|a)[a-z]*|post(?:con|contrast|gad|gd|km)?|ce|km|mdc|inj|injection|contrast|kontrast'
-    r'|kontrastmittel|contraste|dotarem|magnevist|prohance|multihance|omniscan|clariscan'
-)
-# before an agent, or with it in one text: it has not been given yet
-BEFORE_AGENT = re.compile(
-    r'no|non|without|wo|ohne|sans|sin|senza|pre|prior|before|vor|nativ[a-z]*|unenhanced'
-    r'|(?:pre|no|non)(?:con|contrast|gad|gd|km)'
-)
-# after these words "contrast" is none that was injected, and "post" before those is another time
-OTHER_CONTRAST = {'multi', 'tissue', 'image', 'high', 'low', 'phase', 'magnetization', 'best'}
-OTHER_POST = re.compile(r'op|proc|process|surg|treat|rt|rx|tx|chemo|ictal|mortem|natal|trauma')
-PLUS_C = re.compile(r'(?:\+\s?(?:c|k)(?![a-z])|(?<![a-z0-9])t1c(?![a-z])|w/ ?contrast)', re.I)
-WITHOUT = re.compile(r'(?<![a-z])w[/_ .]o(?![a-z])|(?<![a-z])-\s?c(?:ontrast)?(?![a-z])', re.I)
 
 MOTION_CORRECTED = re.compile(r'moco|pmc|vnav|motion\s?corr', re.I)
+SEQUENCE_END = '(?:_(?:FFE|SE|IR|TSE|GRE|EPI))?'
 PARTS = {
-    'a phase image': {'P', 'PHASE', 'P_FFE', 'P_SE', 'P_IR', 'PHASE MAP'},
-    'a real image': {'R', 'REAL', 'R_FFE', 'R_SE', 'R_IR'},
-    'an imaginary image': {'I', 'IMAGINARY', 'I_FFE', 'I_SE', 'I_IR'},
+    'a phase image': re.compile(rf'P{SEQUENCE_END}|PHASE(?:[ _](?:IMAGE|MAP))?'),
+    'a real image': re.compile(rf'R{SEQUENCE_END}|REAL(?:[ _]IMAGE)?'),
+    'an imaginary image': re.compile(rf'I{SEQUENCE_END}|IMAGINARY(?:[ _]IMAGE)?'),
 }
-PROJECTIONS = re.compile(r'\b(?:MIP|MINIP|MNIP|PROJECTION(?: IMAGE)?)\b')
+PROJECTIONS = re.compile(r'\b(?:MIP|MINIP|MNIP|PROJECTION(?:[ _]IMAGE)?)\b')
 MAPS = re.compile(
     r'(?:^|[ _])MAP$|^(?:ADC|EADC|FA|TRACEW?|CBF|CBV|MTT|TTP|TMAX|B0|FIELD ?MAP|PERFUSION'
-    r'|SUBTRACT(?:ION|ED)?|T[12](?:_?STAR)?MAP|R2STAR)$'
+    r'|SUB|SUBTRACT(?:ION|ED)?|DIFFERENCE|SEGMENTATION|LABEL ?MAP|(?:BINARY[ _])?MASK'
+    r'|T[12](?:_?STAR)?MAP|R2STAR)$'
 )
+ORIGINS = {'ORIGINAL', 'DERIVED', 'PRIMARY', 'SECONDARY'}  # of ImageType, for any kind of image
 REFORMATTED = {'MPR', 'REFORMATTED'}
 
 
@@ -64,29 +52,11 @@ def find_agent(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
         return '' if entities['ce'].lower() in NO_AGENT else f'ce-{entities["ce"]}'
     for key in AGENT_FIELDS:
         for text in texts_of(metadata, key):
-            if text.strip().lower() not in NO_AGENT:
+            if text.strip().partition(' ')[0].lower() not in NO_AGENT:
                 return f'{key}: {text}'
     named = [(key, text) for key in TEXT_FIELDS for text in texts_of(metadata, key)]
     named += [(key, entities[key]) for key in ('acq', 'rec') if key in entities]
     return next((f'{key}: {text}' for key, text in named if names_agent(text)), '')
-
-
-def names_agent(text: str) -> bool:
-    """Whether a name or description tells that a contrast agent was given."""
-    words = [word.lower() for word in WORD.findall(text)]
-    if WITHOUT.search(text) or any(map(BEFORE_AGENT.fullmatch, words)):
-        return False
-    return bool(PLUS_C.search(text)) or any(
-        AGENT_WORD.fullmatch(word) and not _is_other(word, before, after)
-        for before, word, after in zip(['', *words], words, [*words[1:], ''], strict=False)
-    )
-
-
-def _is_other(word: str, before: str, after: str) -> bool:
-    """Whether a word of agents means something else beside its neighbours."""
-    if word == 'post':
-        return bool(OTHER_POST.match(after))
-    return word == 'contrast' and before in OTHER_CONTRAST
 
 
 def texts_of(metadata: Mapping[str, Any], key: str) -> list[str]:
@@ -108,11 +78,12 @@ def find_kind_problems(entities: Mapping[str, str], metadata: Mapping[str, Any])
     entities, metadata
         What name and sidecar state, as in `find_agent`.
     """
-    part, words = entities.get('part', 'mag'), _image_type(metadata)
+    part = entities.get('part', 'mag')
+    words = [word for word in _image_type(metadata) if word not in ORIGINS]
     if part != 'mag':
         yield f'It is part-{part} of a complex image; only magnitude images are used.'
     else:
-        kinds = [name for name, values in PARTS.items() if values & set(words)]
+        kinds = [name for name, kind in PARTS.items() if any(map(kind.fullmatch, words))]
         yield from (
             f'Its sidecar (ImageType) calls it {kind}; only magnitude images are used.'
             for kind in kinds[:1]
@@ -127,9 +98,10 @@ def find_kind_problems(entities: Mapping[str, str], metadata: Mapping[str, Any])
             yield f'Its sidecar says that it is no MRI (Modality: {modality}).'
 
 
-def _image_type(metadata: Mapping[str, Any]) -> Sequence[str]:
-    """Read the values of ImageType after ORIGINAL or DERIVED, PRIMARY or SECONDARY."""
-    return [word.strip().upper() for word in texts_of(metadata, 'ImageType')][2:]
+def _image_type(metadata: Mapping[str, Any]) -> list[str]:
+    r"""Read the values of ImageType, in capitals; one text may hold them all, as ``A\B\C``."""
+    texts = texts_of(metadata, 'ImageType')
+    return [word.strip().upper() for text in texts for word in text.split('\\')]
 
 
 def find_processing(metadata: Mapping[str, Any]) -> str:
@@ -137,7 +109,7 @@ def find_processing(metadata: Mapping[str, Any]) -> str:
 
     Corrections that scanners make of themselves, such as of distortion, are none.
     """
-    words = {word.strip().upper() for word in texts_of(metadata, 'ImageType')}
+    words = set(_image_type(metadata))
     if words & REFORMATTED:
         return (
             'Its sidecar (ImageType) says that it was reformatted: '

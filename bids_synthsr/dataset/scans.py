@@ -25,7 +25,7 @@ from bids_synthsr.dataset.kinds import (
 )
 from bids_synthsr.dataset.unchanged import check_header, unchanged
 from bids_synthsr.dataset.voxels import judge_voxels
-from bids_synthsr.values.exam import UNIFORM, Acquisition, Scan
+from bids_synthsr.values.exam import Acquisition, Scan
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.text import plain_text
 
@@ -141,7 +141,7 @@ def _declared_warnings(scan: Scan) -> Iterator[str]:
     """List what a reader should know from name and sidecar."""
     if scan.agent:
         yield f'A contrast agent was given ({scan.agent}): vessels and lesions may be enhanced.'
-    if scan.suffix == UNIFORM:
+    if scan.is_uniform:
         yield 'It is the uniform image of an MP2RAGE: a T1w whose background is noise.'
     for key in ('BodyPart', 'BodyPartExamined'):
         text = ' '.join(texts_of(scan.metadata, key))

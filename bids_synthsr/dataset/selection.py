@@ -13,7 +13,7 @@ from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.dataset.filters import is_field, is_wanted
 from bids_synthsr.dataset.kinds import is_ct, is_motion_corrected
 from bids_synthsr.dataset.scans import load_scan
-from bids_synthsr.values.exam import SUFFIXES, UNIFORM, Exam, Scan, suffix_of
+from bids_synthsr.values.exam import CHANNEL_KEYS, SUFFIXES, Exam, Scan, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
@@ -35,13 +35,16 @@ BEST_OF = (
 )
 DECIDING = (
     'its coarsest axis is the finest ({:.2f} mm)',
+    'of equally fine ones, it is a plain one, no echo, flip angle, inversion, MT or part',
     'of equally fine ones, its voxels are the smallest ({1:.2f} mm³)',
     'of equally fine ones, motion is corrected in it',
     'of equally fine ones, it is as acquired',
     'of equally fine ones, it is no MP2RAGE',
     'it is the first of equally fine ones',
 )  # by the number of what decides
-Rank = tuple[int, float, float, bool, bool, bool]
+Rank = tuple[int, float, bool, float, bool, bool, bool]
+# a plain scan has none of these
+SPECIAL_KEYS = {*CHANNEL_KEYS} - {'ce'}
 
 Role = Literal['reference', 'used', 'aligned', 'left out']
 LEFT_OUT: Final = 'left out'
@@ -173,10 +176,11 @@ def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[S
 
     A T1w for which no contrast agent is named comes first, then a T1w with one, then any other
     scan. Of equals it is the one whose coarsest axis is finest: a scan of 1 mm comes before thick
-    slices, however fine these are in plane. Then count the volume of a voxel, whether motion is
-    corrected, whether it is as acquired, and last the order of the names. A T1w with an agent
-    comes before other contrasts because it differs from what the output shows in vessels and
-    lesions only, and the others in every tissue.
+    slices, however fine these are in plane. Then a plain one comes before those of an echo, flip
+    angle, inversion, magnetisation transfer or part, and then count the volume of a voxel, whether
+    motion is corrected, whether it is as acquired, and last the order of the names. A T1w with an
+    agent comes before other contrasts because it differs from what the output shows in vessels
+    and lesions only, and the others in every tissue.
 
     Parameters
     ----------
@@ -210,7 +214,7 @@ def choose_reference(scans: Sequence[Scan], query: str | None = None) -> tuple[S
 
 def _describe_choice(ranks: Sequence[Rank]) -> str:
     """Describe why the first of sorted ranks comes before the second, a sentence."""
-    kind, spacing, volume, *_ = ranks[0]
+    kind, spacing, _, volume, *_ = ranks[0]
     if len(ranks) == 1 or ranks[1][0] != kind:
         return ONLY_ONE[kind]
     pairs = zip(ranks[0][1:], ranks[1][1:], strict=True)
@@ -223,17 +227,19 @@ def _describe_choice(ranks: Sequence[Rank]) -> str:
 def _rank(scan: Scan) -> Rank:
     """Order scans by how well they serve as the reference.
 
-    Kind, size of the coarsest axis (mm) and of a voxel (mm3), and what name and sidecar tell.
+    Kind, size of the coarsest axis (mm), whether it is special, size of a voxel (mm3), and what
+    else name and sidecar tell.
     """
     is_t1w = suffix_of(scan.contrast) == 'T1w'
     grid = scan.grid
     return (
         int(bool(scan.agent)) if is_t1w else 2,
         math.inf if grid is None else round(float(grid.spacing.max()), SPACING_DECIMALS),
+        bool(SPECIAL_KEYS & entities_of(scan.contrast).keys()),
         math.inf if grid is None else round(grid.voxel_volume, VOLUME_DECIMALS),
         not is_motion_corrected(scan.entities, scan.metadata),
         scan.is_processed,
-        scan.suffix == UNIFORM,
+        scan.is_uniform,
     )
 
 

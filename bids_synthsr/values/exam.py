@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,10 @@ from bids_synthsr.values.grid import Grid
 # BIDS suffixes of the scans that are looked for: anatomical, weighted, one volume
 SUFFIXES = ('T1w', 'T2w', 'FLAIR', 'PDw', 'PDT2', 'T2starw', 'inplaneT1', 'inplaneT2', 'UNIT1')
 UNIFORM = 'UNIT1'  # of MP2RAGE: a T1w without bias, whose background is noise
+UNI = re.compile(r'(?<![A-Z_])UNI(?![A-Z])')  # how ImageType names it
 # entities that make another contrast of a suffix: scans that differ in them are not joined
-CHANNEL_KEYS = ('ce', 'echo', 'inv', 'mt', 'part')
+CHANNEL_KEYS = ('ce', 'echo', 'flip', 'inv', 'mt', 'part')
+TRUE = ('true', 'on', '1', '1.0', 'yes')  # as sidecars write it, in small letters
 # all that the program reads of a sidecar: nothing else of it is kept, such as names of patients
 SIDECAR_FIELDS = (
     'BodyPart', 'BodyPartExamined', 'ContrastBolusAgent', 'ContrastBolusIngredient', 'ImageType',
@@ -110,6 +113,13 @@ class Scan:
         return '_'.join([*labels, self.suffix]) or self.path.name
 
     @property
+    def is_uniform(self) -> bool:
+        """Whether it is the uniform image of an MP2RAGE, by its suffix or its ImageType."""
+        image_type = str(self.metadata.get('ImageType')).upper()
+        is_stated = self.suffix == 'T1w' and bool(UNI.search(image_type))
+        return is_stated or self.suffix == UNIFORM
+
+    @property
     def contrast(self) -> str:
         """What it shows: its suffix, after entities that make another contrast of that.
 
@@ -120,9 +130,9 @@ class Scan:
             del entities['part']
         if self.agent:
             entities.setdefault('ce', 'agent')
-        if self.metadata.get('MTState') is True:
+        if str(self.metadata.get('MTState')).strip().lower() in TRUE:
             entities.setdefault('mt', 'on')
-        if self.suffix == UNIFORM:
+        if self.is_uniform:
             entities['acq'] = UNIFORM
         suffix = 'T1w' if self.suffix == UNIFORM else self.suffix
         return '_'.join([*(f'{key}-{label}' for key, label in entities.items()), suffix])

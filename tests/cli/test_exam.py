@@ -108,7 +108,7 @@ def test_contrast_is_told_by_the_name(name, suffix):
         ('swiss_t201.nii.gz', 'does not tell the contrast'),
         ('sub-t1_scan.nii.gz', 'does not tell the contrast'),
         ('dataset1.nii', 'does not tell the contrast'),
-        ('t1_gre.nii', 'may be T1w or T2starw'),
+        ('t1_swi.nii', 'may be T1w or T2starw'),
     ],
 )
 def test_what_the_name_does_not_tell_is_asked_for(name, fault):

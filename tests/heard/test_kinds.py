@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from phantoms import write_scan
 
-from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected, names_agent
+from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import SelectionError, choose_reference, select_scans
 from bids_synthsr.values.exam import Exam, Scan, entities_of, suffix_of
@@ -24,6 +24,10 @@ def image(tmp_path_factory):
         'AX T1 POST', 't1_mprage_sag_postGd', 'T1 MPR +C', 't1_tse_tra_KM', 'SAG T1 GAD',
         'T1 with contrast', 'T1C', 't1ce', 'T1 FSPGR w/ contrast', 'Ax T1 post gadolinium',
         '3D T1 nach KM', 'T1 SE INJ', 'postcontrast', 'mprageGd', 'T1 Gadavist', 't1+c', 'acq-CE',
+        'AX T1 C+', 'T1 W/C', 'T1 enhanced', 'T1 CM', 'T1 c.m.', 'T1 injecté', 'T1 Primovist',
+        'T1 Vueway', 'T1 Elucirem', 'T1 Kontrastm.', 'T1 nach Kontrastmittelgabe', 'mpragegd',
+        'MPRAGEGD', 'spacepost', 'tse2Dpost', 'sagpostC', 'SAGpost', 'gdt1',
+        'T1 contrast enhanced', 'T1 CONTRAST', 'T1 CONTRAST AX FS', 'T1 IV contrast',
     ],
 )  # fmt: skip
 def test_words_of_agents_are_heard(text):
@@ -33,9 +37,29 @@ def test_words_of_agents_are_heard(text):
 @pytest.mark.parametrize(
     'text',
     [
+        'T1 no fatsat post Gd', 'SAG 3D T1 POST NO FS', 'T1 Gd no motion', 'MPRAGE_postGd_NoAngle',
+        'T1 pre-op Gd', 'PRE-OP NAVIGATION T1 + GD', 'before surgery T1 Gd', 'T1 pre and post Gd',
+        'T1 W/ & W/O CONTRAST', 'T1 W/WO CONTRAST', 'T1 with and without contrast', 'T1 pre post',
+        'T1 mit und ohne KM', 'Pre Gd, post Gd', 'T1 post op with contrast', 'no FS KM',
+    ],
+)  # fmt: skip
+def test_a_denial_of_something_else_denies_no_agent(text):
+    assert names_agent(text)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
         'AX T1 PRE', 't1_mprage_sag', 'T1 w/o contrast', 'T1 pre gad', 'ohne KM', 'nativ', 'T1 -C',
         'T2 post op', 'postop T1', 'multi contrast', 'high contrast T1', 'noncontrast', 'T1 COR',
         'precontrast', 'POST RT T1', 'ADNI MPRAGE', 'T1 without gadolinium', 'gadget', 'brace',
+        'contrast: none', 'contrast none', 'contrast agent: none', 'Gd: no', 'non-contrast',
+        'T1 CONTRAST OPTIMIZED', 'T1 contrast (grey/white)', 'T1w contrast optimized', 'AX SPACE',
+        'T1 no Gd', 'T1 W/O IV CONTRAST', 'prior to contrast', 'T1 vor Kontrastmittelgabe',
+        'T1 KM-', 'stealth post',
+        'sans injection', 'ohne c.m.', 'T1 5 cm', 'FOV 24cm', 'trace', 'T1 not enhanced',
+        'image enhanced', 'T1 post radiation', '6 months post', 'grey white contrast', 'kein KM',
+        'T1 POST OP W/O CONTRAST', 'no gadolinium contrast',
     ],
 )  # fmt: skip
 def test_what_is_not_known_of_agents_is_not_claimed(text):
@@ -47,6 +71,8 @@ def test_what_is_not_known_of_agents_is_not_claimed(text):
     [
         ({'ce': 'gadovist'}, {}, 'ce-gadovist'),
         ({'ce': 'none'}, {}, ''),
+        ({'acq': 'mpragegd'}, {}, 'acq: mpragegd'),
+        ({}, {'ContrastBolusAgent': 'No contrast'}, ''),
         ({'acq': 'mprageGd'}, {}, 'acq: mprageGd'),
         ({}, {'ContrastBolusAgent': 'Dotarem 10 ml'}, 'ContrastBolusAgent: Dotarem 10 ml'),
         ({}, {'ContrastBolusAgent': 'NONE', 'ContrastBolusIngredient': 'N/A'}, ''),
@@ -86,6 +112,13 @@ def test_a_t1w_with_an_agent_is_the_reference_only_without_another(image):
         ({'ImageType': ['DERIVED', 'PRIMARY', 'T1 MAP', 'NONE']}, 'a map or a difference'),
         ({'ImageType': ['DERIVED', 'SECONDARY', 'ADC']}, 'a map or a difference'),
         ({'ImageType': ['DERIVED', 'SECONDARY', 'SUBTRACTION']}, 'a map or a difference'),
+        ({'ImageType': ['ORIGINAL', 'PRIMARY', 'OTHER', 'PHASE_IMAGE']}, 'calls it a phase'),
+        ({'ImageType': ['MAGNITUDE', 'PHASE']}, 'calls it a phase image'),
+        ({'ImageType': ['P', 'ORIGINAL', 'PRIMARY']}, 'calls it a phase image'),
+        ({'ImageType': 'ORIGINAL\\PRIMARY\\P\\ND'}, 'calls it a phase image'),
+        ({'ImageType': ['MIP']}, 'calls it a projection'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'DIFFERENCE']}, 'a map or a difference'),
+        ({'ImageType': ['DERIVED', 'PRIMARY', 'SEGMENTATION']}, 'a map or a difference'),
         ({'Modality': 'PT'}, 'it is no MRI (Modality: PT)'),
     ],
 )
@@ -101,6 +134,8 @@ def test_images_that_are_no_scans_are_left_out(image, metadata, words):
         {'ImageType': ['ORIGINAL', 'PRIMARY', 'M_FFE', 'M', 'FFE']},
         {'ImageType': ['ORIGINAL', 'PRIMARY', 'OTHER'], 'Modality': 'MR'},
         {'ImageType': 'ORIGINAL'},
+        {'ImageType': 'ORIGINAL\\PRIMARY\\M\\ND'},
+        {'ImageType': ['MAGNITUDE', 'ORIGINAL', 'PRIMARY']},
         {},
     ],
 )
@@ -137,6 +172,30 @@ def test_motion_corrected_comes_before_not(image):
     assert choose_reference([plain, corrected])[0] is corrected
 
 
+@pytest.mark.parametrize(
+    ('entities', 'metadata'),
+    [
+        ({'mt': 'on'}, {}),
+        ({'inv': '1'}, {}),
+        ({'echo': '1'}, {}),
+        ({'flip': '1'}, {}),
+        ({}, {'MTState': 'On'}),
+    ],
+)
+def test_a_plain_t1w_comes_before_an_echo_and_the_like(image, entities, metadata):
+    special = read_scan(image, 'T1w', entities, metadata)
+    plain = read_scan(image, 'T1w', {'run': '2', 'part': 'mag'}, {})
+    reference, reason = choose_reference([special, plain])
+    assert reference is plain and 'it is a plain one, no echo' in reason
+
+
+def test_a_uniform_image_is_known_by_its_sidecar(image):
+    uniform = read_scan(image, 'T1w', {}, {'ImageType': ['DERIVED', 'PRIMARY', 'UNI']})
+    assert uniform.is_usable and 'the uniform image of an MP2RAGE' in ' '.join(uniform.warnings)
+    plain = read_scan(image, 'T1w', {'run': '2'}, {})
+    assert choose_reference([uniform, plain])[0] is plain
+
+
 def test_a_chunk_is_named_as_such(tmp_path):
     voxels = np.ones((100, 100, 12), np.int16)
     path = tmp_path / 'sub-01_chunk-1_T1w.nii.gz'
@@ -155,7 +214,13 @@ def test_a_chunk_is_named_as_such(tmp_path):
         ({'inv': '1'}, {}, 'T1w', 'inv-1_T1w'),
         ({'mt': 'on'}, {}, 'T1w', 'mt-on_T1w'),
         ({}, {'MTState': True}, 'T1w', 'mt-on_T1w'),
+        *[({}, {'MTState': on}, 'T1w', 'mt-on_T1w') for on in ('true', 'On', 1)],
+        *[({}, {'MTState': off}, 'T1w', 'T1w') for off in ('false', 'Off', 0, False, None)],
+        ({'flip': '2'}, {}, 'T1w', 'flip-2_T1w'),
         ({}, {}, 'UNIT1', 'acq-UNIT1_T1w'),
+        ({}, {'ImageType': ['DERIVED', 'PRIMARY', 'UNI']}, 'T1w', 'acq-UNIT1_T1w'),
+        ({}, {'ImageType': 'DERIVED\\PRIMARY\\M\\UNI'}, 'T1w', 'acq-UNIT1_T1w'),
+        ({}, {'ImageType': ['ORIGINAL', 'PRIMARY', 'UNIVERSAL']}, 'T1w', 'T1w'),
     ],
 )
 def test_a_contrast_is_a_suffix_and_what_makes_it_another(entities, metadata, suffix, contrast):

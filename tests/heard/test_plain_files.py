@@ -43,6 +43,15 @@ GRID = centred((28, 30, 16), AXIAL)
         ('t2_fl2d_tra_hemo', 'T2starw', BY_WORDS),
         ('IXI002-Guys-0828-PD', 'PDw', BY_WORDS),
         ('sub-01_UNIT1', 'UNIT1', BY_SUFFIX),
+        ('GdT1', 'T1w', BY_WORDS),
+        ('AX_PROTON_DENSITY', 'PDw', BY_WORDS),
+        ('sT1W_3D_TFE_C', 'T1w', BY_WORDS),
+        ('eT1W', 'T1w', BY_WORDS),
+        ('sT2W_FLAIR', 'FLAIR', BY_WORDS),
+        ('T1_GRE_2mm', 'T1w', BY_WORDS),
+        ('AX_GRE', 'T2starw', BY_WORDS),
+        ('AX_T2_GRE', 'T2starw', BY_WORDS),
+        ('sub_01_T1', 'T1w', BY_WORDS),
     ],
 )
 def test_suffix_comes_first_and_whole_words_after_it(name, suffix, origin):
@@ -58,6 +67,17 @@ def test_suffix_comes_first_and_whole_words_after_it(name, suffix, origin):
         ('sub-01_acq-t1_T1map', 'says T1map, which is no contrast'),
         ('t1_mp2rage_sag_INV1', 'says "inv1", which is no scan'),
         ('t1_brain_mask', 'says "mask", which is no scan'),
+        ('subtraction_T1', 'says "subtraction", which is no scan'),
+        ('T1_SUB', 'says "sub", which is no scan'),
+        ('MIP_T1', 'says "mip", which is no scan'),
+        ('T1_minIP', 'says "minip", which is no scan'),
+        ('ADC_T2', 'says "adc", which is no scan'),
+        ('T1_brain_pve', 'says "pve", which is no scan'),
+        ('T1_brain_pve_0', 'says "pve", which is no scan'),
+        ('DWI_T2', 'says "dwi", which is no scan'),
+        ('phase_T1w', 'says "phase", which is no scan'),
+        ('mip_T1w', 'says "mip", which is no scan'),
+        ('T1_GRE_T2star', 'may be T1w or T2starw'),
         ('cat1w_set2', 'does not tell the contrast'),
     ],
 )
@@ -69,7 +89,7 @@ def test_what_is_not_certain_is_asked_for(name, fault):
 @pytest.mark.parametrize(
     'name',
     ['T1_Gd', 't1_km', 'T1post', 'AX_T1_+C', 'FLAIR+C', 't1c', 'T1_post_contrast', 'sub-01_T1_Gd',
-     'sub-01_ce-gd_T1w', 'T1_mit_KM', 'ax_t1_se_gadovist'],
+     'sub-01_ce-gd_T1w', 'T1_mit_KM', 'ax_t1_se_gadovist', 'GdT1', 'T1_Gd_no_fatsat'],
 )  # fmt: skip
 def test_names_that_say_so_make_a_scan_one_with_contrast_agent(name, tmp_path):
     file = save_volume(tmp_path / f'{name}.nii', head(GRID, 'T1w'), GRID)
@@ -154,9 +174,9 @@ def test_each_scan_is_told_where_none_can_be_used(pair, tmp_path, capsys):
 
 
 def test_phase_images_are_known_by_the_sidecar_beside_them(tmp_path, capsys):
-    scan = write_scan(tmp_path, 'phase', 'T1w')
+    scan = write_scan(tmp_path, 'scan', 'T1w')
     kind = {'ImageType': ['ORIGINAL', 'PRIMARY', 'P', 'PHASE']}
-    (tmp_path / 'phase_T1w.json').write_text(json.dumps(kind))
+    (tmp_path / 'scan_T1w.json').write_text(json.dumps(kind))
     assert main([str(scan), '-o', str(tmp_path / 'out.nii'), *QUICK]) == 1
     assert 'calls it a phase image' in capsys.readouterr().err
 
