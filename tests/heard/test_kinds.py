@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from phantoms import write_scan
 
+from bids_synthsr.dataset.agents import names_agent
 from bids_synthsr.dataset.kinds import find_agent, is_motion_corrected
 from bids_synthsr.dataset.scans import read_scan
 from bids_synthsr.dataset.selection import SelectionError, choose_reference, select_scans
