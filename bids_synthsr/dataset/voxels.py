@@ -15,7 +15,7 @@ from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.imaging.head import head_bounds
 from bids_synthsr.imaging.intensity import shift_to_air
 from bids_synthsr.imaging.missing_slices import MissingSlices, fill_slices, find_missing_slices
-from bids_synthsr.values.exam import UNIFORM, Scan
+from bids_synthsr.values.exam import Scan
 
 MIN_HEAD_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targeted slab
 MAX_HEAD_WIDTH_MM = (
@@ -206,7 +206,7 @@ def _without_missing_slices(
     ]
     for axis in axes:
         missing = find_missing_slices(voxels, grid, axis)
-        if scan.suffix == UNIFORM:  # its air is noise as bright as tissue
+        if scan.is_uniform:  # its air is noise as bright as tissue
             missing = replace(missing, noise=())
         if missing.numbers:
             _check_number(missing, voxels.shape[axis])
