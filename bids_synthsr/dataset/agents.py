@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-# shorthand and the words that it stands for, in the order in which they are looked for
+# one description of two series, as "w/ & w/o contrast"
 BOTH = (
     r'(?<![a-z])(?:w|with|mit|avec)[\s_]*(?:(?:[&/+]|and|und|et|or)[\s_]*)+'
     r'(?:w[/_ .]?o|without|ohne|sans)(?![a-z])'
 )
+# shorthand and the words that it stands for, in the order in which they are looked for
 SHORTHAND = tuple(
     (re.compile(pattern, re.IGNORECASE), f' {meaning} ')
     for pattern, meaning in (

@@ -124,14 +124,7 @@ def find_exams(
     wanted = _choose_participants(root, names, asked)
     takes_all = database_dir is not None or wanted == names
     sightings = {name: [*survey(root / name)] for name in (names if takes_all else wanted)}
-    closed = [x.path for seen in sightings.values() for x in seen if x.is_closed]
-    elsewhere = _elsewhere([] if takes_all else wanted)
-    files = _index(root, elsewhere, closed, database_dir)
-    if database_dir is not None and _is_stale(database_dir, files, sightings):
-        is_ours = is_index_ours(database_dir)
-        LOGGER.log(NOTE, OLD_INDEX, database_dir, MADE_ANEW if is_ours else OF_OTHERS)
-        if is_ours:
-            files = _index(root, elsewhere, closed, database_dir, is_stale=True)
+    files = _list_files(root, [] if takes_all else wanted, sightings, database_dir)
     exams = _group(root, {name: sightings[name] for name in wanted}, files)
     for stray in () if asked else find_strays(root):
         LOGGER.log(NOTE, NO_PARTICIPANT, plain_name(stray))
@@ -140,7 +133,7 @@ def find_exams(
     present = {plain_label(name[4:]) for name in wanted if name.startswith('sub-')}
     absences = _absences(present, exams, f'no anatomical scan ({", ".join(SUFFIXES)})')
     if not asked:
-        absences |= _absences(list_registered(root) - present, (), NO_FOLDER)
+        absences |= _absences(_list_registered(root) - present, (), NO_FOLDER)
     sessions = without_prefix(session_labels, 'ses')
     chosen = _of_sessions(exams, sessions)
     absences |= _absences(_subjects(exams), chosen, f'no session {_shorten(sessions)}')
@@ -187,7 +180,7 @@ def _list_participants(root: Path) -> list[str]:
     return sorted(entry.name for entry in entries if is_folder(entry))
 
 
-def list_registered(root: Path) -> set[str]:
+def _list_registered(root: Path) -> set[str]:
     """List the labels of the first column of participants.tsv; none where it cannot be read."""
     try:
         _, *lines = read_text(root / PARTICIPANTS).splitlines()
@@ -222,6 +215,23 @@ def _shorten(labels: Sequence[str]) -> str:
     """List labels, and only the first of many."""
     more = f' and {len(labels) - MAX_LABELS} more' if len(labels) > MAX_LABELS else ''
     return ', '.join(labels[:MAX_LABELS]) + more
+
+
+def _list_files(
+    root: Path,
+    wanted: Sequence[str],
+    sightings: Mapping[str, Sequence[Sighting]],
+    database_dir: Path | None,
+) -> list[Path]:
+    """List images and sidecars of participants (none: of all); our old index is made anew."""
+    closed = [x.path for seen in sightings.values() for x in seen if x.is_closed]
+    elsewhere = _elsewhere(wanted)
+    files = _index(root, elsewhere, closed, database_dir)
+    if database_dir is None or not _is_stale(database_dir, files, sightings):
+        return files
+    is_ours = is_index_ours(database_dir)
+    LOGGER.log(NOTE, OLD_INDEX, database_dir, MADE_ANEW if is_ours else OF_OTHERS)
+    return _index(root, elsewhere, closed, database_dir, is_stale=True) if is_ours else files
 
 
 def _is_stale(

@@ -140,13 +140,15 @@ def _measure_from_air(
     Slices that are the same everywhere say nothing about air, and become 0 as well.
     """
     planes = np.moveaxis(voxels, slice_axis, 0)
-    flat = planes.min((1, 2)) == planes.max((1, 2))
-    background = None if is_background is None else is_background.compress(~flat, slice_axis)
-    measured, air = shift_to_air(voxels.compress(~flat, slice_axis), background)
+    is_shown = planes.min((1, 2)) < planes.max((1, 2))
+    if not is_shown.any():
+        return voxels
+    background = None if is_background is None else is_background.compress(is_shown, slice_axis)
+    measured, air = shift_to_air(voxels.compress(is_shown, slice_axis), background)
     shifted = voxels
     if air:
         shifted = np.zeros_like(voxels)
-        np.moveaxis(shifted, slice_axis, 0)[~flat] = np.moveaxis(measured, slice_axis, 0)
+        np.moveaxis(shifted, slice_axis, 0)[is_shown] = np.moveaxis(measured, slice_axis, 0)
         notes.append(
             f'Its intensities go from {voxels.min():.4g} to {voxels.max():.4g}, as of a scan that '
             f'was standardised or shifted: {air:.4g} was taken for air and subtracted, so that '

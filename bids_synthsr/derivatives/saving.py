@@ -101,7 +101,10 @@ def list_outputs(products: Sequence[ProductFile], exam: ExamDerivatives) -> list
     paths = [path for product in products for path in _paths_of(product, exam)]
     twice = [path.name for path, count in Counter(paths).items() if count > 1]
     if twice:
-        raise ValueError(f'Two outputs have the name {twice[0]}: nothing is saved. Report this.')
+        raise ValueError(
+            f'Two outputs have the name {twice[0]}, and nothing is saved: leave one of the scans '
+            'out with --bids-filter-file, and report this.'
+        )
     return paths
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
-from bids_synthsr.values.exam import Acquisition, entities_of, suffix_of
+from bids_synthsr.values.exam import Acquisition, entities_among, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -21,8 +21,9 @@ def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:
     # 0 lies outside the field of view
     low, high = min(reference.voxels.min(), 0), max(reference.voxels.max(), 0)
     contrast, clipped = reference.contrast, voxels.clip(low, high)
-    image = Image(suffix_of(contrast), 'cubic', clipped, grid, entities=entities_of(contrast))
-    return Synthesis((image,), {'scans': [reference.contrast]}, used=(0,))
+    entities = entities_among(contrast, [contrast])
+    image = Image(suffix_of(contrast), 'cubic', clipped, grid, entities=entities)
+    return Synthesis((image,), {'scans': [contrast]}, used=(0,))
 
 
 def forecast(size: ExamSize) -> MethodForecast:

@@ -24,7 +24,7 @@ from bids_synthsr.imaging.slice_encoding import encode_slices
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
-from bids_synthsr.values.exam import Acquisition, entities_of, suffix_of
+from bids_synthsr.values.exam import Acquisition, entities_among, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -96,7 +96,8 @@ def synthesize(
         **trained.file,
     }
     doubts = (*filter(None, [find_doubt(scan.acquisition)]), *run.doubts)
-    image = Image(CONTRAST, 'sr', voxels, grid, entities=entities_of(scan.contrast))
+    entities = entities_among(scan.contrast, [scan.contrast])
+    image = Image(CONTRAST, 'sr', voxels, grid, entities=entities)
     return Synthesis((image,), facts, doubts, used=(0,))
 
 

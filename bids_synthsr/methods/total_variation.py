@@ -33,7 +33,7 @@ from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import within
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize, Geometry
-from bids_synthsr.values.exam import Acquisition, entities_of, suffix_of
+from bids_synthsr.values.exam import Acquisition, entities_among, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
@@ -77,9 +77,10 @@ def synthesize(
         and nowhere negative if they are not.
     """
     scans = [_prepare(observation, grid) for observation in observations]
+    contrasts = [*dict.fromkeys(scan.contrast for scan in scans)]
     channels = [
         _Channel(contrast, [scan for scan in scans if scan.contrast == contrast])
-        for contrast in dict.fromkeys(scan.contrast for scan in scans)
+        for contrast in contrasts
     ]
     terms = [channel.term for channel in channels]
     start = torch.stack([channel.start for channel in channels])
@@ -89,7 +90,7 @@ def synthesize(
     products = [
         Image(
             suffix_of(channel.contrast), 'tv', channel.finish(volume.numpy()), grid,
-            entities=_entities_among(channel.contrast, channels),
+            entities=entities_among(channel.contrast, contrasts),
         )
         for channel, volume in zip(channels, solution.volumes, strict=True)
     ]  # fmt: skip
@@ -104,13 +105,6 @@ def synthesize(
     }
     warnings = [] if solution.change < tolerance else [_unfinished(solution, tolerance)]
     return Synthesis(tuple(products), facts, tuple(warnings))
-
-
-def _entities_among(contrast: str, channels: Sequence[_Channel]) -> dict[str, str]:
-    """Set a volume apart; one of UNIT1 is the T1w where there is no other."""
-    entities = entities_of(contrast)
-    is_alone = suffix_of(contrast) not in [channel.contrast for channel in channels]
-    return {key: entities[key] for key in entities if key != 'acq' or not is_alone}
 
 
 def forecast(size: ExamSize) -> MethodForecast:

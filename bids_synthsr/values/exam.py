@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,24 @@ def entities_of(contrast: str) -> dict[str, str]:
     """Return the entities of a contrast: ``{'ce': 'gd'}`` of ``ce-gd_T1w``."""
     pairs = (part.partition('-') for part in contrast.split('_')[:-1])
     return {key: label for key, _, label in pairs}
+
+
+def entities_among(contrast: str, contrasts: Sequence[str]) -> dict[str, str]:
+    """Return the entities that set the volume of a contrast apart from those of others.
+
+    A uniform image is the T1w where there is no other.
+
+    Parameters
+    ----------
+    contrast
+        What the volume shows, such as ``ce-gd_T1w``.
+    contrasts
+        What all volumes of the exam show.
+    """
+    entities = entities_of(contrast)
+    if suffix_of(contrast) not in contrasts:
+        entities.pop('acq', None)
+    return entities
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,10 @@ def test_every_scan_and_participant_stands_in_the_table_of_the_run(
     assert row['role'] == role and words in row['reason']
 
 
+def test_the_uniform_image_makes_the_t1w(outcome):
+    assert (outcome[2] / 'sub-05/anat/sub-05_desc-cubic_T1w.nii.gz').is_file()
+
+
 def test_the_table_has_no_more_than_there_is(outcome):
     assert len(outcome[3]) == 14
 

@@ -261,6 +261,12 @@ def test_slice_that_was_lost_after_intensities_were_shifted_is_found(change):
     assert np.corrcoef(made[..., 14].ravel(), whole[..., 14].ravel())[0, 1] > 0.9
 
 
+def test_scan_of_flat_slices_is_refused():
+    voxels = np.broadcast_to(np.arange(30, dtype=np.float32) - 5, GRID.shape)
+    scan, made = judged(voxels)
+    assert made is None and scan.problems[0].endswith('copy or convert it again.')
+
+
 def test_background_of_a_scan_that_was_standardised_in_a_mask_is_zero():
     voxels, inside = stripped()
     brain = voxels[inside]
