@@ -70,7 +70,8 @@ def test_demo_without_network_root_or_rights(out, tmp_path):
     assert '2 of 2 exams finished, 0 failed' in done.stderr
     assert {path.stat().st_uid for path in out.rglob('*')} <= {1234, os.geteuid()}
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'demo').rglob('*')} == before
-    check = [sys.executable, '-m', 'bids_synthsr.cli.demo', 'compare', tmp_path / 'demo', out]
+    program = [sys.executable, '-m', 'bids_synthsr.cli.synthsr']
+    check = [*program, 'demo', 'compare', tmp_path / 'demo', out]
     told = subprocess.run(check, capture_output=True, text=True, check=True).stdout
     errors = [float(line.split()[1]) for line in told.splitlines() if ' mm  (' in line]
     assert len(errors) == 4 and max(errors) < 0.5

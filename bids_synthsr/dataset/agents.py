@@ -118,8 +118,16 @@ def _is_agent(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
 
 def _is_denied(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
     """Whether what stands right before an agent, or right after it, says that there is none."""
-    preceding = next((x for x in reversed(before) if not _is_filling(x)), '')
+    *earlier, preceding = ['', *(x for x in before if not _is_filling(x))]
     following = [x for x in after if not _is_filling(x)]
+    if (
+        word == 'post'
+        and DENIAL.fullmatch((after or [''])[0])
+        and _is_filling((*after, '', '')[1])
+    ):
+        return True  # "post without contrast", as after an operation
+    if preceding == 'post' and word != 'post':  # "no post contrast"
+        preceding = earlier[-1]
     if following[:1] and following[0] in NONE:
         return True
     if len(following) == 1 and following[0] in AT_THE_END:

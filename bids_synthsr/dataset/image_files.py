@@ -157,7 +157,7 @@ def _opened(path: Path) -> Iterator[tuple[Image, FileContent]]:
             kind = _find_kind(header)
             if not issubclass(kind, nb.Nifti1Image | nb.MGHImage):
                 if header_file == voxel_file:
-                    raise ImageFileError('a header alone: its voxels are in a file .img')
+                    raise ImageFileError('a header alone')
                 voxels = stack.enter_context(_open(voxel_file))
             image = kind.from_file_map(_holders(kind, header, voxels), mmap=False)
         except READING_FAULTS as error:
@@ -165,7 +165,7 @@ def _opened(path: Path) -> Iterator[tuple[Image, FileContent]]:
                 raise
             raise UnusableScanError(
                 f'It is not a readable NIfTI file ({in_short(error, path)}): '
-                'copy or convert it again.'
+                f'{_missing_part(path) or "copy or convert it again"}.'
             ) from error
         yield image, voxels
 
@@ -179,16 +179,28 @@ def _holders(kind: type[Image], header: FileContent, voxels: FileContent) -> dic
 
 def _find_parts(path: Path) -> tuple[Path, Path]:
     """Find the files of header and voxels: two for a pair of .hdr and .img, else the same."""
+    other = _other_part(path)
+    if other is None or not other.exists():
+        return path, path
+    return (path, other) if other.name.lower().endswith(('.img', '.img.gz')) else (other, path)
+
+
+def _other_part(path: Path) -> Path | None:
+    """Name the voxels of a header file, or the header of a file of voxels; None of others."""
     part = PARTS.search(path.name)
     if not part:
-        return path, path
-    is_header = part[1].lower() == 'hdr'
-    word = 'img' if is_header else 'hdr'
+        return None
+    word = 'img' if part[1].lower() == 'hdr' else 'hdr'
     word = word.upper() if part[1].isupper() else word
-    other = path.with_name(f'{path.name[: part.start(1)]}{word}{part[2]}')
-    if not other.exists():
-        return path, path
-    return (path, other) if is_header else (other, path)
+    return path.with_name(f'{path.name[: part.start(1)]}{word}{part[2]}')
+
+
+def _missing_part(path: Path) -> str:
+    """Ask for the other half of a pair that is not here; empty where nothing lacks."""
+    other = _other_part(path)
+    if other is None or other.exists():
+        return ''
+    return f'{plain_text(other.name)} is not here, copy it into the same folder'
 
 
 def _open(path: Path) -> FileContent:

@@ -24,6 +24,11 @@ MAX_HEAD_WIDTH_MM = (
 MAX_NONFINITE = 1e-3  # of the voxels that are not background; more may hide anatomy
 FEW_SLICES, FEW_SHARE = 3, 0.1  # that are interpolated at most, of few and of many slices
 WIDE = 1.05  # width over length: heads of adults and children have 0.7 to 0.95
+ENLARGED = (
+    '{copies} of its {slices} slices are the same as those before them, as in scans that were '
+    'enlarged: the slices that were acquired are thicker than it tells. Better give the scan as '
+    'it was acquired.'
+)
 EQUAL_SIZES = 0.05  # by which voxel sizes of an isotropic scan may differ
 
 
@@ -210,6 +215,9 @@ def _without_missing_slices(
         missing = find_missing_slices(voxels, grid, axis)
         if scan.is_uniform:  # its air is noise as bright as tissue
             missing = replace(missing, noise=())
+        if len(missing.copies) > _few(voxels.shape[axis]):
+            notes.append(ENLARGED.format(copies=len(missing.copies), slices=voxels.shape[axis]))
+            missing = replace(missing, copies=())
         if missing.numbers:
             _check_number(missing, voxels.shape[axis])
             notes.append(
@@ -221,9 +229,14 @@ def _without_missing_slices(
     return scan, voxels
 
 
+def _few(slices: int) -> int:
+    """Tell how many slices of a scan may be interpolated."""
+    return max(FEW_SLICES, int(FEW_SHARE * slices))
+
+
 def _check_number(missing: MissingSlices, slices: int) -> None:
     """Refuse a scan that lacks too many of its slices."""
-    few = max(FEW_SLICES, int(FEW_SHARE * slices))
+    few = _few(slices)
     if len(missing.numbers) > few:
         raise UnusableScanError(
             f'{_describe(missing)} At most {few} of {slices} slices can be interpolated: '
@@ -233,7 +246,12 @@ def _check_number(missing: MissingSlices, slices: int) -> None:
 
 def _describe(missing: MissingSlices) -> str:
     """List the slices that hold no measurement: a sentence for each kind."""
-    kinds = {'blank': missing.blank, 'nothing but noise': missing.noise}
+    kinds = {
+        'blank': missing.blank,
+        'nothing but noise': missing.noise,
+        'blank in part': missing.partial,
+        'the same as those before': missing.copies,
+    }
     return ' '.join(
         f'Slice{"s"[: len(numbers) - 1]} {", ".join(map(str, numbers))} (counted from 0) '
         f'{"are" if len(numbers) > 1 else "is"} {kind}.'

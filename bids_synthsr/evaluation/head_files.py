@@ -169,6 +169,25 @@ def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
     return heads
 
 
+def list_other_images(folder: Path, maps: Path | None) -> list[Path]:
+    """List images below a folder whose names do not call them T1w, so that nobody takes them.
+
+    Parameters
+    ----------
+    folder
+        Where the T1w images lie; folders of derivatives are passed over.
+    maps
+        Folder of label maps, which are no scans either; None where there is none.
+    """
+    return sorted(
+        path
+        for path in folder.rglob('*.*')
+        if IMAGE.search(path.name) and not T1W.match(path.name)
+        if 'derivatives' not in path.relative_to(folder).parts
+        if maps is None or not path.is_relative_to(maps)
+    )
+
+
 def _name_of(stem: str) -> str:
     """Name a head: nipype takes letters, digits and underscores only."""
     return re.sub(r'\W', '_', stem)

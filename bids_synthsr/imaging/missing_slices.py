@@ -1,4 +1,4 @@
-"""Slices that hold no measurement: blank ones, lost in transfer, and ones of nothing but noise.
+"""Slices that hold no measurement: blank, wholly or in part, copies of others, and noise.
 
 A slice of a head resembles the slices near it, and shows about as much of the head as they do.
 Slices that show nothing but air, above and below the head, are none of these.
@@ -24,6 +24,9 @@ DARK = 0.15  # of the sections that the slices around it show: less is a slice w
 LEAST_LIKE = 4  # slices that resemble each other: fewer show no head to judge by
 END_SLICES = 2  # without a measurement at an end: more of them are padding, or air
 CUT_SECTION = 0.4  # of the largest section: where a slice shows that much, the head goes on
+# of what slices on both sides show: a part without signal that is this large was lost
+LOST_PART = 0.3
+MANY_VALUES = 64  # in a slice: two that are equal in that many were not measured twice
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,21 @@ class MissingSlices:
         Slices that show less than those around them, or nothing.
     noise
         Slices that are bright, and resemble none of those around them.
+    partial
+        Slices a large part of which has one dark value, where those around them show the head.
+    copies
+        Slices that equal the one before them in every voxel.
     """
 
     blank: tuple[int, ...] = ()
     noise: tuple[int, ...] = ()
+    partial: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """Both kinds, in order."""
-        return tuple(sorted((*self.blank, *self.noise)))
+        """All kinds, in order."""
+        return tuple(sorted({*self.blank, *self.noise, *self.partial, *self.copies}))
 
 
 def find_missing_slices(voxels: np.ndarray, grid: Grid, slice_axis: int) -> MissingSlices:
@@ -62,7 +71,8 @@ def find_missing_slices(voxels: np.ndarray, grid: Grid, slice_axis: int) -> Miss
     coarse = voxels[:: step[0], :: step[1], :: step[2]]
     coarse = coarse / np.abs(coarse).max()  # squares of any intensities are finite
     slices = np.moveaxis(coarse, slice_axis, 0)
-    section = (slices > _least_signal(coarse)).sum((1, 2))
+    is_tissue = slices > _least_signal(coarse)
+    section = is_tissue.sum((1, 2))
     is_like = (_likeness(slices) >= LIKE) | (_smoothness(slices) >= SMOOTH)
     shows = is_like & (section > LEAST_SHOWN * section[is_like].max(initial=0))
     if shows.sum() < LEAST_LIKE:
@@ -74,8 +84,9 @@ def find_missing_slices(voxels: np.ndarray, grid: Grid, slice_axis: int) -> Miss
     for outside in (slice(0, first), slice(last + 1, None)):
         if np.count_nonzero(is_noise[outside]) > END_SLICES:
             is_noise[outside] = False  # air, bright as in images that are quotients of others
-    blank, noise = (tuple(map(int, np.flatnonzero(x))) for x in (is_blank, is_noise))
-    return MissingSlices(blank, noise)
+    is_partial = shows & ~is_blank & (_lost_part(slices, is_tissue) >= LOST_PART)
+    kinds = (is_blank, is_noise, is_partial, shows & _is_copy(slices))
+    return MissingSlices(*(tuple(map(int, np.flatnonzero(kind))) for kind in kinds))
 
 
 def _least_signal(voxels: np.ndarray) -> float:
@@ -116,6 +127,27 @@ def _least_around(section: np.ndarray) -> np.ndarray:
     for below, above in pairwise(numbers):
         least[below + 1 : above] = min(section[below], section[above])
     return least
+
+
+def _lost_part(slices: np.ndarray, is_tissue: np.ndarray) -> np.ndarray:
+    """Measure how much of what is tissue on both sides has one dark value, ``(K,)`` of 0 to 1."""
+    lost = np.zeros(len(slices))
+    for number in range(1, len(slices) - 1):
+        below, above = is_tissue[max(number - 2, 0) : number], is_tissue[number + 1 : number + 3]
+        around = below.any(0) & above.any(0)
+        dark = slices[number][around & ~is_tissue[number]]
+        if dark.size:
+            lost[number] = np.count_nonzero(dark == dark.min()) / np.count_nonzero(around)
+    return lost
+
+
+def _is_copy(slices: np.ndarray) -> np.ndarray:
+    """Mark slices ``(K, I, J)`` of many values that equal the one before them, ``(K,)``."""
+    is_copy = np.zeros(len(slices), bool)
+    is_copy[1:] = (slices[1:] == slices[:-1]).all((1, 2))
+    for number in np.flatnonzero(is_copy):
+        is_copy[number] = np.unique(slices[number]).size >= MANY_VALUES
+    return is_copy
 
 
 def _blank_ends(section: np.ndarray, shows: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ CHANNEL_KEYS = ('ce', 'echo', 'flip', 'inv', 'mt', 'part')
 TRUE = ('true', 'on', '1', '1.0', 'yes')  # as sidecars write it, in small letters
 # all that the program reads of a sidecar: nothing else of it is kept, such as names of patients
 SIDECAR_FIELDS = (
-    'BodyPart', 'BodyPartExamined', 'ContrastBolusAgent', 'ContrastBolusIngredient', 'ImageType',
-    'Modality', 'MRAcquisitionType', 'MTState', 'ProtocolName', 'SeriesDescription',
-    'SliceEncodingDirection', 'SliceThickness', 'SpacingBetweenSlices',
+    'BodyPart', 'BodyPartExamined', 'ContrastBolusAgent', 'ContrastBolusIngredient',
+    'EchoNumber', 'ImageType', 'Modality', 'MRAcquisitionType', 'MTState', 'ProtocolName',
+    'SeriesDescription', 'SliceEncodingDirection', 'SliceThickness', 'SpacingBetweenSlices',
 )  # fmt: skip
 
 
@@ -128,6 +128,9 @@ class Scan:
         entities = {key: self.entities[key] for key in CHANNEL_KEYS if key in self.entities}
         if entities.get('part') == 'mag':
             del entities['part']
+        echo = str(self.metadata.get('EchoNumber'))
+        if echo.isdecimal() and int(echo) > 1:  # the first is what others have, too
+            entities.setdefault('echo', echo)
         if self.agent:
             entities.setdefault('ce', 'agent')
         if str(self.metadata.get('MTState')).strip().lower() in TRUE:

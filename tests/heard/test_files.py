@@ -162,10 +162,13 @@ def test_pair_of_header_and_image_is_read_by_either_name(tmp_path, name):
     scan, voxels = load_scan(read_scan(write_pair(tmp_path) / name, 'T1w'))
     np.testing.assert_array_equal(voxels, head(GRID))
     assert told(scan) == []
-    (tmp_path / 'pair_T1w.img').unlink()
-    assert (
-        'its voxels are in a file .img' in read_scan(tmp_path / 'pair_T1w.hdr', 'T1w').problems[0]
-    )
+
+
+@pytest.mark.parametrize(('name', 'other'), [('pair_T1w.img', 'hdr'), ('pair_T1w.hdr', 'img')])
+def test_half_of_a_pair_asks_for_the_other(tmp_path, name, other):
+    (write_pair(tmp_path) / f'pair_T1w.{other}').unlink()
+    (problem,) = read_scan(tmp_path / name, 'T1w').problems
+    assert f'pair_T1w.{other} is not here, copy it into the same folder.' in problem
 
 
 def test_analyze_is_refused_as_it_does_not_tell_sides(tmp_path):

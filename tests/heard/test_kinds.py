@@ -60,7 +60,8 @@ def test_a_denial_of_something_else_denies_no_agent(text):
         'T1 KM-', 'stealth post',
         'sans injection', 'ohne c.m.', 'T1 5 cm', 'FOV 24cm', 'trace', 'T1 not enhanced',
         'image enhanced', 'T1 post radiation', '6 months post', 'grey white contrast', 'kein KM',
-        'T1 POST OP W/O CONTRAST', 'no gadolinium contrast',
+        'T1 POST OP W/O CONTRAST', 'T1 POST W/O CONTRAST', 'T1 no post contrast',
+        'no gadolinium contrast',
     ],
 )  # fmt: skip
 def test_what_is_not_known_of_agents_is_not_claimed(text):
@@ -212,6 +213,9 @@ def test_a_chunk_is_named_as_such(tmp_path):
         ({'ce': 'gd'}, {}, 'T1w', 'ce-gd_T1w'),
         ({}, {'ContrastBolusAgent': 'Gadovist'}, 'T1w', 'ce-agent_T1w'),
         ({'echo': '2', 'part': 'mag'}, {}, 'T2starw', 'echo-2_T2starw'),
+        ({}, {'EchoNumber': 2}, 'T2w', 'echo-2_T2w'),
+        ({'echo': '1'}, {'EchoNumber': 2}, 'T2w', 'echo-1_T2w'),
+        *[({}, {'EchoNumber': first}, 'T2w', 'T2w') for first in (1, '1', None, 'n/a', [2])],
         ({'inv': '1'}, {}, 'T1w', 'inv-1_T1w'),
         ({'mt': 'on'}, {}, 'T1w', 'mt-on_T1w'),
         ({}, {'MTState': True}, 'T1w', 'mt-on_T1w'),

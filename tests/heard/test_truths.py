@@ -129,6 +129,16 @@ def test_nothing_left_is_a_failure_with_all_reasons(tmp_path, capsys):
     assert 'Traceback' not in told and not list((tmp_path / 'out').glob('simulate.*'))
 
 
+def test_images_that_are_no_t1w_are_named(tmp_path, capsys):
+    write_t1w(tmp_path / 't1w', '01').rename(tmp_path / 't1w/sub-01_FLAIR.nii.gz')
+    write_t1w(tmp_path / 't1w', '01', spacing=(1.6, 3.0, 5.0))
+    assert simulate(tmp_path / 't1w', tmp_path / 'out') == 1
+    assert (
+        'sub-01_FLAIR.nii.gz is not compared: its name does not end in T1w.'
+        in capsys.readouterr().err
+    )
+
+
 def test_people_who_were_asked_for_and_are_not_there_are_no_success():
     assert describe_missing(['a', 'sub-b'], ['a', 'c']) == (
         'sub-b was asked for, and nothing of it can be compared',

@@ -79,6 +79,41 @@ def test_slices_without_a_measurement_are_told_and_interpolated(blank, noisy, gr
     assert np.abs(voxels - whole)[..., missing].mean() < 12
 
 
+def halved(voxels, number):
+    """Lose the back half of a slice."""
+    voxels[:, :27, number] = 0
+
+
+def doubled(voxels, number):
+    """Lose a slice to a copy of the one before it."""
+    voxels[..., number] = voxels[..., number - 1]
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'words'), [(halved, 'blank in part'), (doubled, 'the same as those before')]
+)
+def test_slices_that_are_halved_or_doubled_are_interpolated(spoil, words):
+    whole = head(GRID) + noise(GRID.shape) / 40
+    voxels = whole.copy()
+    spoil(voxels, 14)
+    spoil(voxels, 20)
+    scan, made = judged(voxels)
+    assert scan.problems == () and scan.geometry[1].missing == (14, 20)
+    assert f'Slices 14, 20 (counted from 0) are {words}.' in scan.warnings[-1]
+    assert np.abs(made - whole)[..., [14, 20]].mean() < 12
+    others = np.setdiff1d(np.arange(30), (14, 20))
+    np.testing.assert_array_equal(made[..., others], whole[..., others])
+
+
+def test_scan_that_was_enlarged_is_told_and_used():
+    voxels = (head(GRID) + noise(GRID.shape) / 40).repeat(2, axis=2)
+    grid = centred(voxels.shape, np.diag([4.0, 4, 3, 1]))
+    scan, made = judged(voxels, grid)
+    assert scan.problems == () and scan.geometry[1].missing == ()
+    assert 'as in scans that were enlarged' in scan.warnings[0]
+    np.testing.assert_array_equal(made, voxels)
+
+
 @pytest.mark.parametrize('axis', [0, 1, 2])
 def test_slices_of_an_isotropic_scan_may_run_across_any_axis(axis):
     scan, _ = judged(spoilt([18], axis=axis, grid=ISOTROPIC), ISOTROPIC)
