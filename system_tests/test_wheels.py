@@ -42,10 +42,14 @@ def test_wheel_and_sdist_hold_code_and_data(dist):
 
 
 def python_of(version):
-    """Interpreter of a version, on the path or where pyenv keeps it."""
-    found = shutil.which(f'python{version}')
-    kept = sorted(Path.home().glob(f'.pyenv/versions/{version}.*/bin/python'))
-    return found or (str(kept[-1]) if kept else '')
+    """Interpreter of a version that runs, where pyenv keeps it or on the path.
+
+    pyenv puts a name on the path for every version it keeps, which need not run.
+    """
+    kept = sorted(Path.home().glob(f'.pyenv/versions/{version}.*/bin/python'), reverse=True)
+    named = [path] if (path := shutil.which(f'python{version}')) else []
+    candidates = [*map(str, kept), *named]
+    return next((path for path in candidates if not subprocess.call([path, '-c', ''])), '')
 
 
 @pytest.mark.parametrize('kind', ['*.whl', '*.tar.gz'], ids=['wheel', 'sdist'])
