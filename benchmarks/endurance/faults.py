@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nb
@@ -233,22 +233,11 @@ def main() -> int:
         print('| the only T1w of an exam | exam | what is told |\n|---|---|---|')
         for subject, fault in subjects.items():
             row = rows[f'sub-{subject}']
-            told = [row['note'].split(f'sub-{subject}_T1w.nii.gz: ')[-1]]
-            if row['state'] == 'finished':
-                told = [*filter('n/a'.__ne__, told), *left_out(folder / f'out/sub-{subject}')]
-            note = ' '.join(dict.fromkeys(told)).replace('|', '/').replace(str(folder), '...')
+            told = row['note'].split(f'sub-{subject}_T1w.nii.gz: ')[-1].removesuffix('n/a')
+            note = told.replace('|', '/').replace(str(folder), '...')
             print(f'| {fault} | {row["state"]} | {note} |')
         print(f'\nExit code {done.returncode}; {done.stderr.strip().splitlines()[-1]}.')
     return 0
-
-
-def left_out(folder: Path) -> Iterator[str]:
-    """Tell which scans of an exam were not used, and why."""
-    (table,) = folder.glob('anat/*_desc-scans_selection.tsv')
-    with table.open(encoding='utf-8') as file:
-        for row in csv.DictReader(file, delimiter='\t'):
-            if row['role'] == 'left out':
-                yield f'{row["scan"]}: {row["reason"]}'
 
 
 def write_data_set(root: Path, faults: dict[str, Callable[[Path], object]]) -> dict[str, str]:

@@ -19,11 +19,12 @@ SHORTHAND = tuple(
     (re.compile(pattern, re.IGNORECASE), f' {meaning} ')
     for pattern, meaning in (
         (BOTH, 'with'),
-        (r'(?<![a-z])w[/_ .]o(?![a-z])', 'without'),
+        (r'(?<![a-z])w[/_ .]o(?![a-z])|(?<![a-z])o\.\s?(?=km)', 'without'),
         (r'(?<![a-z])-\s?c(?:ontrast)?(?![a-z])', 'without contrast'),
         (r'(?<![a-z0-9])(?:c|km|gd)-(?![a-z0-9])', ''),
         (r'\+\s?[ck](?![a-z])|(?<![a-z0-9])(?:c\+(?![a-z0-9])|t1cm?(?![a-z]))', 'with contrast'),
         (r'(?<![a-z])w/\s?c(?![a-z])', 'with contrast'),
+        (r'(?<![a-z0-9])(?:w/\s?|(?:w|iv)[ _])con(?![a-z])', 'with contrast'),
         (r'(?<![a-z0-9])w(?:/|[ _](?=contrast|gd|gad))', 'with'),
         (r'(?<![a-z0-9])[ck]\.\s?m(?![a-z])|(?<![a-z])m\.d\.c(?![a-z])', 'km'),
     )
@@ -31,11 +32,11 @@ SHORTHAND = tuple(
 RUN = re.compile(r'\+|[^\W\d_]+|[0-9]+')
 PIECE = re.compile(r'\+|[A-Z]+(?![a-zäöüéè])|[A-Z]?[a-zäöüéè]+|[0-9]+')
 
-CONTRAST = re.compile(r'contraste?|kontrast')  # of an agent, or of an image
+CONTRAST = re.compile(r'contraste?|kontrast(?:em)?')  # of an agent, or of an image
 SUBSTANCE = re.compile(
-    r'gd|gad|gad[oa][a-z]*|ce|km|cm|mdc|inj[a-zé]*|kontrastm[a-z]*|enhanced|dotarem|magnevist'
-    r'|prohance|multihance|omniscan|optimark|clariscan|primovist|eovist|vueway|elucirem|artirem'
-    r'|pixxoscan|vasovist|ablavar|feraheme'
+    r'gd|gad|gad[oa][a-z]*|gbca|ce|km|cm|mdc|inj|inje[ck]t[a-zé]*|kontrastm[a-z]*|enhanced'
+    r'|dotarem|magnevist|prohance|multihance|omniscan|optimark|clariscan|primovist|eovist|vueway'
+    r'|elucirem|artirem|pixxoscan|vasovist|ablavar|feraheme'
 )
 SHORT = r'(?:gd|gado?|km|post(?:c|con|contraste?|gad|gd|km)?)'
 SEQUENCES = (
@@ -44,21 +45,31 @@ SEQUENCES = (
 )
 JOINED = re.compile(
     rf'post(?:con|contraste?|gad|gd|km)|{SEQUENCES}{SHORT}|{SHORT}{SEQUENCES}'
-    r'|(?:with|mit)(?:contraste?|gd|gad|km)'
+    r'|(?:with|mit|w|iv)(?:contraste?|gd|gad|km)'
 )
 # right before an agent: there is none, or it has not been given yet
 DENIAL = re.compile(
-    r'no|non|not|without|wo|ohne|kein[a-z]*|sans|sin|senza|pre|prior|before|vor|avant|nativ[a-z]*'
+    r'0|no|non|not|un|without|wo|ohne|kein[a-z]*|sans|sin|senza|zonder|sem|utan|uden|bez|pre|prior'
+    r'|before|vor|avant|nativ[a-z]*'
 )
 FILLING = {'iv', 'i', 'v', 'to', 'the', 'any', 'of', 'agent', 'medium', 'media', 'material'}
-NONE, AT_THE_END = {'none', 'nil', 'nein', 'keine', 'keines'}, {'no', 'non', 'off', 'false'}
+# how fields and labels for the agent begin that name none
+NO_AGENT = re.compile(
+    r'[nx]|na|nil|none|null|nein|false|off|unknown|unspecified|plain|placebo|saline'
+    r'|(?:no|non|pre|without|ohne)[a-z]*'
+)
+NONE = {'none', 'nil', 'nein', 'keine', 'keines', 'nativ', 'native'}
+AT_THE_END = {'no', 'non', 'off', 'false'}
 # beside "contrast" some words make it that of an agent, and others that of an image
-WITH = {'with', 'mit', 'avec', 'con', 'post', 'after', 'following', 'nach', 'après', '+', 'iv'}
+WITH = {
+    'z', 'com', 'met', 'with', 'mit', 'avec', 'con', 'post', 'after', 'following', 'nach', 'après',
+    '+', 'iv',
+}  # fmt: skip
 GIVEN = {'enhanced', 'enhancement', 'given', 'agent', 'medium', 'media', 'material'}
 OF_IMAGES = {
     'multi', 'tissue', 'image', 'high', 'low', 'phase', 'magnetization', 'best', 'good', 'better',
     'grey', 'gray', 'white', 'matter', 'soft', 'dual', 'max', 'edge', 'resolution', 'snr',
-    'signal', 'optimized', 'optimised', 'improved',
+    'signal', 'optimized', 'optimised', 'improved', 'mt', 'dl', 'ai', 'cognition', 'deep',
 }  # fmt: skip
 # what may follow an agent, and tells nothing of it
 FOLLOWING = re.compile(
@@ -67,7 +78,7 @@ FOLLOWING = re.compile(
 # beside these "post" is the time after something else
 OTHER_POST = re.compile(
     r'op|proc|process|surg|treat|rt|rx|tx|chemo|ictal|mortem|natal|trauma|stroke|interv|resect'
-    r'|biops|partum|radi|emboli|implant|exerc'
+    r'|biops|partum|radi|emboli|implant|exerc|covid|vacc|tms|ect|tbi|inj'
 )
 TIME = re.compile(r'stealth|brainlab|op|days?|weeks?|wks?|months?|mo|years?|yrs?|hours?')
 
@@ -88,6 +99,19 @@ def names_agent(text: str) -> bool:
     )
 
 
+def denies_agent(text: str) -> bool:
+    """Whether what stands in a field for the agent says that there was none, or nothing at all.
+
+    Parameters
+    ----------
+    text
+        Value of a field or label such as ``Not given``, ``-`` or ``nogd``.
+    """
+    first = next(iter(_words_in(text)), '')
+    is_nothing = not first or not text.strip('0. ')
+    return is_nothing or bool(DENIAL.fullmatch(first) or NO_AGENT.fullmatch(first.lower()))
+
+
 def _words_in(text: str) -> list[str]:
     """List the words of a text in small letters, with shorthand written out."""
     for shorthand, meaning in SHORTHAND:
@@ -105,7 +129,8 @@ def _is_agent(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
     """Whether a word means an agent, with what stands before and after it."""
     last, following = (before or [''])[-1], (after or [''])[0]
     if word == 'post':
-        return not (OTHER_POST.match(following) or TIME.fullmatch(last))
+        is_later = following.isdigit() and bool(TIME.fullmatch((*after, '', '')[1]))
+        return not (is_later or OTHER_POST.match(following) or TIME.fullmatch(last))
     if word == 'cm':
         return not last.isdigit() or [*before[-2:-1]] == ['t']  # 5 cm, but T1 cm
     if word == 'enhanced':

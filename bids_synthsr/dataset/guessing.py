@@ -40,6 +40,8 @@ GRE = re.compile(rf'{EDGE}gre{END}')  # alone a T2starw, and of a T1 its sequenc
 NO_SCAN = re.compile(
     rf'{EDGE}(?:(?:brain|t[12])?(?:mask|map)|d?seg|probseg|labels?|inv[ _-]?[12]|pve(?:seg)?'
     rf'|m(?:in|n)?ip|projection|subtr(?:act(?:ion|ed))?|diff(?:erence)?|e?adc|dwi|dti){END}'
+    # maps of tissue of SPM, and quotients
+    r'|^m?w?r?[cp][1-6](?=[a-z]*t[12])|t1[ _-]?t2|t2[ _-]?t1'
     # parts that a converter names stand at the end; a number after "sub" makes it a participant
     r'|(?<![a-z])phase(?=[ _.-])|(?<=[ _.-])sub(?![a-z0-9]|[ _.-]*[0-9])'
 )
@@ -49,8 +51,12 @@ NO_CONTRAST = {name.lower(): name for name in OTHER_SUFFIXES if name not in AS_W
 # what dcm2niix adds to the names of echoes and of parts of complex images
 AGENT = 'agent'  # label of the entity ce where only words tell that some was given
 ECHO = re.compile(r'_e(?P<echo>[0-9]+)(?=_|$)')
-PART = re.compile(r'_(?P<part>ph|phase|real|imaginary)[a-z]?$')
+PART = re.compile(r'_(?:part-)?(?P<part>ph|phase|real|imaginary)[a-z]?$')
 PARTS = {'ph': 'phase', 'imaginary': 'imag'}
+
+
+class UntoldError(ValueError):
+    """A name does not tell the contrast, and does not tell another kind of image either."""
 
 
 def guess_contrast(name: str) -> str:
@@ -83,7 +89,7 @@ def recognize(name: str) -> tuple[str, str]:
     Raises
     ------
     ValueError
-        If the name holds no contrast, or several.
+        If the name holds no contrast (`UntoldError`), or several.
     """
     stem = stem_of(name).lower()
     by_suffix = {suffix.lower(): suffix for suffix in SUFFIXES}
@@ -104,7 +110,8 @@ def recognize(name: str) -> tuple[str, str]:
             return candidates.pop(), BY_WORDS
         some = ' or '.join(sorted(candidates))
         fault = f'may be {some}' if candidates else 'does not tell the contrast'
-    raise ValueError(
+    kind = UntoldError if fault.startswith('does not') else ValueError
+    raise kind(
         f'The name {name} {fault}: name the contrasts of all scans, in their order, with '
         f'--contrasts, in Python contrasts=[...] ({", ".join(SUFFIXES)})'
     )

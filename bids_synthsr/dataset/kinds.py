@@ -6,15 +6,15 @@ What is not told is not claimed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from bids_synthsr.dataset.agents import names_agent
+from bids_synthsr.dataset.agents import denies_agent, names_agent
+from bids_synthsr.values.exam import TRUE
 from bids_synthsr.values.text import plain_text
 
 AGENT_FIELDS = ('ContrastBolusIngredient', 'ContrastBolusAgent')
 TEXT_FIELDS = ('SeriesDescription', 'ProtocolName')
-NO_AGENT = {'', '0', 'n', 'n/a', 'na', 'no', 'non', 'none', 'nil', 'false', 'unknown', 'without'}
 
 MOTION_CORRECTED = re.compile(r'moco|pmc|vnav|motion\s?corr', re.I)
 SEQUENCE_END = '(?:_(?:FFE|SE|IR|TSE|GRE|EPI))?'
@@ -23,11 +23,15 @@ PARTS = {
     'a real image': re.compile(rf'R{SEQUENCE_END}|REAL(?:[ _]IMAGE)?'),
     'an imaginary image': re.compile(rf'I{SEQUENCE_END}|IMAGINARY(?:[ _]IMAGE)?'),
 }
-PROJECTIONS = re.compile(r'\b(?:MIP|MINIP|MNIP|PROJECTION(?:[ _]IMAGE)?)\b')
+PROJECTIONS = re.compile(r'(?<![A-Z])(?:MIP|MIN[ _]?IP|MNIP|PROJECTION|VRT)(?![A-Z])')
+INVERSION = re.compile(r'(?<![A-Z])INV[ _-]?[12](?![0-9])|(?<![A-Z])TI[12](?![0-9])', re.I)
+T1_MAP, T1_IMAGES = (re.compile(rf'T1[ _-]?{x}(?![a-z])', re.I) for x in ('MAP', 'IMAGES?'))
+OF_MP2RAGE = re.compile(r'mp2?rage', re.I)
 MAPS = re.compile(
-    r'(?:^|[ _])MAP$|^(?:ADC|EADC|FA|TRACEW?|CBF|CBV|MTT|TTP|TMAX|B0|FIELD ?MAP|PERFUSION'
-    r'|SUB|SUBTRACT(?:ION|ED)?|DIFFERENCE|SEGMENTATION|LABEL ?MAP|(?:BINARY[ _])?MASK'
-    r'|T[12](?:_?STAR)?MAP|R2STAR)$'
+    r'(?:^|[ _])MAP$|^(?:E?ADC(?:[_ ].*)?|(?:COL)?FA|TENSOR|TRACEW?|R?CB[FV]|MTT|TTP|TMAX|B0|QSM'
+    r'|FIELD ?MAP|PERFUSION|SUB|SUBTRACT(?:ION|ED)?|DIFF|DIFFERENCE|SEGMENT(?:ATION|ED)|LABEL ?MAP'
+    r'|(?:BINARY[ _])?MASK|(?:T[12]|R[12]|PD|B[01]|MT)(?:_?STAR)?[ _]?MAP|R2STAR|MTR|FAT'
+    r'|SCREEN[ _]?(?:SAVE|SHOT))$'
 )
 ORIGINS = {'ORIGINAL', 'DERIVED', 'PRIMARY', 'SECONDARY'}  # of ImageType, for any kind of image
 REFORMATTED = {'MPR', 'REFORMATTED'}
@@ -49,10 +53,10 @@ def find_agent(entities: Mapping[str, str], metadata: Mapping[str, Any]) -> str:
         Where it stands and what stands there, such as ``SeriesDescription: t1 post Gd``.
     """
     if 'ce' in entities:
-        return '' if entities['ce'].lower() in NO_AGENT else f'ce-{entities["ce"]}'
+        return '' if denies_agent(entities['ce']) else f'ce-{entities["ce"]}'
     for key in AGENT_FIELDS:
         for text in texts_of(metadata, key):
-            if text.strip().partition(' ')[0].lower() not in NO_AGENT:
+            if not denies_agent(text):
                 return f'{key}: {text}'
     named = [(key, text) for key in TEXT_FIELDS for text in texts_of(metadata, key)]
     named += [(key, entities[key]) for key in ('acq', 'rec') if key in entities]
@@ -93,15 +97,40 @@ def find_kind_problems(entities: Mapping[str, str], metadata: Mapping[str, Any])
     shown = next(filter(MAPS.search, words), '')
     if shown:
         yield f'Its sidecar (ImageType: {shown}) calls it a map or a difference, not a scan.'
+    yield from _of_mp2rage(entities, metadata, words)
     for modality in texts_of(metadata, 'Modality')[:1]:
         if modality.strip().upper() not in ('MR', 'MRI', 'CT', ''):
             yield f'Its sidecar says that it is no MRI (Modality: {modality}).'
 
 
+def _of_mp2rage(
+    entities: Mapping[str, str], metadata: Mapping[str, Any], image_type: Iterable[str]
+) -> Iterator[str]:
+    """Tell that an image is an inversion or a map of an MP2RAGE, neither of which is a T1w."""
+    texts = [(key, text) for key in TEXT_FIELDS for text in texts_of(metadata, key)]
+    texts += [(key, entities[key]) for key in ('acq', 'rec') if key in entities]
+    for key, text in [*texts, *(('ImageType', word) for word in image_type)]:
+        is_mp2rage = bool(OF_MP2RAGE.search(text))
+        if (is_mp2rage or key not in TEXT_FIELDS) and INVERSION.search(text):
+            yield f'It is an inversion of an MP2RAGE ({key}: {text}), which is no T1w.'
+            return
+        if T1_MAP.search(text) or (is_mp2rage and T1_IMAGES.search(text)):
+            yield f'It is a map of T1 ({key}: {text}), not a scan.'
+            return
+
+
 def _image_type(metadata: Mapping[str, Any]) -> list[str]:
     r"""Read the values of ImageType, in capitals; one text may hold them all, as ``A\B\C``."""
-    texts = texts_of(metadata, 'ImageType')
-    return [word.strip().upper() for text in texts for word in text.split('\\')]
+    texts = [text.upper().strip('[]() ') for text in texts_of(metadata, 'ImageType')]
+    parts = [part for text in texts for part in re.split(r'[\\/,]', text)]
+    words = [part.strip('\'" ') for part in parts]
+    joined = [word for word in words if word.startswith(('ORIGINAL_', 'DERIVED_'))]
+    return words + [part for word in joined for part in word.split('_')]
+
+
+def is_synthetic(metadata: Mapping[str, Any]) -> bool:
+    """Whether a sidecar says that a program made the image, as BIDS has it (Synthetic)."""
+    return str(metadata.get('Synthetic')).strip().lower() in TRUE
 
 
 def find_processing(metadata: Mapping[str, Any]) -> str:
@@ -110,6 +139,8 @@ def find_processing(metadata: Mapping[str, Any]) -> str:
     Corrections that scanners make of themselves, such as of distortion, are none.
     """
     words = set(_image_type(metadata))
+    if is_synthetic(metadata):
+        return 'Its sidecar (Synthetic) says that a program made it.'
     if words & REFORMATTED:
         return (
             'Its sidecar (ImageType) says that it was reformatted: '

@@ -199,14 +199,16 @@ def _choose_participants(root: Path, names: Sequence[str], asked: Sequence[str])
     return sorted({f'sub-{label}' for label in asked}) or [*names]
 
 
-def _check_present(kind: str, labels: Sequence[str], present: Sequence[str]) -> None:
+def _check_present(
+    kind: str, labels: Sequence[str], present: Sequence[str], where: str = 'in the data set'
+) -> None:
     """Refuse labels that are not there, a line for each, with those that come near."""
     faults = []
     for label in sorted(set(labels) - set(present)):
         padded = [other for other in present if other.lstrip('0') == label.lstrip('0')]
         near = padded or difflib.get_close_matches(label, present)
-        hint = f'did you mean {" or ".join(near)}?' if near else f'it has {_shorten(present)}'
-        faults.append(f'{kind} "{label}" is not in the data set: {hint}')
+        hint = f'did you mean {" or ".join(near)}?' if near else f'there are {_shorten(present)}'
+        faults.append(f'{kind} "{label}" is not {where}: {hint}')
     if faults:
         raise DatasetError('\n'.join(faults))
 
@@ -391,7 +393,7 @@ def _of_sessions(
     present = sorted({session for _, session in exams if session})
     if not present:
         raise DatasetError(f'Session "{labels[0]}" was asked for, but there are no sessions')
-    _check_present('Session', labels, present)
+    _check_present('Session', labels, present, 'among those of these participants')
     return {key: candidates for key, candidates in exams.items() if key[1] in labels}
 
 

@@ -22,6 +22,7 @@ ISOTROPIC = 1.25  # largest over smallest voxel size up to which slices do not s
 OBLIQUE_DEG = 5.0  # slices that are tilted by less count as straight
 SPACING_DECIMALS = 2  # mm: voxels that differ by less are equal but for rounding
 VOLUME_DECIMALS = 3  # mm3
+THICKEST_MM = 20.0  # of slices that sidecars may state: a slab is told as its thickness, too
 # by the kind of scan: T1w, T1w with an agent, other; where it is alone, and where others are
 ONLY_ONE = (
     'It is the only T1w for which no contrast agent is named.',
@@ -50,6 +51,9 @@ Role = Literal['reference', 'used', 'aligned', 'left out']
 LEFT_OUT: Final = 'left out'
 ALIGNED_ONLY = 'It was aligned and brought to the output grid; the volumes are made of others.'
 CT_AS_MRI = 'Its sidecar says that it is CT (Modality); use --method synthsr --ct for it.'
+NOT_ASKED = 'is not among the contrasts asked for'
+# why scans are left out although nothing is wrong with them
+IN_ORDER = (NOT_ASKED, 'in .bidsignore', 'is no contrast that is used')
 SAME_NAME = 'Another file has the same name, but for its extension or the order of its entities.'
 Row = dict[str, str]
 
@@ -157,7 +161,7 @@ def _judge(scans: Iterable[Scan], contrasts: Sequence[str], takes_ct: bool) -> l
     for scan in scans:
         reason = ' '.join(scan.problems)
         if not reason and contrasts and scan.suffix not in contrasts:
-            reason = f'{scan.suffix} is not among the contrasts asked for: {", ".join(contrasts)}.'
+            reason = f'{scan.suffix} {NOT_ASKED}: {", ".join(contrasts)}.'
         if not reason and not takes_ct and is_ct(scan.metadata):
             reason = CT_AS_MRI
         if not reason and scan.digest in files:
@@ -234,13 +238,20 @@ def _rank(scan: Scan) -> Rank:
     grid = scan.grid
     return (
         int(bool(scan.agent)) if is_t1w else 2,
-        math.inf if grid is None else round(float(grid.spacing.max()), SPACING_DECIMALS),
+        math.inf if grid is None else round(_coarsest_mm(scan, grid), SPACING_DECIMALS),
         bool(SPECIAL_KEYS & entities_of(scan.contrast).keys()),
         math.inf if grid is None else round(grid.voxel_volume, VOLUME_DECIMALS),
         not is_motion_corrected(scan.entities, scan.metadata),
         scan.is_processed,
         scan.is_uniform,
     )
+
+
+def _coarsest_mm(scan: Scan, grid: Grid) -> float:
+    """Find the coarsest axis as it was acquired: voxels may be finer where it was resampled."""
+    stated = scan.metadata.get('SliceThickness')
+    thickness = float(stated) if isinstance(stated, int | float) else 0.0
+    return max(float(grid.spacing.max()), thickness if thickness < THICKEST_MM else 0.0)
 
 
 def parse_reference(query: str) -> dict[str, str]:
@@ -326,10 +337,21 @@ def mark_aligned(rows: Iterable[Row], sources: Sequence[str]) -> list[Row]:
 
 
 def registration_warnings(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> list[str]:
-    """List what a reader must know of the scans, and of how they fit."""
-    of_scans = [f'{row["scan"]}: {row["warnings"]}' for row in rows if row['warnings']]
+    """List what a reader must know: which scans were left out unasked, of the others, of fits."""
     of_fits = [f'{fit["name"]}: {fit["reason"]}' for fit in fits if fit['status'] != 'good']
-    return of_scans + of_fits
+    fitted = {fit['name'] for fit in fits}
+    left_out = [
+        f'{row["scan"]} is left out: {row["reason"]}'
+        for row in rows
+        if row['role'] == LEFT_OUT and row['scan'] not in fitted
+        if not any(words in row['reason'] for words in IN_ORDER)
+    ]
+    of_scans = [
+        f'{row["scan"]}: {row["warnings"]}'
+        for row in rows
+        if row['warnings'] and row['role'] != LEFT_OUT
+    ]
+    return left_out + of_scans + of_fits
 
 
 def describe_exam(exam: Exam, fingerprint: str) -> dict[str, Any]:

@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bids_synthsr.dataset.filenames import label_fault
+from bids_synthsr.dataset.filenames import label_fault, plain_name
 
 IMAGE_LIKE = re.compile(
     r'\.(nii|img|mgh|mgz|mnc|nrrd|nhdr|mha|mhd|dcm|ima|rec)(\.(gz|bz2|xz|zst|zip))?$', re.I
 )
 # what lies beside images of anat: all else there is told to be no scan, whatever it is
 NO_IMAGE = re.compile(
-    r'\.(json|tsv|tsv\.gz|csv|txt|md|rst|log|html?|pdf|png|jpe?g|svg|bval|bvec|mat|xfm|lta|h5|xml'
-    r'|py|sh|m|bak|swp|lock|tmp)$|~$|^[^.]+$',
+    r'\.(json|tsv|tsv\.gz|csv|txt|md|rst|log|html?|pdf|png|jpe?g|svg|bval|bvec|xfm|lta|xml|py|sh|m'
+    r'|swp|lock)$|~$|^(README|CHANGES|LICENSE)$',
     re.I,
 )
 ANAT, SESSION = 'anat', 'ses-'
@@ -61,8 +61,10 @@ def survey(participant: Path) -> Iterator[Sighting]:
     yield from _survey_level(participant, None, label_fault('sub-', participant.name))
 
 
-def _survey_level(folder: Path, session: str | None, fault: str) -> Iterator[Sighting]:
-    """Look through the folder of a participant or session."""
+def _survey_level(
+    folder: Path, session: str | None, fault: str, depth: int = DEEPEST
+) -> Iterator[Sighting]:
+    """Look through the folder of a participant or session, or one in it that BIDS knows not."""
     try:
         images, folders = _list_folder(folder)
     except OSError:
@@ -79,6 +81,9 @@ def _survey_level(folder: Path, session: str | None, fault: str) -> Iterator[Sig
         elif session is None and name not in ELSEWHERE:
             label = name.removeprefix(SESSION)
             yield from _survey_level(inner, label, fault or label_fault(SESSION, name))
+        elif name not in ELSEWHERE and depth:
+            astray = f'Its folder anat lies in {plain_name(name)}: move it out.'
+            yield from _survey_level(inner, session, fault or astray, depth - 1)
 
 
 def _survey_images(

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.imaging.head import head_bounds
-from bids_synthsr.imaging.intensity import shift_to_air
+from bids_synthsr.imaging.intensity import find_below_air, shift_to_air
 from bids_synthsr.imaging.missing_slices import MissingSlices, fill_slices, find_missing_slices
 from bids_synthsr.values.exam import Scan
 
@@ -21,6 +21,7 @@ MIN_HEAD_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targ
 MAX_HEAD_WIDTH_MM = (
     280.0  # heads are 140 to 170 mm wide and ears add to that; trunks exceed 300 mm
 )
+MAX_BELOW = 0.02  # of the voxels, within the head: more were read as another type
 MAX_NONFINITE = 1e-3  # of the voxels that are not background; more may hide anatomy
 FEW_SLICES, FEW_SHARE = 3, 0.1  # that are interpolated at most, of few and of many slices
 WIDE = 1.05  # width over length: heads of adults and children have 0.7 to 0.95
@@ -61,6 +62,7 @@ def judge_voxels(
         _check_contrast(voxels)
         if not is_ct:
             slice_axis = scan.geometry[1].slice_axis
+            voxels = _replace_below_air(voxels, slice_axis, notes)
             voxels = _measure_from_air(voxels, is_background, slice_axis, notes)
         _check_sign(voxels)
         scan, voxels = _without_missing_slices(scan, voxels, notes)
@@ -137,6 +139,34 @@ def surroundings(mask: np.ndarray) -> np.ndarray:
     return mask & ~ndimage.binary_fill_holes(~mask)
 
 
+def _replace_below_air(voxels: np.ndarray, slice_axis: int, notes: list[str]) -> np.ndarray:
+    """Set voxels to 0 that are darker than air, such as padding with -1000.
+
+    Slices that are the same everywhere do not count.
+
+    Raises
+    ------
+    UnusableScanError
+        If they are many, and within the head.
+    """
+    is_below = find_below_air(voxels)
+    if is_below is None:
+        return voxels
+    is_inside = np.moveaxis(is_below & ~surroundings(is_below), slice_axis, 0)
+    share = is_below.mean()
+    if np.median(is_inside.mean((1, 2))) > MAX_BELOW:
+        raise UnusableScanError(
+            f'{share:.1%} of its voxels, within the head too, lie below 0, although its air does '
+            'not, as where numbers without a sign were read with one: convert it again from the '
+            'DICOMs.'
+        )
+    notes.append(
+        f'{share:.1%} of its voxels lie below 0 (down to {voxels.min():.4g}), although its air '
+        'does not, as where images were padded; they were set to 0.'
+    )
+    return np.where(is_below, 0, voxels)
+
+
 def _measure_from_air(
     voxels: np.ndarray, is_background: np.ndarray | None, slice_axis: int, notes: list[str]
 ) -> np.ndarray:
@@ -147,7 +177,9 @@ def _measure_from_air(
     planes = np.moveaxis(voxels, slice_axis, 0)
     is_shown = planes.min((1, 2)) < planes.max((1, 2))
     if not is_shown.any():
-        return voxels
+        raise UnusableScanError(
+            'Each of its slices is the same everywhere: copy or convert it again.'
+        )
     background = None if is_background is None else is_background.compress(is_shown, slice_axis)
     measured, air = shift_to_air(voxels.compress(is_shown, slice_axis), background)
     shifted = voxels
@@ -221,8 +253,8 @@ def _without_missing_slices(
         if missing.numbers:
             _check_number(missing, voxels.shape[axis])
             notes.append(
-                f'{_describe(missing)} What they hold was interpolated from others, and counts as '
-                'not measured.'
+                f'{_describe(missing)} {"Its" if len(missing.numbers) == 1 else "Their"} content '
+                'was interpolated from others, and counts as not measured.'
             )
             slices = replace(acquisition, slice_axis=axis, missing=missing.numbers)
             return replace(scan, acquisition=slices), fill_slices(voxels, slices)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bids_synthsr.dataset.filenames import split_name, without_prefix
-from bids_synthsr.dataset.guessing import recognize
+from bids_synthsr.dataset.guessing import UntoldError, recognize
 from bids_synthsr.dataset.headers import read_grid
 from bids_synthsr.dataset.image_files import UnusableScanError, read_header
-from bids_synthsr.dataset.kinds import is_ct
-from bids_synthsr.dataset.scans import read_scan
+from bids_synthsr.dataset.kinds import is_ct, is_synthetic
+from bids_synthsr.dataset.scans import load_scan, read_scan
 from bids_synthsr.dataset.selection import LEFT_OUT, SelectionError, select_scans
 from bids_synthsr.dataset.sidecars import Sidecars
 from bids_synthsr.evaluation.head_files import HeadFiles
 from bids_synthsr.values.exam import Exam
+from bids_synthsr.values.grid import Grid
 
 COARSEST_TRUTH_MM = 1.5  # of slices and voxels: what is coarser holds no detail of 1 mm
 LEAST_SCANS = 2  # of an exam of which one is left out
@@ -66,11 +68,12 @@ def _t1w_faults(path: Path, metadata: Mapping[str, Any]) -> Iterator[str]:
     """List why a file is no T1w of about 1 mm."""
     scan = read_scan(path, 'T1w', split_name(path.name)[0], metadata)
     yield from scan.problems
+    if 'desc' in scan.entities or is_synthetic(metadata):
+        yield 'A program made it, by its name (desc-) or sidecar (Synthetic).'
     for key in ('SeriesDescription', 'ProtocolName'):
-        with suppress(ValueError):  # nothing is told
-            contrast, _ = recognize(str(metadata.get(key)))
-            if contrast != 'T1w':
-                yield f'Its sidecar calls it a {contrast} ({key}: {metadata[key]}), not a T1w.'
+        kind = _kind_told(str(metadata.get(key)))
+        if kind != 'a T1w':
+            yield f'Its sidecar calls it {kind} ({key}: {metadata[key]}), not a T1w.'
     if is_ct(metadata):
         yield 'Its sidecar calls it CT, not a T1w.'
     if scan.grid is not None:
@@ -78,6 +81,32 @@ def _t1w_faults(path: Path, metadata: Mapping[str, Any]) -> Iterator[str]:
     for key in ('SliceThickness', 'SpacingBetweenSlices'):
         stated = _number_of(metadata.get(key))
         yield from _thickness_faults(f'By its sidecar ({key}) its slices had', stated)
+
+
+def _kind_told(text: str) -> str:
+    """Read which kind of image a description tells; a T1w where it tells nothing."""
+    try:
+        return f'a {recognize(text)[0]}'
+    except UntoldError:
+        return 'a T1w'
+    except ValueError:
+        return 'no scan, or several'
+
+
+def load_truth(path: Path) -> tuple[np.ndarray, Grid]:
+    """Read the voxels of a T1w that is to serve as the truth, ``(I, J, K)``, and its grid.
+
+    Raises
+    ------
+    ValueError
+        If they show no whole head, or slices were lost.
+    """
+    scan, voxels = load_scan(read_scan(path, 'T1w'))
+    if voxels is None or scan.grid is None:
+        raise ValueError(f'{path.name} is no truth: {" ".join(scan.problems)}')
+    if scan.acquisition is not None and scan.acquisition.missing:
+        raise ValueError(f'{path.name} is no truth: {" ".join(scan.warnings)}')
+    return voxels, scan.grid
 
 
 def _number_of(value: Any) -> float:

@@ -16,6 +16,8 @@ LIMITS = (0.1, 99.5)  # percentiles of intensities beyond which single voxels do
 OVERSHOOT, NOISE_FLOOR = 0.02, 0.25
 # of that range: air at the faces is darker, or brighter than tissue
 AIR_RANGE, INVERTED = 0.1, 0.9
+# of the voxels: fewer below air need no word; more, where air is a constant, were standardised
+FEW_BELOW, MANY_BELOW = 1e-3, 0.03
 
 
 def percentile_range(volume: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,19 +83,50 @@ def shift_to_air(
     if -OVERSHOOT * (high - low) <= low <= NOISE_FLOOR * (high - low):
         return voxels, 0.0
     if is_background is None:
-        surface, counts = np.unique(_faces(voxels), return_counts=True)
-        is_constant = counts.max() > counts.sum() / 2
-        around = float(surface[counts.argmax()] if is_constant else np.median(_faces(voxels)))
+        around, is_constant = _surface_intensity(voxels)
         is_as_bright = around >= high if is_constant else around > low + INVERTED * (high - low)
         if is_as_bright or (low > 0 and around > low + AIR_RANGE * (high - low)):
             return voxels, 0.0
         if is_constant:
             is_background = voxels == around
-            low = min(around, _limits(voxels[~is_background])[0])
+            low, high = _limits(voxels[~is_background])
+            if 0 < low - around < AIR_RANGE * (high - low):
+                low = around
     elif low > 0:
         return voxels, 0.0
     shifted = np.maximum(voxels - np.float32(low), 0)
     return (shifted if is_background is None else np.where(is_background, 0, shifted)), low
+
+
+def find_below_air(voxels: np.ndarray) -> np.ndarray | None:
+    """Mark voxels that are darker than air can be, ``(I, J, K)``; None where hardly any is.
+
+    Air is what the faces of the volume show most. Where that is not about 0, all is shifted, and
+    nothing is marked.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` finite intensities.
+    """
+    around, is_constant = _surface_intensity(voxels)
+    span = _limits(voxels.ravel())[1] - around
+    if not -OVERSHOOT * span <= around <= NOISE_FLOOR * span:
+        return None
+    is_below = voxels < -OVERSHOOT * span
+    share = is_below[voxels != around].mean()  # some differ: they are below
+    if share <= FEW_BELOW or (is_constant and share > MANY_BELOW):
+        return None
+    return is_below
+
+
+def _surface_intensity(voxels: np.ndarray) -> tuple[float, bool]:
+    """Find what the faces of a volume show, and whether that is one constant."""
+    surface, counts = np.unique(_faces(voxels), return_counts=True)
+    is_constant = bool(counts.max() > counts.sum() / 2)
+    return float(
+        surface[counts.argmax()] if is_constant else np.median(_faces(voxels))
+    ), is_constant
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -26,6 +26,7 @@ END_SLICES = 2  # without a measurement at an end: more of them are padding, or 
 CUT_SECTION = 0.4  # of the largest section: where a slice shows that much, the head goes on
 # of what slices on both sides show: a part without signal that is this large was lost
 LOST_PART = 0.3
+JUDGED_SECTION = 0.2  # of the largest section: what both sides show must be as large
 MANY_VALUES = 64  # in a slice: two that are equal in that many were not measured twice
 
 
@@ -117,6 +118,8 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     one, other = (x - x.mean((1, 2), keepdims=True) for x in (first, second))
     sizes = (np.square(x).sum((1, 2)) for x in (one, other))
     product = np.sqrt(np.prod([*sizes], axis=0))
+    for slices in (first, second):  # the mean of equal numbers is not exactly theirs
+        product[slices.min((1, 2)) == slices.max((1, 2))] = 0
     alike = (one * other).sum((1, 2))
     return np.divide(alike, product, out=np.zeros(len(one)), where=product > 0)
 
@@ -132,11 +135,12 @@ def _least_around(section: np.ndarray) -> np.ndarray:
 def _lost_part(slices: np.ndarray, is_tissue: np.ndarray) -> np.ndarray:
     """Measure how much of what is tissue on both sides has one dark value, ``(K,)`` of 0 to 1."""
     lost = np.zeros(len(slices))
+    least = JUDGED_SECTION * is_tissue.sum((1, 2)).max()
     for number in range(1, len(slices) - 1):
         below, above = is_tissue[max(number - 2, 0) : number], is_tissue[number + 1 : number + 3]
         around = below.any(0) & above.any(0)
         dark = slices[number][around & ~is_tissue[number]]
-        if dark.size:
+        if dark.size and np.count_nonzero(around) >= least:
             lost[number] = np.count_nonzero(dark == dark.min()) / np.count_nonzero(around)
     return lost
 

@@ -50,6 +50,7 @@ LEFT = 'left'  # to another run
 ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
 UNCLOSED = 'How it ended could not be found out ({}).'
 UNSHOWN = 'Its record cannot be shown ({}).'
+NEWLINE = '\n'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -65,7 +66,7 @@ class Outcome:
         ``finished``, ``failed`` or ``left`` to another run, or what an exam is called that waits
         for a later stage.
     note
-        Reason of the failure, or the first of its warnings.
+        Reason of the failure, or its warnings, a line each.
     report
         Path of its page.
     rows
@@ -119,7 +120,7 @@ class Closing:
             plan = replace(plan, to_do=reason_to_redo(record, plan.fingerprint, self.derivatives))
         is_done = not plan.to_do or (record is not None and record.run_uuid == self.run_uuid)
         if record is not None and record.state == FINISHED and is_done:
-            note = record.warnings[0] if record.warnings else ''
+            note = '\n'.join(record.warnings)
             return Outcome(place.label, FINISHED, note, place.report)
         if plan.is_left:
             return Outcome(place.label, LEFT, ANOTHER_RUN, place.report)
@@ -231,7 +232,11 @@ def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:
 def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
     """Describe how the exams ended, a line each, and count them."""
     width = max(len(outcome.exam) for outcome in outcomes)
-    lines = [f'{o.exam:<{width}}  {o.state:<8}  {o.note}'.rstrip() for o in outcomes]
+    indent = '\n' + ' ' * (width + 12)
+    lines = [
+        f'{o.exam:<{width}}  {o.state:<8}  {o.note.replace(NEWLINE, indent)}'.rstrip()
+        for o in outcomes
+    ]
     counts = Counter(outcome.state for outcome in outcomes)
     summary = [f'{counts[FINISHED]} of {len(outcomes)} exams finished']
     others = (*waiting_states(), LEFT)

@@ -22,6 +22,7 @@ SIDECAR_FIELDS = (
     'BodyPart', 'BodyPartExamined', 'ContrastBolusAgent', 'ContrastBolusIngredient',
     'EchoNumber', 'ImageType', 'Modality', 'MRAcquisitionType', 'MTState', 'ProtocolName',
     'SeriesDescription', 'SliceEncodingDirection', 'SliceThickness', 'SpacingBetweenSlices',
+    'Synthetic',
 )  # fmt: skip
 
 
@@ -126,6 +127,10 @@ class Scan:
         ``T2w``, ``ce-gd_T1w``, ``echo-2_T2starw``. Scans of one contrast may be joined.
         """
         entities = {key: self.entities[key] for key in CHANNEL_KEYS if key in self.entities}
+        if 'ce' in entities:  # Gd and gd are one agent, and ce-none is none
+            entities['ce'] = entities['ce'].lower()
+            if not self.agent:
+                del entities['ce']
         if entities.get('part') == 'mag':
             del entities['part']
         echo = str(self.metadata.get('EchoNumber'))

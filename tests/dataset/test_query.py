@@ -161,8 +161,11 @@ def test_every_fault_has_a_line(root):
     ('options', 'words'),
     [
         ({'participant_labels': ['1']}, 'Participant "1" is not in the data set: did you mean 01'),
-        ({'participant_labels': ['XYZ']}, 'Participant "XYZ" is not .*: it has 01, 02'),
-        ({'session_labels': ['3']}, 'Session "3" is not in the data set: it has 1, 2'),
+        ({'participant_labels': ['XYZ']}, 'Participant "XYZ" is not .*: there are 01, 02'),
+        (
+            {'session_labels': ['3']},
+            'Session "3" is not among those of these participants: there are 1, 2',
+        ),
         ({'session_labels': ['1'], 'participant_labels': ['02']}, 'there are no sessions'),
     ],
 )

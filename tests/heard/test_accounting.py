@@ -46,6 +46,8 @@ def outcome(tmp_path_factory):
     write_scan(bids / 'sub-05/anat', 'sub-05', 'T1w').rename(
         bids / 'sub-05/anat/sub-05_UNIT1.nii.gz'
     )
+    cut_short = write_scan(first, 'sub-01', 'T2w')
+    cut_short.write_bytes(cut_short.read_bytes()[:3000])
     write_scan(bids / 'sub-06/anat', 'sub-06', 'T1w')
     blank_slices(bids / 'sub-06/anat/sub-06_T1w.nii.gz')
     for name in ('sub-01_T2w.BRIK', 'sub-01_FLAIR.mif.gz', 'sub-01_T1w.nii.gz.part'):
@@ -68,6 +70,7 @@ def outcome(tmp_path_factory):
         ('sub-01', 'sub-01_FLAIR.nii.gz', 'aligned', 'the volumes are made of others'),
         ('sub-01', 'sub-01_T1map.nii.gz', 'left out', 'T1map is no contrast that is used'),
         ('sub-01', 'sub-01_acq-0.8_T2w.nii.gz', 'left out', 'is no entity with a label'),
+        ('sub-01', 'sub-01_T2w.nii.gz', 'left out', 'copy'),
         ('sub-01', 'sub-01_run-9_PDw.nii.gz', 'left out', '"*_run-9_*" in .bidsignore'),
         ('sub-02', 'n/a', 'not taken', 'T2map is no contrast that is used'),
         ('sub-03', 'n/a', 'not taken', '"sub-03/" in .bidsignore'),
@@ -96,7 +99,7 @@ def test_the_uniform_image_makes_the_t1w(outcome):
 
 
 def test_the_table_has_no_more_than_there_is(outcome):
-    assert len(outcome[3]) == 14
+    assert len(outcome[3]) == 15
 
 
 def test_those_that_are_not_taken_stand_in_log_index_and_status(outcome, capsys):
@@ -109,6 +112,19 @@ def test_those_that_are_not_taken_stand_in_log_index_and_status(outcome, capsys)
     ]
     for text in texts:
         assert all(label in text for label in ('sub-02', 'sub-03', 'sub-04', 'sub-99'))
+
+
+def test_a_scan_that_is_left_out_is_told_wherever_people_look(outcome):
+    out = outcome[2]
+    texts = [
+        (out / 'index.html').read_text(),
+        (out / 'sub-01.html').read_text(),
+        next(out.glob('logs/*/bids_synthsr.log')).read_text(),
+        next(out.glob('logs/*/status.tsv')).read_text(),
+    ]
+    for text in texts:
+        assert 'T2w is left out: ' in text and 'acq-0.8_T2w.nii.gz is left out: ' in text
+        assert 'PDw is left out' not in text and 'T1map is left out' not in text
 
 
 @pytest.mark.parametrize('label', ['02', '03', '04'])

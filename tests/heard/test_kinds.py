@@ -28,6 +28,7 @@ def image(tmp_path_factory):
         'AX T1 C+', 'T1 W/C', 'T1 enhanced', 'T1 CM', 'T1 c.m.', 'T1 injecté', 'T1 Primovist',
         'T1 Vueway', 'T1 Elucirem', 'T1 Kontrastm.', 'T1 nach Kontrastmittelgabe', 'mpragegd',
         'MPRAGEGD', 'spacepost', 'tse2Dpost', 'sagpostC', 'SAGpost', 'gdt1',
+        'T1 W CON', 'T1 IV CON', 'T1 GBCA', 'T1 z kontrastem', 'wcontrast', 'T1 Injection',
         'T1 contrast enhanced', 'T1 CONTRAST', 'T1 CONTRAST AX FS', 'T1 IV contrast',
     ],
 )  # fmt: skip
@@ -61,7 +62,9 @@ def test_a_denial_of_something_else_denies_no_agent(text):
         'sans injection', 'ohne c.m.', 'T1 5 cm', 'FOV 24cm', 'trace', 'T1 not enhanced',
         'image enhanced', 'T1 post radiation', '6 months post', 'grey white contrast', 'kein KM',
         'T1 POST OP W/O CONTRAST', 'T1 POST W/O CONTRAST', 'T1 no post contrast',
-        'no gadolinium contrast',
+        'no gadolinium contrast', 'Brain Injury', 'HEAD INJURY PROTOCOL', 'T1 KM nativ', 'o. KM',
+        'un-enhanced', 'MPRAGE DL enhanced', 'T1 MT contrast', 'zonder contrast', 'T1 0 Gd',
+        'post COVID', 'post TMS', 'follow-up post 6 months', 'TBI injury T1',
     ],
 )  # fmt: skip
 def test_what_is_not_known_of_agents_is_not_claimed(text):
@@ -78,6 +81,39 @@ def test_what_is_not_known_of_agents_is_not_claimed(text):
         ({'acq': 'mprageGd'}, {}, 'acq: mprageGd'),
         ({}, {'ContrastBolusAgent': 'Dotarem 10 ml'}, 'ContrastBolusAgent: Dotarem 10 ml'),
         ({}, {'ContrastBolusAgent': 'NONE', 'ContrastBolusIngredient': 'N/A'}, ''),
+        *[
+            ({}, {'ContrastBolusAgent': text}, '')
+            for text in (
+                'Not given',
+                'NOT APPLICABLE',
+                'Unspecified',
+                '-',
+                '--',
+                '.',
+                '?',
+                'N.A.',
+                'None.',
+                'no,',
+                'NO_CONTRAST',
+                'non-contrast',
+                'not administered',
+                'ohne',
+                'kein KM',
+                'w/o',
+                'nein',
+                'sans',
+                'nativ',
+                'null',
+                'pre',
+                '0.0',
+                'NO-CONTRAST',
+                'keine',
+            )
+        ],
+        *[
+            ({'ce': label}, {}, '')
+            for label in ('pre', 'nativ', 'off', 'nogd', 'noncontrast', 'placebo', 'saline')
+        ],
         ({}, {'SeriesDescription': 'AX T1 POST'}, 'SeriesDescription: AX T1 POST'),
         ({}, {'ProtocolName': 't1_km'}, 'ProtocolName: t1_km'),
         ({'acq': 'mprage'}, {'SeriesDescription': 'SAG T1'}, ''),
@@ -119,6 +155,20 @@ def test_a_t1w_with_an_agent_is_the_reference_only_without_another(image):
         ({'ImageType': ['P', 'ORIGINAL', 'PRIMARY']}, 'calls it a phase image'),
         ({'ImageType': 'ORIGINAL\\PRIMARY\\P\\ND'}, 'calls it a phase image'),
         ({'ImageType': ['MIP']}, 'calls it a projection'),
+        *[
+            ({'ImageType': text}, 'calls it a phase image')
+            for text in ("['ORIGINAL', 'PRIMARY', 'P', 'ND']", 'ORIGINAL/PRIMARY/P/ND')
+        ],
+        ({'ImageType': 'ORIGINAL_PRIMARY_P_ND'}, 'calls it a phase image'),
+        *[({'ImageType': ['M', x]}, 'projection') for x in ('MIP_SAG', 'THIN_MIP', 'SW_MIN_IP')],
+        *[
+            ({'ImageType': ['ORIGINAL', x]}, 'a map or a difference')
+            for x in ('R2MAP', 'B1MAP', 'RCBV', 'QSM', 'MTR', 'COLFA', 'ADC_10^-6', 'SEGMENTED')
+        ],
+        ({'ImageType': ['M', 'INV1']}, 'an inversion of an MP2RAGE'),
+        ({'SeriesDescription': 't1_mp2rage_sag_INV2'}, 'an inversion of an MP2RAGE'),
+        ({'SeriesDescription': 't1_mp2rage_sag_T1_Images'}, 'a map of T1'),
+        ({'SeriesDescription': 'T1 MAP'}, 'a map of T1'),
         ({'ImageType': ['DERIVED', 'PRIMARY', 'DIFFERENCE']}, 'a map or a difference'),
         ({'ImageType': ['DERIVED', 'PRIMARY', 'SEGMENTATION']}, 'a map or a difference'),
         ({'Modality': 'PT'}, 'it is no MRI (Modality: PT)'),
@@ -138,6 +188,7 @@ def test_images_that_are_no_scans_are_left_out(image, metadata, words):
         {'ImageType': 'ORIGINAL'},
         {'ImageType': 'ORIGINAL\\PRIMARY\\M\\ND'},
         {'ImageType': ['MAGNITUDE', 'ORIGINAL', 'PRIMARY']},
+        {'SeriesDescription': 'SAG T1 IMAGES', 'ProtocolName': 'T1 TI1'},
         {},
     ],
 )
@@ -212,6 +263,8 @@ def test_a_chunk_is_named_as_such(tmp_path):
         ({'sub': '01', 'acq': 'ax'}, {}, 'T2w', 'T2w'),
         ({'ce': 'gd'}, {}, 'T1w', 'ce-gd_T1w'),
         ({}, {'ContrastBolusAgent': 'Gadovist'}, 'T1w', 'ce-agent_T1w'),
+        ({'ce': 'Gd'}, {}, 'T1w', 'ce-gd_T1w'),
+        ({'ce': 'none'}, {}, 'T1w', 'T1w'),
         ({'echo': '2', 'part': 'mag'}, {}, 'T2starw', 'echo-2_T2starw'),
         ({}, {'EchoNumber': 2}, 'T2w', 'echo-2_T2w'),
         ({'echo': '1'}, {'EchoNumber': 2}, 'T2w', 'echo-1_T2w'),

@@ -12,7 +12,7 @@ from phantoms import centred, head, write_scan
 
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.evaluation.head_files import find_heads, find_maps
-from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
+from bids_synthsr.evaluation.refusals import describe_missing, load_truth, refuse_heads
 from bids_synthsr.run import left_out
 
 main = sub_command('evaluate')
@@ -51,6 +51,10 @@ def faults_of(folder):
         ({'sidecar': {'SeriesDescription': 'ax t2_tse'}}, 'calls it a T2w (SeriesDescription'),
         ({'sidecar': {'ProtocolName': 'FLAIR_3D'}}, 'calls it a FLAIR (ProtocolName'),
         ({'sidecar': {'ImageType': ['ORIGINAL', 'PRIMARY', 'P']}}, 'a phase image'),
+        ({'sidecar': {'Synthetic': True}}, 'A program made it'),
+        ({'sidecar': {'SeriesDescription': 'ep2d_diff_ADC'}}, 'calls it no scan, or several'),
+        ({'sidecar': {'SeriesDescription': 't1 t2 ratio'}}, 'calls it no scan, or several'),
+        ({'sidecar': {'SeriesDescription': 'mp2rage_INV1'}}, 'an inversion of an MP2RAGE'),
     ],
 )
 def test_what_is_no_t1w_of_1_mm_is_refused_as_truth(tmp_path, facts, reason):
@@ -64,6 +68,7 @@ def test_what_is_no_t1w_of_1_mm_is_refused_as_truth(tmp_path, facts, reason):
         {},
         {'sidecar': {'SliceThickness': 1.0, 'SeriesDescription': 'AX T1 FLAIR'}},
         {'sidecar': {'SeriesDescription': 'anonymous', 'SliceThickness': 'n/a'}},
+        {'sidecar': {'Synthetic': False}},
     ],
 )
 def test_a_t1w_of_about_1_mm_is_a_truth(tmp_path, facts):
@@ -137,6 +142,27 @@ def test_images_that_are_no_t1w_are_named(tmp_path, capsys):
         'sub-01_FLAIR.nii.gz is not compared: its name does not end in T1w.'
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize('spoil', [lambda x: np.full_like(x, 7), lambda x: x * np.nan])
+def test_voxels_that_show_no_head_are_no_truth(tmp_path, spoil):
+    path = write_t1w(tmp_path, '01')
+    image = nb.load(path)
+    nb.save(nb.Nifti1Image(spoil(image.get_fdata(dtype=np.float32)), image.affine), path)
+    with pytest.raises(ValueError, match='is no truth: '):
+        load_truth(path)
+
+
+def test_a_truth_lacks_no_slice(tmp_path):
+    path = write_t1w(tmp_path, '01', spacing=(3.0, 3.0, 3.0))
+    voxels, grid = load_truth(path)
+    assert voxels.shape == grid.shape
+    image = nb.load(path)
+    lacking = image.get_fdata(dtype=np.float32)
+    lacking[..., 25] = 0
+    nb.save(nb.Nifti1Image(lacking, image.affine), path)
+    with pytest.raises(ValueError, match=r'Slice 25 .* is blank'):
+        load_truth(path)
 
 
 def test_people_who_were_asked_for_and_are_not_there_are_no_success():

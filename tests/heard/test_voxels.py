@@ -286,6 +286,47 @@ def test_air_is_zero_however_a_scan_is_shifted(change):
     np.testing.assert_allclose(voxels / unit, plain, atol=0.02)
 
 
+def padded(voxels):
+    voxels[:3] = -1000
+
+
+def dotted(voxels):
+    voxels[::10, ::10, ::2] = -150
+
+
+def noisy_below(voxels):
+    voxels[..., 15] = np.random.default_rng(0).normal(0, 300, voxels.shape[:2])
+
+
+def cut(voxels):
+    voxels[:6] = -100
+
+
+@pytest.mark.parametrize('spoil', [padded, dotted, noisy_below, cut])
+def test_what_lies_below_air_does_not_move_it(spoil):
+    voxels = head(GRID) + 2
+    plain = voxels.copy()
+    spoil(voxels)
+    is_kept = voxels == plain
+    scan, made = judged(voxels)
+    assert scan.problems == () and made.min() >= 0
+    assert 'although its air does not' in scan.warnings[0]
+    np.testing.assert_array_equal(made[is_kept], plain[is_kept])
+
+
+def test_numbers_without_a_sign_that_were_read_with_one_are_refused():
+    voxels = (head(GRID) * 400).clip(0, 65535).astype(np.uint16).view(np.int16)
+    scan, made = judged(voxels.astype(np.float32))
+    assert made is None and 'were read with one' in scan.problems[0]
+
+
+@pytest.mark.parametrize('level', [33, 100, 255, 274])
+def test_slice_of_one_value_is_no_measurement(level):
+    voxels = head(GRID)
+    voxels[..., 15] = level
+    assert judged(voxels)[0].geometry[1].missing == (15,)
+
+
 @pytest.mark.parametrize('change', [shifted(-1024), standardised])
 def test_slice_that_was_lost_after_intensities_were_shifted_is_found(change):
     voxels = change(head(GRID))
