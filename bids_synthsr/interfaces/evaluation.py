@@ -79,12 +79,11 @@ class PaintHead(Step):
     def make(self, inputs: Any, folder: Path) -> Results:
         """Make the truth."""
         from bids_synthsr.dataset.images import load_volume, save_volume
-        from bids_synthsr.evaluation.refusals import load_truth
         from bids_synthsr.evaluation.truth import make_truth
         from bids_synthsr.synthesis.labels import freesurfer_table
 
         path = Path(inputs.labels)
-        image = load_truth(Path(inputs.image)) if inputs.image else None
+        image = load_volume(Path(inputs.image)) if inputs.image else None
         truth = make_truth(*load_volume(path), path.name, freesurfer_table(), image)
         return {
             name: save_volume(folder / f'{name}.nii', getattr(truth, name), truth.grid)
