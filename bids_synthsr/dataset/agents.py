@@ -49,14 +49,14 @@ JOINED = re.compile(
 )
 # right before an agent: there is none, or it has not been given yet
 DENIAL = re.compile(
-    r'0|no|non|not|un|without|wo|ohne|kein[a-z]*|sans|sin|senza|zonder|sem|utan|uden|bez|pre|prior'
+    r'no|non|not|un|without|wo|ohne|kein[a-z]*|sans|sin|senza|zonder|sem|utan|uden|bez|pre|prior'
     r'|before|vor|avant|nativ[a-z]*'
 )
 FILLING = {'iv', 'i', 'v', 'to', 'the', 'any', 'of', 'agent', 'medium', 'media', 'material'}
 # how fields and labels for the agent begin that name none
 NO_AGENT = re.compile(
     r'[nx]|na|nil|none|null|nein|false|off|unknown|unspecified|plain|placebo|saline'
-    r'|(?:no|non|pre|without|ohne)[a-z]*'
+    r'|(?:no|non|pre)(?:gd|gad[a-z]*|contrast)'
 )
 NONE = {'none', 'nil', 'nein', 'keine', 'keines', 'nativ', 'native'}
 AT_THE_END = {'no', 'non', 'off', 'false'}
@@ -129,8 +129,7 @@ def _is_agent(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
     """Whether a word means an agent, with what stands before and after it."""
     last, following = (before or [''])[-1], (after or [''])[0]
     if word == 'post':
-        is_later = following.isdigit() and bool(TIME.fullmatch((*after, '', '')[1]))
-        return not (is_later or OTHER_POST.match(following) or TIME.fullmatch(last))
+        return not (TIME.fullmatch(last) or _is_of_time(*(*after, '', '')[:2]))
     if word == 'cm':
         return not last.isdigit() or [*before[-2:-1]] == ['t']  # 5 cm, but T1 cm
     if word == 'enhanced':
@@ -141,16 +140,17 @@ def _is_agent(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
     return _is_word(word)
 
 
+def _is_of_time(following: str, second: str) -> bool:
+    """Whether two words after "post" tell that it is the time after something else."""
+    is_span = following.isdigit() and TIME.fullmatch(second)  # post 6 months
+    has_no_agent = DENIAL.fullmatch(following) and _is_filling(second)  # post without contrast
+    return bool(is_span or has_no_agent or OTHER_POST.match(following))
+
+
 def _is_denied(before: Sequence[str], word: str, after: Sequence[str]) -> bool:
     """Whether what stands right before an agent, or right after it, says that there is none."""
     *earlier, preceding = ['', *(x for x in before if not _is_filling(x))]
     following = [x for x in after if not _is_filling(x)]
-    if (
-        word == 'post'
-        and DENIAL.fullmatch((after or [''])[0])
-        and _is_filling((*after, '', '')[1])
-    ):
-        return True  # "post without contrast", as after an operation
     if preceding == 'post' and word != 'post':  # "no post contrast"
         preceding = earlier[-1]
     if following[:1] and following[0] in NONE:

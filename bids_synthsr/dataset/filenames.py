@@ -43,6 +43,7 @@ OTHER_SUFFIXES = (
     'MTR', 'MTRmap', 'MTS', 'MTsat', 'MTVmap', 'MWFmap', 'PD', 'PDmap', 'R1map', 'R2map',
     'R2starmap', 'S0map', 'T1map', 'T1rho', 'T2map', 'T2star', 'T2starmap', 'VFA',
 )  # fmt: skip
+NOT_USED = 'is no contrast that is used'
 LABEL = re.compile(r'[0-9A-Za-z]+')  # of a participant or a session
 ENTITY = re.compile(r'([0-9A-Za-z]+)-[0-9A-Za-z+]+')
 # what `plain_label` writes is a label too, as far as paths and tables are concerned

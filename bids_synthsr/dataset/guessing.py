@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 
 from bids_synthsr.dataset.agents import names_agent
-from bids_synthsr.dataset.filenames import ENTITIES, ENTITY, OTHER_SUFFIXES, split_name
+from bids_synthsr.dataset.filenames import (
+    ENTITIES,
+    ENTITY,
+    NOT_USED,
+    OTHER_SUFFIXES,
+    split_name,
+)
 from bids_synthsr.values.exam import SUFFIXES
 
 BY_SUFFIX, BY_WORDS = 'by its BIDS suffix', 'by the words of its name'
@@ -53,6 +59,9 @@ AGENT = 'agent'  # label of the entity ce where only words tell that some was gi
 ECHO = re.compile(r'_e(?P<echo>[0-9]+)(?=_|$)')
 PART = re.compile(r'_(?:part-)?(?P<part>ph|phase|real|imaginary)[a-z]?$')
 PARTS = {'ph': 'phase', 'imaginary': 'imag'}
+
+
+UNTOLD = 'does not tell the contrast'
 
 
 class UntoldError(ValueError):
@@ -101,7 +110,7 @@ def recognize(name: str) -> tuple[str, str]:
     if last in by_suffix and (is_bids or (last != 'flair' and last in words and not no_scan)):
         return by_suffix[last], BY_SUFFIX
     if is_bids and last in NO_CONTRAST:
-        fault = f'says {NO_CONTRAST[last]}, which is no contrast that is used'
+        fault = f'says {NO_CONTRAST[last]}, which {NOT_USED}'
     elif no_scan:
         fault = f'says "{no_scan[0]}", which is no scan'
     else:
@@ -109,9 +118,8 @@ def recognize(name: str) -> tuple[str, str]:
         if len(candidates) == 1:
             return candidates.pop(), BY_WORDS
         some = ' or '.join(sorted(candidates))
-        fault = f'may be {some}' if candidates else 'does not tell the contrast'
-    kind = UntoldError if fault.startswith('does not') else ValueError
-    raise kind(
+        fault = f'may be {some}' if candidates else UNTOLD
+    raise (UntoldError if fault == UNTOLD else ValueError)(
         f'The name {name} {fault}: name the contrasts of all scans, in their order, with '
         f'--contrasts, in Python contrasts=[...] ({", ".join(SUFFIXES)})'
     )

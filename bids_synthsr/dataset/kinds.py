@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bids_synthsr.dataset.agents import denies_agent, names_agent
-from bids_synthsr.values.exam import TRUE
+from bids_synthsr.values.exam import is_true
 from bids_synthsr.values.text import plain_text
 
 AGENT_FIELDS = ('ContrastBolusIngredient', 'ContrastBolusAgent')
@@ -24,7 +24,7 @@ PARTS = {
     'an imaginary image': re.compile(rf'I{SEQUENCE_END}|IMAGINARY(?:[ _]IMAGE)?'),
 }
 PROJECTIONS = re.compile(r'(?<![A-Z])(?:MIP|MIN[ _]?IP|MNIP|PROJECTION|VRT)(?![A-Z])')
-INVERSION = re.compile(r'(?<![A-Z])INV[ _-]?[12](?![0-9])|(?<![A-Z])TI[12](?![0-9])', re.I)
+INVERSION = re.compile(r'INV[ _-]?[12](?![0-9])', re.I)
 T1_MAP, T1_IMAGES = (re.compile(rf'T1[ _-]?{x}(?![a-z])', re.I) for x in ('MAP', 'IMAGES?'))
 OF_MP2RAGE = re.compile(r'mp2?rage', re.I)
 MAPS = re.compile(
@@ -106,12 +106,16 @@ def find_kind_problems(entities: Mapping[str, str], metadata: Mapping[str, Any])
 def _of_mp2rage(
     entities: Mapping[str, str], metadata: Mapping[str, Any], image_type: Iterable[str]
 ) -> Iterator[str]:
-    """Tell that an image is an inversion or a map of an MP2RAGE, neither of which is a T1w."""
-    texts = [(key, text) for key in TEXT_FIELDS for text in texts_of(metadata, key)]
+    """Tell that an image is an inversion or a map of an MP2RAGE, neither of which is a T1w.
+
+    ProtocolName is that of all its images, and tells only that it is one.
+    """
+    texts = [('SeriesDescription', text) for text in texts_of(metadata, 'SeriesDescription')]
     texts += [(key, entities[key]) for key in ('acq', 'rec') if key in entities]
+    every = [*texts, *(('', text) for text in texts_of(metadata, 'ProtocolName'))]
+    is_mp2rage = any(OF_MP2RAGE.search(text) for _, text in every)
     for key, text in [*texts, *(('ImageType', word) for word in image_type)]:
-        is_mp2rage = bool(OF_MP2RAGE.search(text))
-        if (is_mp2rage or key not in TEXT_FIELDS) and INVERSION.search(text):
+        if INVERSION.search(text) and (is_mp2rage or key == 'ImageType'):
             yield f'It is an inversion of an MP2RAGE ({key}: {text}), which is no T1w.'
             return
         if T1_MAP.search(text) or (is_mp2rage and T1_IMAGES.search(text)):
@@ -130,7 +134,7 @@ def _image_type(metadata: Mapping[str, Any]) -> list[str]:
 
 def is_synthetic(metadata: Mapping[str, Any]) -> bool:
     """Whether a sidecar says that a program made the image, as BIDS has it (Synthetic)."""
-    return str(metadata.get('Synthetic')).strip().lower() in TRUE
+    return is_true(metadata.get('Synthetic'))
 
 
 def find_processing(metadata: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from typing import Literal
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import (
     IMAGES,
+    NOT_USED,
     OTHER_SUFFIXES,
     name_fault,
     plain_label,
@@ -360,7 +361,7 @@ def _candidate_of(sighting: Sighting, root: Path, is_listed: bool) -> Candidate:
         return Candidate(plain_path(path, root), 'misnamed', fault)
     suffix = split_name(path.name)[1]
     if suffix in OTHER_SUFFIXES:
-        problem = f'{suffix} is no contrast that is used; there are {", ".join(SUFFIXES)}.'
+        problem = f'{suffix} {NOT_USED}; there are {", ".join(SUFFIXES)}.'
         return Candidate(path, 'other contrast', problem)
     return Candidate(path) if is_listed else Candidate(path, 'misnamed', OUTSIDE_INDEX)
 

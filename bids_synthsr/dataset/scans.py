@@ -160,13 +160,13 @@ def _read_acquisition(
     """
     axis = _slice_axis(grid.spacing, header_axis, metadata, notes)
     spacing = round(float(grid.spacing[axis]), 4)  # headers are float32
-    step = _length(metadata, 'SpacingBetweenSlices', notes)
+    step = read_length(metadata, 'SpacingBetweenSlices', notes)
     if step is not None and abs(step - spacing) > SPACING_TOLERANCE * spacing:
         notes.append(
             f'Its slices lie {spacing:.3g} mm apart by its header, but {step:g} mm by its sidecar '
             '(SpacingBetweenSlices); the header counts.'
         )
-    thickness = _length(metadata, 'SliceThickness', notes) or spacing
+    thickness = read_length(metadata, 'SliceThickness', notes) or spacing
     low, high = (factor * spacing for factor in PLAUSIBLE_THICKNESS)
     if not low <= thickness <= high:
         notes.append(
@@ -195,7 +195,7 @@ def _slice_axis(
     return int(stated)
 
 
-def _length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | None:
+def read_length(metadata: Mapping[str, Any], key: str, notes: list[str]) -> float | None:
     """Read a length of the sidecar, mm; None where it gives none."""
     value = metadata.get(key)
     if value is None:

@@ -10,9 +10,11 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from bids_synthsr.dataset.errors import FailedExamError
+from bids_synthsr.dataset.filenames import NOT_USED
 from bids_synthsr.dataset.filters import is_field, is_wanted
+from bids_synthsr.dataset.ignoring import IGNORED
 from bids_synthsr.dataset.kinds import is_ct, is_motion_corrected
-from bids_synthsr.dataset.scans import load_scan
+from bids_synthsr.dataset.scans import load_scan, read_length
 from bids_synthsr.values.exam import CHANNEL_KEYS, SUFFIXES, Exam, Scan, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.serial import as_plain, read_dataclass
@@ -53,7 +55,7 @@ ALIGNED_ONLY = 'It was aligned and brought to the output grid; the volumes are m
 CT_AS_MRI = 'Its sidecar says that it is CT (Modality); use --method synthsr --ct for it.'
 NOT_ASKED = 'is not among the contrasts asked for'
 # why scans are left out although nothing is wrong with them
-IN_ORDER = (NOT_ASKED, 'in .bidsignore', 'is no contrast that is used')
+IN_ORDER = (NOT_ASKED, NOT_USED, f'in {IGNORED}')
 SAME_NAME = 'Another file has the same name, but for its extension or the order of its entities.'
 Row = dict[str, str]
 
@@ -249,8 +251,7 @@ def _rank(scan: Scan) -> Rank:
 
 def _coarsest_mm(scan: Scan, grid: Grid) -> float:
     """Find the coarsest axis as it was acquired: voxels may be finer where it was resampled."""
-    stated = scan.metadata.get('SliceThickness')
-    thickness = float(stated) if isinstance(stated, int | float) else 0.0
+    thickness = read_length(scan.metadata, 'SliceThickness', []) or 0.0
     return max(float(grid.spacing.max()), thickness if thickness < THICKEST_MM else 0.0)
 
 

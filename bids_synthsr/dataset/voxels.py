@@ -21,7 +21,7 @@ MIN_HEAD_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targ
 MAX_HEAD_WIDTH_MM = (
     280.0  # heads are 140 to 170 mm wide and ears add to that; trunks exceed 300 mm
 )
-MAX_BELOW = 0.02  # of the voxels, within the head: more were read as another type
+MAX_BELOW = 0.02  # of most slices, and within the head: more were read as another type
 MAX_NONFINITE = 1e-3  # of the voxels that are not background; more may hide anatomy
 FEW_SLICES, FEW_SHARE = 3, 0.1  # that are interpolated at most, of few and of many slices
 WIDE = 1.05  # width over length: heads of adults and children have 0.7 to 0.95
@@ -142,12 +142,10 @@ def surroundings(mask: np.ndarray) -> np.ndarray:
 def _replace_below_air(voxels: np.ndarray, slice_axis: int, notes: list[str]) -> np.ndarray:
     """Set voxels to 0 that are darker than air, such as padding with -1000.
 
-    Slices that are the same everywhere do not count.
-
     Raises
     ------
     UnusableScanError
-        If they are many, and within the head.
+        If most slices hold many, and within the head.
     """
     is_below = find_below_air(voxels)
     if is_below is None:

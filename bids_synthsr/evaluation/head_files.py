@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from zlib import crc32
 
+from bids_synthsr.dataset.filenames import plain_name
 from bids_synthsr.dataset.guessing import stem_of
 
 T1W = re.compile(
     r'(?:sub-(?P<subject>[A-Za-z0-9]+)_)?(?:ses-(?P<session>[A-Za-z0-9]+)_)?.*T1w\.(nii(\.gz)?|mg[hz])$'
 )
 IMAGE = re.compile(r'\.(nii(\.gz)?|mg[hz])$')
+SHOWN = 10  # names in a message
 MAP_SUFFIXES = ('dseg', 'seg', 'aseg', 'labels')  # of the names of label maps
 
 
@@ -169,8 +171,8 @@ def find_heads(folder: Path, labels: Sequence[str]) -> dict[str, HeadFiles]:
     return heads
 
 
-def list_other_images(folder: Path, maps: Path | None) -> list[Path]:
-    """List images below a folder whose names do not call them T1w, so that nobody takes them.
+def describe_others(folder: Path, maps: Path | None) -> Iterator[str]:
+    """Name images below a folder that are not compared, a sentence; nothing if all are.
 
     Parameters
     ----------
@@ -179,13 +181,16 @@ def list_other_images(folder: Path, maps: Path | None) -> list[Path]:
     maps
         Folder of label maps, which are no scans either; None where there is none.
     """
-    return sorted(
-        path
+    names = sorted(
+        plain_name(path.name)
         for path in folder.rglob('*.*')
         if IMAGE.search(path.name) and not T1W.match(path.name)
         if 'derivatives' not in path.relative_to(folder).parts
         if maps is None or not path.is_relative_to(maps)
     )
+    if names:
+        more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
+        yield f'Not compared, as the names do not end in T1w: {", ".join(names[:SHOWN])}{more}.'
 
 
 def _name_of(stem: str) -> str:

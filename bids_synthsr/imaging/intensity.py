@@ -122,11 +122,11 @@ def find_below_air(voxels: np.ndarray) -> np.ndarray | None:
 
 def _surface_intensity(voxels: np.ndarray) -> tuple[float, bool]:
     """Find what the faces of a volume show, and whether that is one constant."""
-    surface, counts = np.unique(_faces(voxels), return_counts=True)
-    is_constant = bool(counts.max() > counts.sum() / 2)
-    return float(
-        surface[counts.argmax()] if is_constant else np.median(_faces(voxels))
-    ), is_constant
+    faces = _faces(voxels)
+    values, counts = np.unique(faces, return_counts=True)
+    if counts.max() > faces.size / 2:
+        return float(values[counts.argmax()]), True
+    return float(np.median(faces)), False
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:

@@ -50,7 +50,6 @@ LEFT = 'left'  # to another run
 ANOTHER_RUN = 'It is worked on by another run: start again when that has ended.'
 UNCLOSED = 'How it ended could not be found out ({}).'
 UNSHOWN = 'Its record cannot be shown ({}).'
-NEWLINE = '\n'
 NOT_REACHED = 'The run ended before this exam was finished; start the same command again.'
 
 
@@ -234,7 +233,7 @@ def describe_outcomes(outcomes: Sequence[Outcome]) -> str:
     width = max(len(outcome.exam) for outcome in outcomes)
     indent = '\n' + ' ' * (width + 12)
     lines = [
-        f'{o.exam:<{width}}  {o.state:<8}  {o.note.replace(NEWLINE, indent)}'.rstrip()
+        f'{o.exam:<{width}}  {o.state:<8}  {indent.join(o.note.splitlines())}'.rstrip()
         for o in outcomes
     ]
     counts = Counter(outcome.state for outcome in outcomes)

@@ -188,9 +188,8 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
             lines.append(
                 f'  forecast   {need.memory_gb:.1f} GB, {duration(need.cpu_s)} of one core'
             )
-        lines += [f'  {_line(row)}' for row in plan.rows] or [f'  {plan.fault}'][
-            : bool(plan.fault)
-        ]
+        reasons = [*map(_line, plan.rows)] or [*filter(None, [plan.fault])]
+        lines += [f'  {reason}' for reason in reasons]
         blocks.append('\n'.join(lines))
     finished = sum(not plan.to_do for plan in plans)
     refused = sum(bool(plan.fault) for plan in plans)

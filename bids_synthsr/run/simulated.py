@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_synthsr.dataset.filenames import plain_name
 from bids_synthsr.evaluation.cases import Slices, list_simulated_cases, result_name
-from bids_synthsr.evaluation.head_files import list_heads, list_other_images
+from bids_synthsr.evaluation.head_files import describe_others, list_heads
 from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
@@ -69,10 +68,7 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
     labels = settings.participant_labels
     listed = list_heads(simulation.images, simulation.maps, labels)
     heads, refusals = refuse_heads(listed, simulation.images)
-    others = [
-        f'{plain_name(path.name)} is not compared: its name does not end in T1w.'
-        for path in list_other_images(simulation.images, simulation.maps)
-    ]
+    others = describe_others(simulation.images, simulation.maps)
     refusals += describe_missing(labels, [head.subject for head in listed])
     cases = list_simulated_cases(simulation.exams, simulation.slices, settings.method_names)
     methods = make_steps(settings)

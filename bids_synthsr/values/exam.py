@@ -138,12 +138,17 @@ class Scan:
             entities.setdefault('echo', echo)
         if self.agent:
             entities.setdefault('ce', 'agent')
-        if str(self.metadata.get('MTState')).strip().lower() in TRUE:
+        if is_true(self.metadata.get('MTState')):
             entities.setdefault('mt', 'on')
         if self.is_uniform:
             entities['acq'] = UNIFORM
         suffix = 'T1w' if self.suffix == UNIFORM else self.suffix
         return '_'.join([*(f'{key}-{label}' for key, label in entities.items()), suffix])
+
+
+def is_true(value: Any) -> bool:
+    """Whether a field of a sidecar says yes, in any of the ways in which that is written."""
+    return str(value).strip().lower() in TRUE
 
 
 def suffix_of(contrast: str) -> str:

@@ -161,6 +161,41 @@ def test_a_list_that_is_odd_ends_nothing(tmp_path, content):
     assert exam.scans[0].is_usable
 
 
+def test_images_astray_and_without_an_ending_are_named(tmp_path):
+    bids = tmp_path / 'bids'
+    write_description(bids)
+    session = bids / 'sub-01/ses-1'
+    write_scan(session / 'anat', 'sub-01_ses-1', 'T2w')
+    write_scan(session / 'old/anat', 'sub-01_ses-1', 'T1w')
+    write_scan(session / 'dwi/anat', 'sub-01_ses-1', 'FLAIR')  # other data are not looked into
+    for name in ('IM0001', 'sub-01_ses-1_FLAIR', 'scan.h5', 'T1w.nii.gz.bak'):
+        (session / 'anat' / name).write_bytes(b'x')
+    (session / 'anat/README').write_text('no scan')
+    (exam,) = find_exams(bids)
+    problems = {scan.path.name: ' '.join(scan.problems) for scan in exam.scans}
+    assert problems.pop('sub-01_ses-1_T2w.nii.gz') == ''
+    assert 'lies in old: move it out' in problems.pop('sub-01_ses-1_T1w.nii.gz')
+    assert {*problems} == {'IM0001', 'sub-01_ses-1_FLAIR', 'scan.h5', 'T1w.nii.gz.bak'}
+    assert all('It is no NIfTI file' in problem for problem in problems.values())
+
+
+def test_a_dry_run_says_why_there_is_nothing_to_process(tmp_path, capsys):
+    bids = tmp_path / 'bids'
+    write_description(bids)
+    for session in ('1', '2'):
+        write_scan(bids / f'sub-01/ses-{session}/anat', f'sub-01_ses-{session}', 'T1w')
+    write_scan(bids / 'sub-02/ses-1/anat', 'sub-02_ses-1', 'T1w')
+    folders = [str(bids), str(tmp_path / 'out'), 'participant', '--dry-run', *OPTIONS]
+    asked = ['--participant-label', '01', '02', '--session-label', '2']
+    assert main([*folders, *asked]) == 0
+    told = capsys.readouterr().err
+    assert 'sub-02: cannot be processed\n  sub-02 has no' in told
+    assert main([*folders, '--participant-label', '02', '--session-label', '2']) == 2
+    assert 'Session "2" is not among those of these participants: there are 1' in (
+        capsys.readouterr().err
+    )
+
+
 def test_folders_that_are_no_participants_are_named(tmp_path, caplog):
     bids = tmp_path / 'bids'
     write_description(bids)

@@ -28,6 +28,7 @@ def image(tmp_path_factory):
         'AX T1 C+', 'T1 W/C', 'T1 enhanced', 'T1 CM', 'T1 c.m.', 'T1 injecté', 'T1 Primovist',
         'T1 Vueway', 'T1 Elucirem', 'T1 Kontrastm.', 'T1 nach Kontrastmittelgabe', 'mpragegd',
         'MPRAGEGD', 'spacepost', 'tse2Dpost', 'sagpostC', 'SAGpost', 'gdt1',
+        'AX T1 3.0 POST GD', 'T1 5.0 +C', 'SAG T1 1.0 POST', 'T1 post injection',
         'T1 W CON', 'T1 IV CON', 'T1 GBCA', 'T1 z kontrastem', 'wcontrast', 'T1 Injection',
         'T1 contrast enhanced', 'T1 CONTRAST', 'T1 CONTRAST AX FS', 'T1 IV contrast',
     ],
@@ -63,7 +64,7 @@ def test_a_denial_of_something_else_denies_no_agent(text):
         'image enhanced', 'T1 post radiation', '6 months post', 'grey white contrast', 'kein KM',
         'T1 POST OP W/O CONTRAST', 'T1 POST W/O CONTRAST', 'T1 no post contrast',
         'no gadolinium contrast', 'Brain Injury', 'HEAD INJURY PROTOCOL', 'T1 KM nativ', 'o. KM',
-        'un-enhanced', 'MPRAGE DL enhanced', 'T1 MT contrast', 'zonder contrast', 'T1 0 Gd',
+        'un-enhanced', 'MPRAGE DL enhanced', 'T1 MT contrast', 'zonder contrast',
         'post COVID', 'post TMS', 'follow-up post 6 months', 'TBI injury T1',
     ],
 )  # fmt: skip
@@ -188,13 +189,39 @@ def test_images_that_are_no_scans_are_left_out(image, metadata, words):
         {'ImageType': 'ORIGINAL'},
         {'ImageType': 'ORIGINAL\\PRIMARY\\M\\ND'},
         {'ImageType': ['MAGNITUDE', 'ORIGINAL', 'PRIMARY']},
-        {'SeriesDescription': 'SAG T1 IMAGES', 'ProtocolName': 'T1 TI1'},
+        {'SeriesDescription': 'SAG T1 IMAGES'},
+        {'SeriesDescription': 'T1 INV1'},  # an inversion recovery, for all that is known
+        {'SeriesDescription': 't1_mp2rage_sag_UNI_Images', 'ProtocolName': 'T1_MAP_mp2rage'},
         {},
     ],
 )
 def test_scans_as_scanners_make_them_are_used(image, metadata):
     scan = read_scan(image, 'T1w', {'sub': '01'}, metadata)
     assert scan.is_usable and not scan.is_processed
+
+
+@pytest.mark.parametrize('synthetic', [True, 'true', 1])
+def test_an_image_that_a_program_made_comes_after_an_acquired_one(image, synthetic):
+    made = read_scan(image, 'T1w', {'run': '1'}, {'Synthetic': synthetic})
+    acquired = read_scan(image, 'T1w', {'run': '2'}, {'Synthetic': False})
+    assert made.is_usable and 'a program made it' in ' '.join(made.warnings)
+    assert choose_reference([made, acquired])[0] is acquired
+
+
+@pytest.mark.parametrize('thickness', [6.5, '6.5'])
+def test_fine_voxels_made_of_thick_slices_are_no_fine_scan(tmp_path, thickness):
+    def t1w(run, spacing, **fields):
+        path = tmp_path / f'sub-01_run-{run}_T1w.nii.gz'
+        shape = tuple(int(x) for x in 200 / np.array(spacing))
+        nb.save(nb.Nifti1Image(np.ones(shape, np.int16), np.diag([*spacing, 1])), path)
+        return read_scan(path, 'T1w', {'run': run}, fields)
+
+    resampled = t1w('1', (1.9, 1.9, 1.9), SliceThickness=thickness)
+    true = t1w('2', (2.0, 2.0, 2.0), SliceThickness=2)
+    assert choose_reference([resampled, true])[0] is true
+    # a slab of a 3-D scan is no slice
+    slab = t1w('3', (1.9, 1.9, 1.9), SliceThickness=160)
+    assert choose_reference([slab, true])[0] is slab
 
 
 def test_ct_is_used_where_it_is_asked_for_alone(image):

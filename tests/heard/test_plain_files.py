@@ -113,6 +113,7 @@ def test_contrast_agent_is_not_claimed_where_it_is_not_known(name):
 def test_echoes_and_parts_that_a_converter_named_are_entities():
     assert name_entities('gre_e2_ph.nii') == {'echo': '2', 'part': 'phase'}
     assert name_entities('sub-01_part-imag_T2starw.nii') == {'part': 'imag'}
+    assert name_entities('T1w_part-phase.nii') == {'part': 'phase'}
 
 
 def test_scans_of_one_name_are_numbered_and_others_keep_theirs(tmp_path):
