@@ -1,4 +1,4 @@
-"""What it costs that outputs and steps are flushed to disk and have digests, against without.
+"""What it costs that outputs are flushed to disk, and that they and steps have digests.
 
     python benchmarks/speed/durability.py BIDS --repeats 3 [--method cubic]
 

@@ -20,13 +20,9 @@ from contextvars import ContextVar
 from hashlib import file_digest
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 TEMPORARY = '.tmp-synthsr-'  # how names of files begin that are being written
-_LATER: ContextVar[Path | None] = ContextVar('folder whose files are flushed later', default=None)
-_BESIDE: ContextVar[Callable[[Path], object] | None] = ContextVar(
-    'who flushes files', default=None
-)
 MAX_JSON_BYTES = 16 << 20  # the largest of ours, a training's list of draws, has 2 MB
 MAX_TOML_BYTES = 1 << 20  # a recipe has 3 kB; 10,000 labels of participants 120 kB
 MAX_TOML_DEPTH = 32  # tables and lists around a value; ours have 5
@@ -34,22 +30,34 @@ UNABLE_TO_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # a few network f
 LARGEST = (1 << 63) - 1  # of whole numbers in 64 bits; times of files in ns have 19 digits
 TOO_LONG = 'a whole number in it needs more than 64 bits'
 MAX_DIGITS = 20  # of such a number, with its sign
+Flush: TypeAlias = Callable[[Path, Path], None]  # of a file, with the name that it will have
+
+
+def _flush_now(path: Path, _: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    _flush_and_close(os.open(path, os.O_RDONLY))
+
+
+_FLUSH: ContextVar[Flush] = ContextVar('who flushes files', default=_flush_now)
 
 
 @contextmanager
-def flushed_later(folder: Path) -> Iterator[None]:
-    """Leave it to the caller to flush the files that the block writes below a folder.
+def unflushed(folder: Path) -> Iterator[None]:
+    """Do not wait for the disk for the files that the block writes below a folder.
 
     Parameters
     ----------
     folder
-        Folder whose files count only once the caller has flushed and listed them.
+        Folder whose files count only where size and SHA-256 agree with what was written.
     """
-    token = _LATER.set(folder)
-    try:
+    flush = _FLUSH.get()
+
+    def flush_others(path: Path, final: Path) -> None:
+        if not final.is_relative_to(folder):
+            flush(path, final)
+
+    with _flushed_by(flush_others):
         yield
-    finally:
-        _LATER.reset(token)
 
 
 @contextmanager
@@ -61,11 +69,13 @@ def flushed_beside() -> Iterator[None]:
     """
     flushes: list[Future[None]] = []
     with ThreadPoolExecutor(1, 'flush') as thread:
-        token = _BESIDE.set(lambda path: flushes.append(thread.submit(_flush, path)))
-        try:
+
+        def flush_beside(path: Path, _: Path) -> None:
+            handle = os.open(path, os.O_RDONLY)  # the path is renamed before its turn comes
+            flushes.append(thread.submit(_flush_and_close, handle))
+
+        with _flushed_by(flush_beside):
             yield
-        finally:
-            _BESIDE.reset(token)
     for flush in flushes:
         flush.result()
 
@@ -76,7 +86,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
     A reader never sees half a file; an error or a kill leaves ``path`` as it was. The content
     is on the disk before it has its name, so that a power cut leaves no file of zeros; but for
-    files that are `flushed_later` or `flushed_beside`.
+    files that are `unflushed` or `flushed_beside`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = ''.join(path.suffixes[-2:]) if path.name.endswith('.gz') else path.suffix
@@ -86,25 +96,31 @@ def written_atomically(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        later, flush_beside = _LATER.get(), _BESIDE.get()
-        is_now = later is None or not path.is_relative_to(later)
-        if is_now and not flush_beside:
-            _flush(temporary)
+        _FLUSH.get()(temporary, path)
         temporary.replace(path)
-        if is_now and flush_beside:
-            flush_beside(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+@contextmanager
+def _flushed_by(flush: Flush) -> Iterator[None]:
+    """Have the files of the block flushed by ``flush``."""
+    token = _FLUSH.set(flush)
+    try:
+        yield
+    finally:
+        _FLUSH.reset(token)
+
+
+def _flush_and_close(handle: int) -> None:
     """Wait until the content of a file is on the disk, where the file system can do that."""
-    with path.open('rb') as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in UNABLE_TO_FLUSH:
-                raise
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in UNABLE_TO_FLUSH:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

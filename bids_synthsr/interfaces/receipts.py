@@ -1,17 +1,11 @@
 """Receipts: what a step made, so that a later run can check whether it is still there, whole.
 
 What a lost block, a cut or a zeroed file leaves behind contradicts the receipt, and the step is
-done again. Files are flushed to disk while later steps run: what a power cut takes before that
-contradicts it, too.
+done again. So does what a power cut takes, for which reason no step waits for the disk.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 from bids_synthsr.dataset.files import read_object, sha256, write_json
@@ -22,14 +16,12 @@ ENGINE = '_'  # how names of nipype's own files begin
 
 
 def write_receipt(folder: Path) -> Path:
-    """Write down size and SHA-256 of the files of a step, and have them flushed to disk."""
+    """Write down size and SHA-256 of the files of a step."""
     paths = [path for path in sorted(folder.rglob('*')) if is_made(path)]
     files = {
         path.relative_to(folder).as_posix(): [path.stat().st_size, sha256(path)] for path in paths
     }
-    receipt = write_json(folder / RECEIPT, {'files': files})
-    flusher().submit(flush, [*paths, receipt, folder])
-    return receipt
+    return write_json(folder / RECEIPT, {'files': files})
 
 
 def is_step_folder(folder: Path) -> bool:
@@ -40,23 +32,6 @@ def is_step_folder(folder: Path) -> bool:
 def is_made(path: Path) -> bool:
     """Whether a step made this file, and not the engine."""
     return path.is_file() and not path.name.startswith(ENGINE)
-
-
-@cache
-def flusher() -> ThreadPoolExecutor:
-    """Thread of this process that waits for the disk; the process ends after it."""
-    return ThreadPoolExecutor(1, 'flush')
-
-
-def flush(paths: Sequence[Path]) -> None:
-    """Wait until files, and lists of folders, are on the disk; some may be gone by then."""
-    for path in paths:
-        with suppress(OSError):
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # waits for no pipe
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
 
 
 def find_damage(folder: Path) -> str:

@@ -29,7 +29,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec as InputFields
 from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.base import TraitedSpec as OutputFields
 
-from bids_synthsr.dataset.files import flushed_later
+from bids_synthsr.dataset.files import unflushed
 from bids_synthsr.interfaces.receipts import is_step_folder, write_receipt
 
 Results: TypeAlias = Mapping[str, object]
@@ -73,7 +73,7 @@ class Step(SimpleInterface):
         runtime.environ = {}  # nipype would keep it with the results
         folder = Path(runtime.cwd)
         is_kept = is_step_folder(folder)  # a step that is run alone needs no receipt
-        with flushed_later(folder) if is_kept else nullcontext():
+        with unflushed(folder) if is_kept else nullcontext():
             outputs = self.make(self.inputs, folder)
             if is_kept:
                 write_receipt(folder)

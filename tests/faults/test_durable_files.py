@@ -7,7 +7,7 @@ import pytest
 
 from bids_synthsr.dataset.files import (
     flushed_beside,
-    flushed_later,
+    unflushed,
     write_text,
     written_atomically,
 )
@@ -47,11 +47,11 @@ def test_file_system_that_cannot_flush_is_no_fault(tmp_path, monkeypatch):
     assert (tmp_path / 'a.txt').read_text() == 'whole'
 
 
-def test_files_of_a_step_are_flushed_once_and_by_its_receipt(tmp_path, monkeypatch):
+def test_files_of_a_step_do_not_wait_for_the_disk(tmp_path, monkeypatch):
     flushed = []
     monkeypatch.setattr(os, 'fsync', flushed.append)
     step, output = tmp_path / 'step', tmp_path / 'out'
-    with flushed_later(step):
+    with unflushed(step):
         write_text(step / 'volume.txt', 'kept')
         assert not flushed
         write_text(output / 'volume.txt', 'an output')

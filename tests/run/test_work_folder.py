@@ -6,13 +6,12 @@ import os
 import pickle
 import stat
 import time
-from pathlib import Path
 
 import pytest
 
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.interfaces.lists import FirstItem
-from bids_synthsr.interfaces.receipts import RECEIPT, find_damage, flusher, write_receipt
+from bids_synthsr.interfaces.receipts import RECEIPT, find_damage, write_receipt
 from bids_synthsr.run.work_folder import (
     MARKER,
     WORKFLOW,
@@ -228,24 +227,6 @@ def test_file_in_place_of_an_exam_is_removed(exam):
     file.touch()
     assert mend_exam(file) == []
     assert not file.exists()
-
-
-def test_files_receipt_and_folder_are_flushed(tmp_path, monkeypatch):
-    flusher().submit(str).result()  # what other tests wrote
-    flushed = []
-    fsync = os.fsync
-
-    def watch(handle):
-        flushed.append(Path(f'/proc/self/fd/{handle}').readlink())
-        fsync(handle)
-
-    monkeypatch.setattr(os, 'fsync', watch)
-    (tmp_path / 'volume.nii').write_bytes(b'content')
-    (tmp_path / '_node.pklz').touch()
-    receipt = write_receipt(tmp_path)
-    flusher().submit(str).result()  # what came before is done then
-    named = [path for path in flushed if not path.name.startswith('.tmp-')]
-    assert named == [tmp_path / 'volume.nii', receipt, tmp_path]
 
 
 def test_step_that_runs_alone_leaves_no_receipt(tmp_path, monkeypatch):
