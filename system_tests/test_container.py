@@ -85,6 +85,11 @@ def test_home_may_be_anything(bids, out, home):
     assert '3 of 3 exams finished' in done.stderr
 
 
+def state_of(record):
+    """How the work on an exam stands: begun while its outputs are written."""
+    return json.loads(record.read_text())['state'] if record.is_file() else ''
+
+
 def test_stopped_it_ends_at_once_and_goes_on_where_it_was(bids, out):
     options = (*STRICT, *mounts(bids, out), '--name', 'synthsr-to-stop')
     program = (IMAGE, '/data', '/out', 'participant', *QUICK, '--nprocs', '1')
@@ -92,7 +97,7 @@ def test_stopped_it_ends_at_once_and_goes_on_where_it_was(bids, out):
         [ENGINE, 'run', *map(str, options), *program], stderr=subprocess.PIPE, text=True
     )
     end = time.monotonic() + 120
-    while not (out / 'logs/exams/sub-01.json').is_file():
+    while state_of(out / 'logs/exams/sub-01.json') != 'finished':
         assert time.monotonic() < end and running.poll() is None
         time.sleep(0.2)
     begun = time.monotonic()
