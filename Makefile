@@ -4,6 +4,7 @@
 # make docs: build the site of the documents in build/docs
 # make dist: wheel and sdist in dist/; make test-wheels: install them in clean environments, run them
 # make image: build the image; make test-container: run it as strictly as a hospital does
+# make test-kills: the program killed in each of its steps
 # make test-slurm: the recipes of docs/howto/cluster.md on a Slurm of one node (needs root, slurm-wlm, munge)
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 # PIP_OPTIONS: options of pip, such as --extra-index-url of CPU builds of PyTorch
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_OPTIONS) --editable
 
-.PHONY: demo test lint docs install clean dist test-wheels image test-container test-slurm
+.PHONY: demo test lint docs install clean dist test-wheels image test-container test-kills test-slurm
 
 install: $(INSTALLED)
 
@@ -61,6 +62,9 @@ image:
 
 test-container: $(INSTALLED)
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) $(BIN)/python -m pytest system_tests/test_container.py
+
+test-kills: $(INSTALLED)
+	$(BIN)/python -m pytest system_tests/test_kills.py
 
 test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest system_tests/test_slurm.py

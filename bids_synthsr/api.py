@@ -55,6 +55,7 @@ from bids_synthsr.values.exam import Exam
 
 __all__ = ('MethodSettings', 'guess_contrast', 'synthesize')
 LOGGER = logging.getLogger('bids_synthsr')
+TISSUE = 'tissue'  # name of the second segmentation, which has no desc-
 
 
 def synthesize(
@@ -88,7 +89,7 @@ def synthesize(
     -------
     volumes
         What the method makes, the main volume first, by the BIDS suffix of each; where two have
-        one, the later is called by its desc as well: ``uncertainty_T1w``.
+        one, the later is called by its desc as well: ``sr_T1w``.
 
     Raises
     ------
@@ -179,7 +180,8 @@ def name_further_volumes(
     """
     exam = plain_exam(take_files([file.absolute() for file in files], contrasts))
     scans = select_scans(exam, settings.reference, settings.contrasts, settings.ct).scans
-    return METHODS[settings.method].name_volumes([scan.contrast for scan in scans])
+    method, contrasts = METHODS[settings.method], [scan.contrast for scan in scans]
+    return method.name_volumes(contrasts, sharpens_others=settings.sharpen_others)
 
 
 def check_settings(settings: MethodSettings) -> MethodSettings:
@@ -336,7 +338,9 @@ def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
     for product in (ProductFile(**fields) for fields in products):
         if product.kind == 'image':
             name = product.contrast
-            volumes[f'{product.desc}_{name}' if name in volumes else name] = Path(product.file)
+            volumes[f'{product.desc or TISSUE}_{name}' if name in volumes else name] = Path(
+                product.file
+            )
     return volumes
 
 

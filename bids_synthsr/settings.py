@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-FIELDS_OF_VIEW = ('reference', 'union')
+FIELDS_OF_VIEW = ('head', 'reference', 'union')
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
 
@@ -60,9 +60,12 @@ class MethodSettings:
     output_resolution
         Voxel size of the output, in mm.
     fov
-        Field of view of the output: of the reference, or of all scans together.
+        Field of view of the output: what the scans show of the head (``head``), that of the
+        reference, or of all scans together (``union``).
     least_quality
-        Score of ``any-exam`` below which an exam is marked.
+        Estimated quality below which an exam is marked (``auto`` and ``any-exam``).
+    sharpen_others
+        Whether each other contrast becomes a volume beside the T1w, too (``auto``).
     """
 
     method: str = 'auto'
@@ -71,8 +74,9 @@ class MethodSettings:
     reference: str | None = None
     contrasts: tuple[str, ...] = ()
     output_resolution: float = 1.0
-    fov: str = 'reference'
+    fov: str = 'head'
     least_quality: float = LEAST_QUALITY
+    sharpen_others: bool = False
 
 
 @dataclass(frozen=True)

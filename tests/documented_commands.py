@@ -38,7 +38,7 @@ SLOW = (
     'synthsr status out',
     'synthsr exam a.nii.gz b.nii.gz --contrasts T1w FLAIR -o t1_1mm.nii.gz',
     'synthsr exam t1.nii.gz flair.nii.gz -o t1_tv.nii.gz --method tv',
-    'synthsr exam t1.nii.gz flair.nii.gz -o t1_any.nii.gz --method any-exam',
+    'synthsr exam t1.nii.gz flair.nii.gz -o t1_sr.nii.gz --method sr-t1',
     'bids_synthsr bids out participant --participant-label 01 02',
     'bids_synthsr bids out2 participant --method tv --derivatives out',
     'bids_synthsr bids out participant --contrasts T1w FLAIR',

@@ -47,7 +47,7 @@ def init_exam_wf(
     spacing
         Voxel size of the output, mm.
     fov
-        Field of view of the output: ``reference`` or ``union``.
+        Field of view of the output: ``head``, ``reference`` or ``union``.
 
     Outputs
     -------
@@ -85,13 +85,14 @@ def init_exam_wf(
             for field in ('scans', 'contrasts', 'acquisitions', 'names')
         ]),
         (inputnode, grid, [('spacing', 'spacing'), ('fov', 'fov')]),
-        (align_wf, grid, from_outputs('scans', 'scan2ref')),
+        (align_wf, grid, from_outputs('scans', 'acquisitions', 'scan2ref')),
         (align_wf, resample, [
             ('outputnode.scans', 'scan'),
             ('outputnode.acquisitions', 'acquisition'),
             ('outputnode.scan2ref', 'scan2ref'),
         ]),
         (grid, resample, [('grid', 'grid')]),
+        (grid, collect, [('coverages', 'coverages')]),
         (select, collect, [('selection', 'selection')]),
         (align_wf, collect, from_outputs('names', 'scan2ref', 'fits')),
         (resample, collect, [('resampled', 'resampled'), ('reliability', 'reliability')]),

@@ -92,7 +92,9 @@ def init_left_out_wf(
     locate = pe.Node(AlignScan(name=case.facts['left_out']), name='locate', mem_gb=SCAN_MEM_GB)
     workflow.connect([
         (select, align_wf, [(field, f'inputnode.{field}') for field in SCAN_FIELDS]),
-        (align_wf, grid, [('outputnode.scans', 'scans'), ('outputnode.scan2ref', 'scan2ref')]),
+        (align_wf, grid, [
+            (f'outputnode.{field}', field) for field in ('scans', 'acquisitions', 'scan2ref')
+        ]),
         (align_wf, first, [('outputnode.scans', 'entries')]),
         (first, locate, [('first', 'reference')]),
         (load, locate, [('scans', 'scan')]),

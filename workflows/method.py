@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.interfaces.methods import Synthesize, weights_beside
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.workflows.stages import SYNTHESIS_STEP
@@ -90,6 +90,7 @@ def make_step(
     if method.network:
         step.inputs.trait_set(
             weights=str(settings.weights),
+            **({'beside': weights_beside(method)} if method.beside else {}),
             device=device,
             use_gpu=device != 'cpu',
             low_mem=low_mem,

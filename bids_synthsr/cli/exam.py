@@ -71,7 +71,10 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         '--output-resolution', type=float, default=1.0, metavar='MM', help='voxels of the output'
     )
-    parser.add_argument('--fov', choices=FIELDS_OF_VIEW, default='reference', help='of the output')
+    parser.add_argument('--fov', choices=FIELDS_OF_VIEW, default='head', help='of the output')
+    parser.add_argument(
+        '--sharpen-others', action='store_true', help='of every contrast a volume (auto only)'
+    )
     parser.add_argument(
         '--threads', type=positive_int, default=os.cpu_count(), metavar='N', help='threads to use'
     )
@@ -159,6 +162,7 @@ def _settings_of(options: argparse.Namespace) -> MethodSettings:
         reference=options.reference,
         output_resolution=options.output_resolution,
         fov=options.fov,
+        sharpen_others=options.sharpen_others,
     )
 
 

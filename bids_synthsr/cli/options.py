@@ -175,15 +175,21 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--fov',
         choices=FIELDS_OF_VIEW,
-        default='reference',
-        help='field of view of the output: that of the reference, or of all scans together',
+        default='head',
+        help='field of view of the output: what the scans show of the head, that of the '
+        'reference, or that of all scans together',
     )
     group.add_argument(
         '--min-quality',
         type=float,
         default=LEAST_QUALITY,
         metavar='SCORE',
-        help='mark exams whose quality any-exam estimates as less, 0 to 1',
+        help='mark exams whose estimated quality is less, 0 to 1 (auto and any-exam)',
+    )
+    group.add_argument(
+        '--sharpen-others',
+        action='store_true',
+        help='make a volume of each contrast beside the T1w, by total variation (auto only)',
     )
 
 
@@ -306,6 +312,7 @@ def method_settings(options: argparse.Namespace) -> MethodSettings:
         output_resolution=options.output_resolution,
         fov=options.fov,
         least_quality=options.min_quality,
+        sharpen_others=options.sharpen_others,
     )
 
 

@@ -320,6 +320,31 @@ def leave_out_failed(rows: Iterable[Row], fits: Iterable[Mapping[str, Any]]) -> 
     return list(marked)
 
 
+def add_coverages(
+    rows: Iterable[Row], part: str, coverages: Mapping[str, Mapping[str, Any]]
+) -> list[Row]:
+    """Add to the scans how much of the head or brain they show, of what all show together.
+
+    Parameters
+    ----------
+    rows
+        Rows of the selection table.
+    part
+        What is shown: ``head`` or ``brain``.
+    coverages
+        Fields of `bids_synthsr.imaging.coverage.Coverage` by the names of the scans.
+    """
+    return [row | _coverage_columns(part, coverages.get(row['scan'])) for row in rows]
+
+
+def _coverage_columns(part: str, coverage: Mapping[str, Any] | None) -> Row:
+    """Write lengths (left-right, back-front, down-up) and share; empty where nothing is known."""
+    if coverage is None:
+        return {f'{part}_mm': '', f'{part}_percent': ''}
+    lengths = ' x '.join(f'{length:.0f}' for length in coverage['size_mm'])
+    return {f'{part}_mm': lengths, f'{part}_percent': f'{coverage["percent"]:.0f}'}
+
+
 def mark_aligned(rows: Iterable[Row], sources: Sequence[str]) -> list[Row]:
     """Mark the scans that were aligned and are in no volume that the method made.
 

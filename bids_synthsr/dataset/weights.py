@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from bids_synthsr.dataset.files import open_regular, parse_json, sha256, written_atomically
 from bids_synthsr.dataset.keras import read_keras
-from bids_synthsr.methods.catalogue import Method
+from bids_synthsr.methods.catalogue import METHODS, Method
 from bids_synthsr.networks.exam_unet import TrainedExamUNet
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.registry import (
@@ -308,10 +308,12 @@ def find_weights(method: Method, weights: Path | None, environ: Mapping[str, str
         return None
     path = find_shipped(method, weights) if method.weights else find_published(weights, environ)
     load_network(method.network, path.resolve())
+    if method.beside:
+        find_shipped(METHODS[method.beside])
     return path.resolve()
 
 
-def find_shipped(method: Method, weights: Path | None, folder: Path = SHIPPED) -> Path:
+def find_shipped(method: Method, weights: Path | None = None, folder: Path = SHIPPED) -> Path:
     """Find the weights of one of our own networks: what the user gave, else what we ship."""
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f'--weights {weights}: there is no such file')

@@ -1,7 +1,7 @@
 """The outputs: where they lie and what they are called.
 
-No other module contains the name of an output. ``T1w`` names the space of the output volume, as in
-fMRIPrep, whichever scan is the reference.
+No other module contains the name of an output. The space of the outputs is named by the contrast
+of the reference, in whose frame they lie.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from pathlib import Path
 from bids_synthsr.dataset.filenames import EXAM, join_name, split_name
 from bids_synthsr.dataset.files import TEMPORARY
 from bids_synthsr.dataset.query import DESCRIPTION
-from bids_synthsr.values.exam import SUFFIXES
+from bids_synthsr.values.exam import SUFFIXES, UNIFORM
 
-SPACE = 'T1w'
+RELIABILITY = 'reliability'  # suffix of maps of where a scan measured
+RESAMPLED = 'resampled'  # desc- of scans on the output grid
 LEFTOVER = f'{TEMPORARY}*'
 STALE_S = 600  # a page or table takes a second to write
 
@@ -39,6 +40,11 @@ class Derivatives:
     def description(self) -> Path:
         """What the data set is."""
         return self.root / DESCRIPTION
+
+    @property
+    def descriptions(self) -> Path:
+        """What the ``desc-`` labels stand for."""
+        return self.root / 'descriptions.tsv'
 
     @property
     def ignored(self) -> Path:
@@ -108,8 +114,8 @@ class Derivatives:
         return sorted(self.records.parent.glob('*/plan.json'))
 
     def labels(self, desc: str) -> Path:
-        """Names of the labels of a segmentation."""
-        return self.root / join_name({'desc': desc}, 'dseg', '.tsv')
+        """Names of the labels of a segmentation; ``desc`` is empty for that by tissue."""
+        return self.root / join_name({'desc': desc} if desc else {}, 'dseg', '.tsv')
 
     def name_of(self, path: Path) -> str:
         """Path of an output relative to this folder."""
@@ -200,20 +206,20 @@ class ExamDerivatives:
         return self.path_of('volumes', {'desc': desc}, '.tsv')
 
     def synthesized(self, suffix: str, desc: str) -> Path:
-        """Volume that a method made; images of another contrast than T1w name their space."""
-        return self.path_of(suffix, entities_of_synthesis(suffix, desc))
+        """Volume that a method made, the main one or another that nothing sets apart."""
+        return self.path_of(suffix, {'desc': desc})
 
-    def resampled(self, scan: str) -> Path:
+    def resampled(self, scan: str, reference: str) -> Path:
         """Scan on the output grid."""
-        return self.path_of(*name_of_scan(scan, 'preproc'))
+        return self.path_of(*name_of_resampled(scan, reference))
 
-    def reliability(self, scan: str) -> Path:
+    def reliability(self, scan: str, reference: str) -> Path:
         """Where the scan measured what the output grid shows."""
-        return self.path_of(*name_of_scan(scan, 'reliability'))
+        return self.path_of(*name_of_reliability(scan, reference))
 
-    def transform(self, scan: str) -> Path:
+    def transform(self, scan: str, reference: str) -> Path:
         """Rigid transform from the scan to the output."""
-        return self.path_of(*name_of_transform(scan), '.txt')
+        return self.path_of(*name_of_transform(scan, reference), '.txt')
 
     def path_of(
         self, suffix: str, entities: Mapping[str, str], extension: str = '.nii.gz'
@@ -234,34 +240,49 @@ class ExamDerivatives:
 
 
 def entities_of_synthesis(
-    suffix: str, desc: str, others: Mapping[str, str] | None = None, is_main: bool = False
+    suffix: str, desc: str, others: Mapping[str, str], space: str
 ) -> dict[str, str]:
     """BIDS entities of a volume that a method made.
 
     Parameters
     ----------
     suffix, desc
-        BIDS suffix and ``desc-`` label of the volume.
+        BIDS suffix and ``desc-`` label of the volume; the label may be empty.
     others
         Entities that set it apart from others of its suffix.
-    is_main
-        Whether it is the main volume, in whose space all others lie.
+    space
+        Name of the space for an image beside the main one; empty for that, which all else is in.
     """
-    is_other_contrast = suffix in SUFFIXES and (suffix != SPACE or (bool(others) and not is_main))
-    space = {'space': SPACE} if is_other_contrast else {}
-    return {**(others or {}), **space, 'desc': desc}
+    names_space = space and suffix in SUFFIXES
+    return {
+        **others,
+        **({'space': space} if names_space else {}),
+        **({'desc': desc} if desc else {}),
+    }
 
 
-def name_of_scan(scan: str, desc: str) -> tuple[str, dict[str, str]]:
-    """BIDS suffix and entities of something that lies where a scan does, on the output grid."""
+def space_of(reference: str) -> str:
+    """Name the space of a reference by its contrast: ``FLAIR`` of ``run-2_FLAIR``."""
+    suffix = split_name(reference)[1]
+    return 'T1w' if suffix == UNIFORM else suffix
+
+
+def name_of_resampled(scan: str, reference: str) -> tuple[str, dict[str, str]]:
+    """BIDS suffix and entities of a scan on the output grid."""
     entities, suffix, _ = split_name(scan)
-    return suffix, {**entities, 'space': SPACE, 'desc': desc}
+    return suffix, {**entities, 'space': space_of(reference), 'desc': RESAMPLED}
 
 
-def name_of_transform(scan: str) -> tuple[str, dict[str, str]]:
+def name_of_reliability(scan: str, reference: str) -> tuple[str, dict[str, str]]:
+    """Suffix and entities of a reliability map: its ``desc-`` is the contrast of the scan."""
+    entities, suffix, _ = split_name(scan)
+    return RELIABILITY, {**entities, 'space': space_of(reference), 'desc': suffix}
+
+
+def name_of_transform(scan: str, reference: str) -> tuple[str, dict[str, str]]:
     """BIDS suffix and entities of the transform of a scan to the output."""
     entities, suffix, _ = split_name(scan)
-    return 'xfm', {**entities, 'from': suffix, 'to': SPACE, 'mode': 'image'}
+    return 'xfm', {**entities, 'from': suffix, 'to': space_of(reference), 'mode': 'image'}
 
 
 def sidecar_of(output: Path) -> Path:

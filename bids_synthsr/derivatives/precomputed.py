@@ -37,7 +37,7 @@ def find_transforms(
     for folder in folders:
         place = Derivatives(folder).exam(exam.subject, exam.session)
         for scan in scans[1:]:
-            path, pair = place.transform(scan.name), [scan, scans[0]]
+            path, pair = place.transform(scan.name, scans[0].name), [scan, scans[0]]
             sources = [raw_uri(source.path, bids_dir) for source in pair]
             if scan.name not in transforms and path.is_file() and sources_of(path) == sources:
                 transforms[scan.name] = {

@@ -7,7 +7,7 @@ new output is a new item of such a list and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,17 +15,21 @@ from bids_synthsr.dataset.files import sha256, write_rows
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.derivatives.places import (
     entities_of_synthesis,
-    name_of_scan,
+    name_of_reliability,
+    name_of_resampled,
     name_of_transform,
+    space_of,
 )
 from bids_synthsr.derivatives.provenance import (
+    OUTPUT_COVERAGE,
     describe_reliability,
     describe_resampled,
+    describe_selection,
     describe_synthesis,
     describe_transform,
 )
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
-from bids_synthsr.values.method import Image, Product, Synthesis
+from bids_synthsr.values.method import Image, Origin, Product, Synthesis
 
 Kind = Literal['image', 'table', 'transform']
 SELECTION = 'selection'  # suffix of the table of scans
@@ -106,8 +110,28 @@ class AlignedScans:
     reliability: Sequence[str]
 
 
+def is_made_by_method(product: ProductFile) -> bool:
+    """Whether a method made it, and not the registration: its sidecar names the method."""
+    return 'Method' in product.sidecar
+
+
+def name_of_main(products: Sequence[ProductFile]) -> str:
+    """Name how the main volume was made: by which method, or that it was ``acquired``."""
+    sidecar = next(product.sidecar for product in products if product.frame)
+    return str(sidecar['MethodDetails'].get('main', sidecar['Method']))
+
+
+def coverage_of(products: Sequence[ProductFile]) -> dict[str, float]:
+    """Tell how much of head and brain the output holds, percent, as far as known."""
+    table = next(product.sidecar for product in products if product.suffix == SELECTION)
+    return {part: round(shown['percent'], 1) for part, shown in table[OUTPUT_COVERAGE].items()}
+
+
 def registration_products(
-    selection: str, alignment: AlignedScans, fits: Sequence[Mapping[str, Any]]
+    selection: str,
+    alignment: AlignedScans,
+    fits: Sequence[Mapping[str, Any]],
+    head: Mapping[str, Any],
 ) -> Iterator[ProductFile]:
     """List what the registration of an exam makes for keeps.
 
@@ -119,22 +143,24 @@ def registration_products(
         Scans that could be aligned.
     fits
         How well each scan fits, by its ``name``.
+    head
+        How much of the head the output holds, see `bids_synthsr.imaging.coverage.Coverage`.
     """
-    yield ProductFile(selection, 'table', SELECTION, {'desc': 'scans'})
+    table = describe_selection({'head': head})
+    yield ProductFile(selection, 'table', SELECTION, {'desc': 'scans'}, sidecar=table)
+    reference, *moved = alignment.names
     for name, resampled, reliability in zip(
         alignment.names, alignment.resampled, alignment.reliability, strict=True
     ):
         images = (
-            (resampled, 'preproc', describe_resampled()),
-            (reliability, 'reliability', describe_reliability()),
+            (resampled, name_of_resampled(name, reference), describe_resampled()),
+            (reliability, name_of_reliability(name, reference), describe_reliability()),
         )
-        for file, desc, sidecar in images:
-            suffix, entities = name_of_scan(name, desc)
+        for file, (suffix, entities), sidecar in images:
             yield ProductFile(file, 'image', suffix, entities, (name,), sidecar)
     fit_of = {fit['name']: fit for fit in fits}
-    reference, *moved = alignment.names
     for name, file in zip(moved, alignment.scan2ref[1:], strict=True):
-        suffix, entities = name_of_transform(name)
+        suffix, entities = name_of_transform(name, reference)
         sidecar = describe_transform(fit_of[name])
         yield ProductFile(file, 'transform', suffix, entities, (name, reference), sidecar)
 
@@ -163,9 +189,8 @@ def write_synthesis(synthesis: Synthesis, names: Sequence[str], folder: Path) ->
     """
     for product in synthesis.products:
         _check_product(product)
-    sources = [names[index] for index in _source_indices(synthesis, names)]
     return [
-        _write_product(number, product, synthesis, names[0], sources, folder)
+        _write_product(number, product, synthesis, names, folder)
         for number, product in enumerate(synthesis.products)
     ]
 
@@ -173,7 +198,7 @@ def write_synthesis(synthesis: Synthesis, names: Sequence[str], folder: Path) ->
 def _check_product(product: Product) -> None:
     """Raise where a product is not finite, or the same everywhere."""
     if isinstance(product, Image):
-        fault = find_image_fault(product.voxels, product.suffix, product.desc)
+        fault = find_image_fault(product.voxels, product.suffix)
     else:
         fault = find_table_fault(product.rows)
     if fault:
@@ -183,32 +208,41 @@ def _check_product(product: Product) -> None:
         )
 
 
-def _source_indices(synthesis: Synthesis, names: Sequence[str]) -> Sequence[int]:
-    return range(len(names)) if synthesis.used is None else synthesis.used
+def _origin_of(product: Product, synthesis: Synthesis, names: Sequence[str]) -> Origin:
+    """How a product came about: as it says itself, or as all of the synthesis.
+
+    With the main volume stands what is known of the whole synthesis, for the report.
+    """
+    own = product.origin if isinstance(product, Image) else None
+    if own is not None and product is not synthesis.products[0]:
+        return own
+    method = synthesis.facts.get('method', synthesis.images[0].desc)
+    used = range(len(names)) if synthesis.used is None else synthesis.used
+    whole = Origin(method, synthesis.facts, tuple(used))
+    return (
+        whole if own is None else replace(own, method=method, facts={**whole.facts, **own.facts})
+    )
 
 
 def _write_product(
-    number: int,
-    product: Product,
-    synthesis: Synthesis,
-    reference: str,
-    sources: Sequence[str],
-    folder: Path,
+    number: int, product: Product, synthesis: Synthesis, names: Sequence[str], folder: Path
 ) -> ProductFile:
     """Write one product of a method; the first is the main volume."""
+    origin = _origin_of(product, synthesis, names)
+    sources = [names[index] for index in origin.used]
     if not isinstance(product, Image):
         path = write_rows(folder / f'table-{number}.json', product.rows)
         return ProductFile(str(path), 'table', product.suffix, {'desc': product.desc}, sources)
     path = save_volume(folder / f'volume-{number}.nii', product.voxels, product.grid)
-    method = synthesis.facts.get('method', synthesis.images[0].desc)
+    space = space_of(names[0]) if number else ''
     return ProductFile(
         str(path),
         'image',
         product.suffix,
-        entities_of_synthesis(product.suffix, product.desc, product.entities, is_main=not number),
+        entities_of_synthesis(product.suffix, product.desc, product.entities, space),
         sources,
-        describe_synthesis(product.suffix, product.desc, method, synthesis.facts),
+        describe_synthesis(product.suffix, origin),
         product.labels,
-        frame='' if number else reference,
+        frame='' if number else names[0],
         sha256=sha256(path),
     )

@@ -11,13 +11,17 @@ from bids_synthsr.dataset.files import (
     open_regular,
     read_object,
     write_json,
+    write_text,
     written_atomically,
 )
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.tables import table_text
+from bids_synthsr.values.method import Origin
 from bids_synthsr.values.text import plain_text
 
 BIDS_VERSION = '1.10.0'
+OUTPUT_COVERAGE = 'OutputCoverage'  # field: how much of head and brain the output holds
 RAW = 'raw'  # name of the input data set in BIDS URIs
 # outputs that the specification does not know; bids-validator-deno knows folders without a slash
 NOT_BIDS = (
@@ -25,11 +29,40 @@ NOT_BIDS = (
     'logs',
     'figures',
     '*_selection.tsv',
+    '*_selection.json',
     '*_volumes.tsv',
+    '*_reliability.nii.gz',
+    '*_reliability.json',
+    '*_uncertainty.nii.gz',
+    '*_uncertainty.json',
     '*_xfm.txt',
     '*_xfm.json',
     '.tmp-*',
 )
+
+KINDS = {  # of volumes that a method computed, by suffix
+    'dseg': 'Segmentation (values in the look-up table of its name)',
+    'probseg': 'Probability of a class of tissue',
+    'mask': 'Brain mask (brain, ventricles and CSF)',
+    'uncertainty': 'Expected absolute error of the T1w (Laplace scale, in its units)',
+}
+OF_ACQUIRED = {  # of those that show what was measured
+    'T1w': 'The acquired T1w, interpolated by cubic splines, corrected for its bias field by N4 '
+    'and scaled to a median of 110 in the white matter.',
+    'uncertainty': 'Expected absolute error of the T1w by the noise of the scan, in its units.',
+}
+DESCS = {  # by desc-
+    'preproc': 'The T1w of the exam: as acquired, even in intensity, where its voxels are fine; '
+    'else predicted from all scans. Its sidecar says which (MethodDetails: main).',
+    'anyexam': 'Predicted from all scans of the exam by the network of method any-exam.',
+    'brain': 'Brain, ventricles and CSF, predicted from all scans of the exam.',
+    'sr': 'T1w of thick slices with its own contrast, sharpened by the network of method sr-t1.',
+    'tv': 'One contrast of the exam, super-resolved by multi-channel total variation.',
+    'cubic': 'The reference of the exam, interpolated by cubic splines.',
+    'synthsr': 'T1w predicted by a published SynthSR network.',
+    'resampled': 'An acquired scan, interpolated linearly on the grid of the output.',
+    'scans': 'Every scan of the exam, whether it was used, and why.',
+}
 
 
 def raw_uri(path: Path, bids_dir: Path) -> str:
@@ -42,40 +75,42 @@ def generator() -> dict[str, str]:
     return {'Name': 'bids_synthsr', 'Version': __version__}
 
 
-def describe_synthesis(
-    suffix: str, desc: str, method: str, facts: Mapping[str, Any]
-) -> dict[str, Any]:
+def describe_synthesis(suffix: str, origin: Origin) -> dict[str, Any]:
     """Describe a volume that a method made, for its sidecar.
 
     Parameters
     ----------
-    suffix, desc
-        BIDS suffix and ``desc-`` label of the volume.
-    method
-        Name of the method.
-    facts
-        What the method reports: iterations, weights and their SHA-256.
+    suffix
+        BIDS suffix of the volume, such as ``T1w``.
+    origin
+        How it came about.
     """
+    kinds = OF_ACQUIRED if origin.is_acquired else KINDS
+    computed = (
+        f', computed by bids_synthsr (method {origin.method}) from the scans under Sources. It '
+        'was not acquired and is not meant for diagnosis.'
+    )
     return {
-        'Description': f'{_kind_of(suffix, desc)}, computed by bids_synthsr (method {method}) '
-        'from the scans under Sources. It was not acquired and is not meant for diagnosis.',
-        'Synthetic': True,
+        'Description': kinds.get(suffix, 'Synthetic image')
+        + ('' if origin.is_acquired else computed),
+        'Synthetic': not origin.is_acquired,
         'SkullStripped': False,
-        'Method': method,
-        'MethodDetails': dict(facts),
+        'Method': origin.method,
+        'MethodDetails': dict(origin.facts),
         **({'Type': 'Brain'} if suffix == 'mask' else {}),
     }
 
 
-def _kind_of(suffix: str, desc: str) -> str:
-    """Describe what a volume is."""
-    if suffix == 'dseg':
-        return 'Segmentation (the numbers of FreeSurfer)'
-    if suffix == 'mask':
-        return 'Brain mask (brain, ventricles and CSF)'
-    if desc == 'uncertainty':
-        return 'Expected absolute error of the T1w (Laplace scale, in its units)'
-    return 'Synthetic image'
+def describe_selection(coverages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Describe the table of scans, and how much of head and brain the output holds.
+
+    Parameters
+    ----------
+    coverages
+        Fields of `bids_synthsr.imaging.coverage.Coverage` of the output, by ``head`` and
+        ``brain``.
+    """
+    return {'Description': DESCS['scans'], OUTPUT_COVERAGE: dict(coverages)}
 
 
 def describe_resampled() -> dict[str, Any]:
@@ -143,6 +178,8 @@ def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
         'DatasetLinks': {RAW: link},
     }
     write_json(derivatives.description, content)
+    rows = [{'desc_id': f'desc-{desc}', 'description': text} for desc, text in DESCS.items()]
+    write_text(derivatives.descriptions, table_text(rows))
     _ignore_outputs(derivatives.ignored)
 
 

@@ -62,6 +62,10 @@ class Record:
         Content of its report and of the small picture, in the same way.
     leftovers
         Paths of files of earlier work, which go when the exam is finished.
+    main
+        How the main volume was made: the name of a method, or ``acquired``.
+    coverage
+        Percent of ``head`` and ``brain`` that the output holds, as far as known.
     durations_s
         Seconds that each step took, by its name.
     run_uuid
@@ -76,6 +80,8 @@ class Record:
     outputs: Mapping[str, OutputFile] = field(default_factory=dict)
     pages: Mapping[str, OutputFile] = field(default_factory=dict)
     leftovers: tuple[str, ...] = ()
+    main: str = ''
+    coverage: Mapping[str, float] = field(default_factory=dict)
     durations_s: Mapping[str, float] = field(default_factory=dict)
     run_uuid: str = ''
 

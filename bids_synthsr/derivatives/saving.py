@@ -19,17 +19,21 @@ from bids_synthsr.dataset.files import (
     written_atomically,
 )
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
-from bids_synthsr.dataset.selection import mark_aligned
-from bids_synthsr.derivatives.places import ExamDerivatives, sidecar_of
-from bids_synthsr.derivatives.products import SELECTION, ProductFile
-from bids_synthsr.derivatives.provenance import complete_sidecar
+from bids_synthsr.dataset.selection import add_coverages, mark_aligned
+from bids_synthsr.derivatives.places import RELIABILITY, RESAMPLED, ExamDerivatives, sidecar_of
+from bids_synthsr.derivatives.products import SELECTION, ProductFile, is_made_by_method
+from bids_synthsr.derivatives.provenance import (
+    OUTPUT_COVERAGE,
+    complete_sidecar,
+    describe_selection,
+)
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
 
 EXTENSIONS = {'image': '.nii.gz', 'table': '.tsv', 'transform': '.txt'}  # by kind of product
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
-# by desc: values scaled to the range of the type; reliability in steps of 0.004
-SCALED_TYPES = {'preproc': np.int16, 'reliability': np.uint8}
+# by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
+SCALED_TYPES = {RESAMPLED: np.int16, 'probseg': np.int16, RELIABILITY: np.uint8}
 
 
 def check_products(products: Sequence[ProductFile]) -> None:
@@ -56,7 +60,7 @@ def _find_fault(product: ProductFile) -> str:
     path = Path(product.file)
     try:
         if product.kind == 'image':
-            return find_image_fault(load_volume(path)[0], product.suffix, product.desc)
+            return find_image_fault(load_volume(path)[0], product.suffix)
         if product.kind == 'table':
             return find_table_fault(read_json(path))
         load_rigid(path)
@@ -66,7 +70,9 @@ def _find_fault(product: ProductFile) -> str:
 
 
 def with_fates(products: Sequence[ProductFile], folder: Path) -> list[ProductFile]:
-    """Let the selection table tell which scans were only aligned, once a method has chosen.
+    """Let the selection table tell what the method knows of the scans.
+
+    That is which scans were only aligned, and how much of the brain each shows.
 
     Parameters
     ----------
@@ -75,19 +81,20 @@ def with_fates(products: Sequence[ProductFile], folder: Path) -> list[ProductFil
     folder
         Folder that the new table is written to.
     """
-    sources = next(product.sources for product in products if product.frame)
-    return [
-        replace(product, file=str(_write_fates(product, sources, folder)))
-        if product.suffix == SELECTION
-        else product
-        for product in products
+    sources = [
+        name for product in products if is_made_by_method(product) for name in product.sources
     ]
-
-
-def _write_fates(selection: ProductFile, sources: Sequence[str], folder: Path) -> Path:
-    """Write the rows of the selection table anew."""
-    rows = mark_aligned(read_json(Path(selection.file)), sources)
-    return write_rows(folder / 'selection.json', rows)
+    main = next(product for product in products if product.frame)
+    names = [product.sources[0] for product in products if product.desc == RESAMPLED]
+    *brains, brain = main.sidecar['MethodDetails'].get('brain_coverage') or [None]
+    table = next(product for product in products if product.suffix == SELECTION)
+    rows = mark_aligned(read_json(Path(table.file)), sources)
+    sidecar = table.sidecar
+    if brain is not None:
+        rows = add_coverages(rows, 'brain', dict(zip(names, brains, strict=True)))
+        sidecar = describe_selection({**sidecar[OUTPUT_COVERAGE], 'brain': brain})
+    told = replace(table, file=str(write_rows(folder / 'selection.json', rows)), sidecar=sidecar)
+    return [told if product is table else product for product in products]
 
 
 def list_outputs(products: Sequence[ProductFile], exam: ExamDerivatives) -> list[Path]:
@@ -148,7 +155,7 @@ def _save_product(
     path, *sidecars = _paths_of(product, exam)
     _SAVE[product.kind](product, path)
     if product.labels:  # a look-up table that all exams share
-        write_text(exam.dataset.labels(product.desc), labels_text(product.labels))
+        write_text(exam.dataset.labels(product.desc), labels_text(product.labels, product.desc))
     uris = [sources[name] for name in product.sources]
     space = frame if product.kind == 'image' else ''
     for sidecar in sidecars:
@@ -159,8 +166,8 @@ def _save_product(
 def _save_image(product: ProductFile, path: Path) -> Path:
     """Write an image: labels as whole numbers, scans scaled to 16 bits, all else as float32."""
     voxels, grid = load_volume(Path(product.file))
-    if product.desc in SCALED_TYPES:
-        return save_volume(path, voxels, grid, dtype=SCALED_TYPES[product.desc])
+    for kind in SCALED_TYPES.keys() & {product.desc, product.suffix}:
+        return save_volume(path, voxels, grid, dtype=SCALED_TYPES[kind])
     return save_volume(path, voxels.astype(LABEL_TYPES.get(product.suffix, np.float32)), grid)
 
 

@@ -10,21 +10,19 @@ import numpy as np
 
 from bids_synthsr.values.exam import SUFFIXES
 
-MAY_BE_CONSTANT = ('reliability', 'uncertainty')  # by desc
 
-
-def find_image_fault(voxels: np.ndarray, suffix: str, desc: str) -> str:
+def find_image_fault(voxels: np.ndarray, suffix: str) -> str:
     """Describe why an image is not worth keeping, in a clause; empty if it is.
 
-    Every voxel must be finite. Intensities must vary; an expected error, a mask or a segmentation
-    may be the same everywhere.
+    Every voxel must be finite. Intensities of a contrast must vary; an expected error, a mask or a
+    segmentation may be the same everywhere.
 
     Parameters
     ----------
     voxels
         Voxels of the image, of any shape and type.
-    suffix, desc
-        BIDS suffix and ``desc-`` label of the image.
+    suffix
+        BIDS suffix of the image, such as ``T1w`` or ``mask``.
     """
     if not voxels.size:
         return 'it has no voxels'
@@ -32,7 +30,7 @@ def find_image_fault(voxels: np.ndarray, suffix: str, desc: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         share = 1 - np.isfinite(voxels).mean()
         return f'{max(share, 0.001):.1%} of its voxels are NaN or infinite'
-    if low == high and suffix in SUFFIXES and desc not in MAY_BE_CONSTANT:
+    if low == high and suffix in SUFFIXES:
         return f'all its voxels have the value {low:g}'
     return ''
 

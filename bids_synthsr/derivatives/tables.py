@@ -10,6 +10,13 @@ from typing import Any
 from bids_synthsr.values.structures import STRUCTURES
 
 MISSING = 'n/a'  # in BIDS
+# of a segmentation by tissue, as in fMRIPrep
+TISSUE_ROWS = [
+    {'index': 0, 'name': 'Background', 'abbreviation': 'BG', 'color': '#000000'},
+    {'index': 1, 'name': 'Gray Matter', 'abbreviation': 'GM', 'color': '#cd3e4e'},
+    {'index': 2, 'name': 'White Matter', 'abbreviation': 'WM', 'color': '#f5f5f5'},
+    {'index': 3, 'name': 'Cerebrospinal Fluid', 'abbreviation': 'CSF', 'color': '#3c3c3c'},
+]
 
 
 def table_text(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -35,7 +42,17 @@ def read_table(path: Path) -> list[dict[str, str]]:
         ]
 
 
-def labels_text(indices: Iterable[int]) -> str:
-    """Write the look-up table of a segmentation as BIDS wants it."""
+def labels_text(indices: Iterable[int], desc: str) -> str:
+    """Write the look-up table of a segmentation as BIDS wants it.
+
+    Parameters
+    ----------
+    indices
+        Label values of structures that it may hold.
+    desc
+        Its ``desc-`` label; empty for that by tissue, whose values are those of `TISSUES`.
+    """
+    if not desc:
+        return table_text(TISSUE_ROWS)
     rows = [STRUCTURES[index] for index in sorted(indices)]
     return table_text([{'index': x.index, 'name': x.name, 'color': x.color} for x in rows])

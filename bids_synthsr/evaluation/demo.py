@@ -15,7 +15,7 @@ from bids_synthsr.imaging.geometry import apply_affine, displacement
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.imaging.similarity import psnr, scale_to, ssim
 
-PRODUCTS = ('sr', 'tv')  # that the default method may have made
+PRODUCTS = ('preproc', 'sr', 'tv')  # of auto, and of the methods that keep the contrast
 MOVED = ('T2w', 'FLAIR')  # scans that are aligned to the T1w
 EVERY = 997  # voxels of the brain, of which one is a point whose displacement is measured
 
@@ -76,7 +76,10 @@ def compare_demo(folder: Path, out: Path) -> Iterator[DemoComparison]:
         anat = folder / 'bids' / f'sub-{SUBJECT}' / f'ses-{session}' / 'anat'
         yield DemoComparison(
             place.label,
-            {name: _compare_transform(place.transform(name), truth, points) for name in MOVED},
+            {
+                name: _compare_transform(place.transform(name, 'T1w'), truth, points)
+                for name in MOVED
+            },
             _compare_volumes(find_products(place), truth, anat / f'{place.label}_T1w.nii.gz'),
             place.report,
         )
@@ -96,7 +99,7 @@ def find_demo_fault(folder: Path, out: Path) -> str:
         return f'{folder} is no demo data set: write one with "make {folder}"'
     for session in PROTOCOLS:
         place = Derivatives(out).exam(SUBJECT, session)
-        transforms = [place.transform(contrast) for contrast in MOVED]
+        transforms = [place.transform(contrast, 'T1w') for contrast in MOVED]
         if not find_products(place) or not all(path.is_file() for path in transforms):
             return (
                 f'{out} holds no result of {place.label} to compare: run "bids_synthsr '
@@ -107,8 +110,13 @@ def find_demo_fault(folder: Path, out: Path) -> str:
 
 def find_products(place: ExamDerivatives) -> dict[str, Path]:
     """Find the T1w of an exam, by the names of what made them."""
-    files = {name: place.synthesized('T1w', name) for name in PRODUCTS}
-    return {name: file for name, file in files.items() if file.is_file()}
+    products: dict[str, Path] = {}
+    for name in PRODUCTS:
+        beside = place.path_of('T1w', {'space': 'T1w', 'desc': name})
+        for file in (beside, place.synthesized('T1w', name)):
+            if file.is_file():
+                products[name] = file
+    return products
 
 
 def _compare_transform(path: Path, truth: Path, points: np.ndarray) -> Misalignment:

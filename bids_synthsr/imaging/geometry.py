@@ -92,15 +92,28 @@ def union_grid(grid: Grid, others: Iterable[tuple[Grid, np.ndarray]]) -> Grid:
     others
         Grids with the transforms that bring their RAS+ mm to those of ``grid``.
     """
-    ras2vox = np.linalg.inv(grid.vox2ras)
-    low, high = np.full(3, -0.5), np.asarray(grid.shape) - 0.5
+    corners = [apply_affine(grid.vox2ras, corners_vox(grid))]
     for other, other2ref in others:
-        corners = apply_affine(ras2vox @ other2ref @ other.vox2ras, corners_vox(other))
-        low, high = np.minimum(low, corners.min(0)), np.maximum(high, corners.max(0))
-    before = np.ceil(-0.5 - low - WHOLE_VOXEL).astype(int)
-    shape = before + np.ceil(high + 0.5 - WHOLE_VOXEL).astype(int)
+        corners.append(apply_affine(other2ref @ other.vox2ras, corners_vox(other)))
+    return grid_around(grid, np.concatenate(corners))
+
+
+def grid_around(grid: Grid, points: np.ndarray) -> Grid:
+    """Cut or extend ``grid`` by whole voxels, so that it covers points, and no more.
+
+    Parameters
+    ----------
+    grid
+        Keeps its directions, spacing and the position of its voxels.
+    points
+        Positions to cover, ``(N, 3)`` RAS+ mm.
+    """
+    places = apply_affine(np.linalg.inv(grid.vox2ras), points)
+    first = np.floor(places.min(0) + 0.5 + WHOLE_VOXEL).astype(int)
+    last = np.ceil(places.max(0) - 0.5 - WHOLE_VOXEL).astype(int)
+    shape = np.maximum(last - first + 1, 1)
     vox2ras = grid.vox2ras.copy()
-    vox2ras[:3, 3] = apply_affine(grid.vox2ras, -before)
+    vox2ras[:3, 3] = apply_affine(grid.vox2ras, first)
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), vox2ras)
 
 

@@ -76,11 +76,14 @@ def brightest_object(voxels: np.ndarray) -> np.ndarray:
 def otsu_threshold(voxels: np.ndarray) -> float:
     """Find the value that splits intensities best in two classes (Otsu 1979).
 
-    The brightest 0.5 % count as if they had the value above which they lie.
+    The brightest 0.5 % count as if they had the value above which they lie. Where all are the
+    same, that is the threshold.
     """
     values = voxels.astype(np.float64)
     low, high = values.min(), np.percentile(values, 100 - BRIGHTEST)
     high = high if high > low else values.max()
+    if not high > low:
+        return float(low)
     counts, edges = np.histogram(((values - low) / (high - low)).clip(0, 1), 256, (0, 1))
     share = counts / counts.sum()
     moment = np.cumsum(share * (edges[1:] + edges[:-1]) / 2)

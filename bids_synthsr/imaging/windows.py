@@ -45,16 +45,20 @@ def around(center: Sequence[float], shape: Sequence[int]) -> Start:
 
 
 def place_windows(center: Sequence[float], shape: Sequence[int]) -> list[Start]:
-    """Place eight windows around a voxel, `REACHES` away from it along every axis.
+    """Place four windows around a voxel, `REACHES` away from it along every axis.
 
-    All of them show the object as the training did, whose samples lie as far from its middle.
+    They are corners of a cube of which no two are neighbours: the other four would show the same
+    again, for twice the time (lab/benchmarks.md). All of them show the object as the training
+    did, whose samples lie as far from its middle.
     Farther away there is nothing to be had: a network that always saw a brain sees one in a neck.
     An even and an odd distance: a network that works on blocks of 2 voxels leaves a grid of them
     in flat areas, which is another one in the neighbouring window, so that their average is flat.
     """
     middle = around(center, shape)
     return [
-        (middle[0] + i, middle[1] + j, middle[2] + k) for i, j, k in product(REACHES, repeat=3)
+        (middle[0] + i, middle[1] + j, middle[2] + k)
+        for i, j, k in product(REACHES, repeat=3)
+        if (i + j + k - sum(REACHES)) % 2
     ]
 
 

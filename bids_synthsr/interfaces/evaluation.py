@@ -259,7 +259,7 @@ class CompareVolume(Step):
 
 def _file_of_error(products: list[dict[str, Any]]) -> str | None:
     """Find the expected error of the main volume among the products."""
-    files = [x['file'] for x in products if x['entities'].get('desc') == 'uncertainty']
+    files = [x['file'] for x in products if x['suffix'] == 'uncertainty']
     return files[0] if files else None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nipype.interfaces.base import File, InputMultiObject, traits
 
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
-from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.catalogue import METHODS, Method
 
 if TYPE_CHECKING:
     from bids_synthsr.values.method import Observation
@@ -30,6 +30,7 @@ class Synthesize(Step):
         method = traits.Str(mandatory=True, desc='name in the catalogue')
         options = traits.Dict(usedefault=True, desc='options that the method reads, by name')
         weights = File(exists=True, desc='of its network, if it has one')
+        beside = File(exists=True, desc='weights of its second network, if it has one')
         num_threads = traits.Int(1, usedefault=True, nohash=True, desc='threads to use')
         device = traits.Str('cpu', usedefault=True, nohash=True, desc='where its network runs')
         use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc='nipype: takes turns')
@@ -70,12 +71,23 @@ class Synthesize(Step):
         """Load the network, where the method has one."""
         from bids_synthsr.dataset.weights import load_network
 
-        kind = METHODS[self.inputs.method].network
-        if not kind:
+        method = METHODS[self.inputs.method]
+        if not method.network:
             return {}
-        trained = load_network(kind, Path(self.inputs.weights))
-        trained.network.to(self.inputs.device)
-        return {'trained': trained, 'low_mem': self.inputs.low_mem}
+        files = {'trained': (method.network, self.inputs.weights)}
+        if method.beside:
+            files['beside'] = (METHODS[method.beside].network, self.inputs.beside)
+        networks = {name: load_network(kind, Path(file)) for name, (kind, file) in files.items()}
+        for trained in networks.values():
+            trained.network.to(self.inputs.device)
+        return {**networks, 'low_mem': self.inputs.low_mem}
+
+
+def weights_beside(method: Method) -> str:
+    """Find the weights of the second network of a method, which come with the program."""
+    from bids_synthsr.dataset.weights import find_shipped
+
+    return str(find_shipped(METHODS[method.beside]).resolve())
 
 
 def _load_observations(inputs: Any) -> list[Observation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ class CollectRegistration(Step):
         resampled = InputMultiObject(File(exists=True), mandatory=True, desc='on the output grid')
         reliability = InputMultiObject(File(exists=True), mandatory=True, desc='their maps')
         fits = traits.List(traits.Dict, mandatory=True, desc='how well each scan fits')
+        coverages = traits.List(traits.Dict, mandatory=True, desc='of scans and of the output')
 
     class Outputs(OutputFields):
         """What a stage hands on."""
@@ -35,18 +37,31 @@ class CollectRegistration(Step):
     def make(self, inputs: Any, folder: Path) -> Results:
         """Mark the scans that could not be aligned, and list the rest."""
         from bids_synthsr.dataset.files import read_json, write_rows
-        from bids_synthsr.dataset.selection import leave_out_failed, registration_warnings
+        from bids_synthsr.dataset.selection import (
+            add_coverages,
+            leave_out_failed,
+            registration_warnings,
+        )
         from bids_synthsr.derivatives.products import AlignedScans, registration_products
+        from bids_synthsr.imaging.coverage import Coverage, describe_cut_head
 
         rows = leave_out_failed(read_json(Path(inputs.selection)), inputs.fits)
+        *coverages, output = (
+            Coverage(tuple(x['size_mm']), x['percent']) for x in inputs.coverages
+        )
+        shown = map(asdict, coverages)
+        rows = add_coverages(rows, 'head', dict(zip(inputs.names, shown, strict=True)))
         table = write_rows(folder / 'selection.json', rows)
         alignment = AlignedScans(
             inputs.names, inputs.scan2ref, inputs.resampled, inputs.reliability
         )
-        products = registration_products(str(table), alignment, inputs.fits)
+        products = registration_products(str(table), alignment, inputs.fits, asdict(output))
         return {
             'products': [product.as_plain() for product in products],
-            'warnings': registration_warnings(rows, inputs.fits),
+            'warnings': [
+                *registration_warnings(rows, inputs.fits),
+                *describe_cut_head(output),
+            ],
         }
 
 
@@ -87,7 +102,7 @@ class SaveOutputs(Step):
         from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.derivatives.digests import describe_outputs
-        from bids_synthsr.derivatives.products import ProductFile
+        from bids_synthsr.derivatives.products import ProductFile, coverage_of, name_of_main
         from bids_synthsr.derivatives.provenance import raw_uri
         from bids_synthsr.derivatives.records import (
             BROKEN_OFF,
@@ -121,6 +136,8 @@ class SaveOutputs(Step):
             fingerprint=dict(inputs.fingerprint),
             warnings=tuple(inputs.warnings),
             outputs=digests,
+            main=name_of_main(products),
+            coverage=coverage_of(products),
             run_uuid=inputs.run_uuid,
         )
         return {'draft': write_record(folder / 'draft.json', record)}

@@ -8,8 +8,8 @@ else (lab/training-log.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,15 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from bids_synthsr.imaging.coverage import (
+    Coverage,
+    describe_cut_brain,
+    find_cuts,
+    measure_coverage,
+)
+from bids_synthsr.imaging.geometry import apply_affine, vox2vox
 from bids_synthsr.imaging.inference import precision_for_bfloat16
+from bids_synthsr.imaging.resampling import within
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.methods.exam_view import BlendedPrediction, ExamView, largest_piece
 from bids_synthsr.morphometry.quality import Quality, expected_dice, quality_warnings
@@ -39,11 +47,13 @@ from bids_synthsr.values.method import (
     Synthesis,
     Table,
 )
-from bids_synthsr.values.structures import STRUCTURES
+from bids_synthsr.values.structures import STRUCTURES, TISSUES
 
 METHOD, DESC = 'any-exam', 'anyexam'
 WHITE_MATTER = 110.0  # intensity, as in FreeSurfer
 NETWORK_MM = 1.0  # voxels of the output that it makes
+THINNED = 2  # voxels of the brain from one that is listed to the next
+STEM = (16,)  # label values of what goes on into the neck
 WINDOWS_GB = 3.5  # probabilities of all classes in the windows
 
 
@@ -88,6 +98,7 @@ def synthesize(
     segmentation = segment(blended, trained)
     expected = expected_dice(segmentation.sums, trained.labels)
     quality = Quality(expected, segmentation.coverage, agreement)
+    coverages, cuts = cover_brain(observations, grid, segmentation)
     volumes = volumes_of(segmentation.sums, trained.labels, float(np.prod(grid.spacing)))
     facts = {
         'method': METHOD,
@@ -97,8 +108,10 @@ def synthesize(
         **_network_facts(view),
         'windows': blended.windows,
         'quality': quality.as_facts(),
+        'brain_coverage': [asdict(coverage) for coverage in coverages],
+        'brain_cut_mm2': cuts,
     }
-    doubts = quality_warnings(quality, least_quality)
+    doubts = [*describe_cut_brain(cuts), *quality_warnings(quality, least_quality)]
     warnings = [*view.warnings, *doubts, *filter(None, [trained.caution])]
     images = _images(blended, segmentation, grid, trained.labels)
     products: tuple[Product, ...] = (*images, Table('volumes', DESC, rows_of(volumes)))
@@ -150,6 +163,11 @@ class Segmentation:
     ----------
     labels
         Label values, ``(I, J, K)`` int16.
+    tissues
+        Probability of each of `TISSUES`, ``(I, J, K)`` float32.
+    brain
+        Some voxels of the brain, ``(N, 3)``, counted on the output grid, beyond which they may
+        lie.
     sums
         Sums of the probabilities on the output grid, by class.
     coverage
@@ -157,6 +175,8 @@ class Segmentation:
     """
 
     labels: np.ndarray
+    tissues: tuple[np.ndarray, ...]
+    brain: np.ndarray
     sums: ProbabilitySums
     coverage: float
 
@@ -181,9 +201,73 @@ def segment(blended: BlendedPrediction, trained: TrainedExamUNet) -> Segmentatio
     brain, inside = is_brain[classes], canvas.inside
     return Segmentation(
         canvas.on_grid(labels),
+        tuple(canvas.on_grid(share) for share in tissue_shares(probabilities, trained.labels)),
+        THINNED * brain[::THINNED, ::THINNED, ::THINNED].nonzero().numpy() + np.array(canvas.low),
         sum_probabilities(probabilities[inside], classes[inside], trained.labels),
         float(brain[inside].sum() / brain.sum().clamp(min=1)),
     )
+
+
+def cover_brain(
+    observations: Sequence[Observation], grid: Grid, segmentation: Segmentation
+) -> tuple[list[Coverage], dict[str, float]]:
+    """Measure how much of the brain the scans show, and where none shows more of it.
+
+    Parameters
+    ----------
+    observations
+        Scans of the exam, the reference first.
+    grid
+        Grid of the output.
+    segmentation
+        The segmentation on it.
+
+    Returns
+    -------
+    coverages, cuts
+        Coverage of every scan and last of the output, and the area of each cut, mm², by its side.
+    """
+    views = [(scan.grid, scan.scan2ref) for scan in observations]
+    brain = apply_affine(grid.vox2ras, segmentation.brain)
+    coverages = measure_coverage([brain], [*views, (grid, np.eye(4))], grid.directions)
+    seen = [is_seen(scan, grid) for scan in observations]
+    is_above_neck = np.zeros(max(STRUCTURES) + 1, bool)
+    is_above_neck[[x.index for x in STRUCTURES.values() if x.is_brain and x.index not in STEM]] = (
+        True
+    )
+    above_neck = is_above_neck[segmentation.labels]
+    return coverages, find_cuts(above_neck, np.logical_or.reduce(seen), grid.spacing)
+
+
+def is_seen(scan: Observation, grid: Grid) -> np.ndarray:
+    """Mark the voxels of a grid that lie in the field of view of a scan, ``(I, J, K)`` bool.
+
+    Parameters
+    ----------
+    scan
+        A scan of the exam.
+    grid
+        Grid of the output, in the frame of the reference.
+    """
+    grid2scan = np.linalg.inv(vox2vox(scan.grid, grid, scan.scan2ref))
+    return within(grid2scan, scan.grid.shape, grid.shape)
+
+
+def tissue_shares(probabilities: Tensor, labels: Sequence[int]) -> Iterator[Tensor]:
+    """Add up the probabilities of the structures of each of `TISSUES`, ``(I, J, K)`` float32.
+
+    Parameters
+    ----------
+    probabilities
+        Probabilities of the classes, ``(I, J, K, L)``.
+    labels
+        Label value of each class.
+    """
+    of_tissue = torch.tensor(
+        [[float(STRUCTURES[label].tissue == tissue) for tissue in TISSUES] for label in labels]
+    )
+    shares = torch.stack([plane.float() @ of_tissue for plane in probabilities])
+    yield from shares.clamp_(0, 1).unbind(-1)
 
 
 def multiply_odds(probabilities: Tensor, odds: Tensor) -> None:
@@ -249,10 +333,29 @@ def _images(
     mask = intracranial_mask(segmentation.labels).astype(np.uint8)
     return (
         Image('T1w', DESC, (WHITE_MATTER * t1w).clip(0), grid),
-        Image('T1w', 'uncertainty', WHITE_MATTER * scale, grid),
+        Image('uncertainty', DESC, WHITE_MATTER * scale, grid),
         Image('dseg', DESC, segmentation.labels, grid, tuple(labels)),
         Image('mask', 'brain', mask, grid),
+        Image('dseg', '', tissue_labels(segmentation.labels), grid, (0, 1, 2, 3)),
+        *(
+            Image('probseg', '', shares, grid, entities={'label': tissue})
+            for tissue, shares in zip(TISSUES, segmentation.tissues, strict=True)
+        ),
     )
+
+
+def tissue_labels(labels: np.ndarray) -> np.ndarray:
+    """Number the tissue of every voxel as in `TISSUES`, from 1; 0 outside of the brain.
+
+    Parameters
+    ----------
+    labels
+        Label values of structures, ``(I, J, K)``.
+    """
+    values = np.zeros(max(STRUCTURES) + 1, np.int16)
+    for number, tissue in enumerate(TISSUES, 1):
+        values[[index for index, x in STRUCTURES.items() if x.tissue == tissue]] = number
+    return values[labels]
 
 
 def _device_of(trained: TrainedExamUNet) -> torch.device:

@@ -31,7 +31,7 @@ class Method:
     module
         Module of `bids_synthsr.methods` that computes it.
     desc
-        BIDS ``desc-`` label of the main volume; empty where a method that it chooses decides.
+        BIDS ``desc-`` label of the main volume.
     help
         Text of ``--help``, a clause.
     summary
@@ -44,6 +44,9 @@ class Method:
         empty for none.
     weights
         Name of the weights that come with the program; empty where users bring their own.
+    beside
+        Name of the method whose network, with the weights that come with the program, it runs as
+        well, as its argument ``beside``; empty for none.
     options
         Fields of `MethodSettings` that this method reads beside those of every method.
     only_mm
@@ -66,6 +69,7 @@ class Method:
     methods_text: str
     network: str = ''
     weights: str = ''
+    beside: str = ''
     options: tuple[str, ...] = ()
     only_mm: float | None = None
     makes_every_contrast: bool = False
@@ -77,42 +81,63 @@ class Method:
         """Whether it can compute on a GPU."""
         return bool(self.network)
 
-    def name_volumes(self, contrasts: Sequence[str]) -> list[str]:
+    def name_volumes(
+        self, contrasts: Sequence[str], *, sharpens_others: bool = False
+    ) -> list[str]:
         """Name the volumes that it may make beside the main one, of scans of these contrasts.
 
         Parameters
         ----------
         contrasts
-            BIDS suffixes of the scans, the reference first.
+            What the scans show, such as ``ce-gd_T1w``, the reference first.
+        sharpens_others
+            Whether each contrast becomes a volume beside the T1w.
         """
-        others = set(contrasts) - {contrasts[0]} if self.makes_every_contrast else set()
-        return [*sorted(others), *self.further_volumes]
+        main = 'T1w' if self.beside else contrasts[0]
+        sharpened = {*contrasts} if self.makes_every_contrast or sharpens_others else set()
+        if self.beside and contrasts[0].endswith(main):
+            sharpened.add(contrasts[0])
+        return [*sorted(sharpened - {main}), *self.further_volumes]
 
     def load(self) -> Any:
         """Import the module of the method."""
         return import_module(f'bids_synthsr.methods.{self.module}')
 
 
+_OF_ANY_EXAM = (
+    'uncertainty',
+    'dseg',
+    'mask',
+    'tissue_dseg',
+    'label-GM_probseg',
+    'label-WM_probseg',
+    'label-CSF_probseg',
+)
 _ENTRIES = (
     Method(
         name='auto',
         module='automatic',
-        desc='',
-        help='sr-t1 where the reference is a T1w of thick slices, else tv',
+        desc='preproc',
+        help='one T1w of every exam: acquired where its voxels are fine, else any-exam; sr-t1 or '
+        'tv of a thick T1w beside it',
         summary=(
-            'A T1w volume of {spacing:g} mm by the method that measured best for such an exam.'
+            'A T1w volume of {spacing:g} mm, {main}, with a brain mask, segmentations and volumes '
+            'of structures, from {scans}, by a network.{beside}'
         ),
         methods_text=(
-            'Exams whose reference is a T1w of slices 2 to 9 mm apart were super-resolved by a '
-            'convolutional network (weights {weights}), which adds to the interpolation by cubic '
-            'splines what it predicts that this misses between the slices, and which was trained '
-            'on T1w scans of 1 mm, of which thick slices were simulated. All other exams were '
-            'super-resolved by multi-channel total variation [@tv], one volume for each contrast. '
-            'Both were computed with PyTorch{torch} [@pytorch].'
+            '{main_text} Brain mask, segmentation and probabilities of tissue were predicted from '
+            'all scans and their reliability maps by a convolutional network (weights {weights}), '
+            'run in PyTorch{torch} [@pytorch] in windows around the brain. It was trained on '
+            'scans of random contrast, drawn from label maps [@synthsr]. Volumes of structures '
+            'are sums of their probabilities{calibration}.{beside_text}'
         ),
-        network='slice_unet',
-        weights='sr-t1',
-        makes_every_contrast=True,
+        network='exam_unet',
+        weights='any-exam',
+        beside='sr-t1',
+        options=('least_quality', 'sharpen_others'),
+        only_mm=1.0,
+        further_volumes=(*_OF_ANY_EXAM, 'sr_T1w', 'tv_T1w'),
+        reuses_memory=True,
     ),
     Method(
         name='tv',
@@ -157,7 +182,7 @@ _ENTRIES = (
         name='any-exam',
         module='any_exam',
         desc='anyexam',
-        help='a T1w, its uncertainty and a segmentation of all scans by a network (experimental)',
+        help='a T1w, its uncertainty and a segmentation of all scans by a network',
         summary=(
             'A T1w volume of {spacing:g} mm, its uncertainty and a segmentation, from {scans}, by '
             'a network. It paints every voxel as what it takes it for, and lesions as healthy '
@@ -174,7 +199,7 @@ _ENTRIES = (
         weights='any-exam',
         options=('least_quality',),
         only_mm=1.0,
-        further_volumes=('uncertainty_T1w', 'dseg', 'mask'),
+        further_volumes=_OF_ANY_EXAM,
         reuses_memory=True,
     ),
     Method(

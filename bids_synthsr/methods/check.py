@@ -42,6 +42,8 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield f'--min-quality is {settings.least_quality:g}, not from 0 to 1'
     if settings.ct and 'ct' not in method.options:
         yield f'--ct is for --method synthsr; {method.name} takes MRI and CT as they are'
+    if settings.sharpen_others and 'sharpen_others' not in method.options:
+        yield f'--sharpen-others is for --method auto; {method.name} has its own volumes'
     if settings.weights is not None and not method.network:
         yield describe_unread_weights(method.name)
 

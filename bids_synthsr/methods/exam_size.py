@@ -14,6 +14,8 @@ from bids_synthsr.values.grid import Grid
 
 IDLE_GB = 0.35  # a process with its libraries
 TORCH_GB = 0.45  # one in which PyTorch has run
+# along R, A and S, with air around it: more than a reference saw is covered up to this
+LARGE_HEAD_MM = np.array([200.0, 250.0, 260.0])
 
 Geometry = tuple[Grid, Acquisition]
 
@@ -31,7 +33,7 @@ class ExamSize:
     spacing_mm
         Voxel size of the output, mm.
     fov
-        Field of view of the output: ``reference`` or ``union``.
+        Field of view of the output, one of `bids_synthsr.settings.FIELDS_OF_VIEW`.
     num_threads
         Threads that the method uses.
     in_16_bits
@@ -41,7 +43,7 @@ class ExamSize:
     contrasts: Sequence[str]
     geometries: Sequence[Geometry]
     spacing_mm: float = 1.0
-    fov: str = 'reference'
+    fov: str = 'head'
     num_threads: int = 1
     in_16_bits: bool = True
 
@@ -50,9 +52,13 @@ class ExamSize:
         """Millions of voxels of the output grid, the scans lying as their headers state."""
         grids = [grid for grid, _ in self.geometries]
         grid = output_grid(grids[0], self.spacing_mm)
+        union = union_grid(grid, [(scan_grid, np.eye(4)) for scan_grid in grids])
         if self.fov == 'union':
-            grid = union_grid(grid, [(scan_grid, np.eye(4)) for scan_grid in grids])
-        return count_millions(grid)
+            return count_millions(union)
+        if self.fov == 'reference':
+            return count_millions(grid)
+        head = np.minimum(union.shape, np.maximum(grid.shape, LARGE_HEAD_MM / self.spacing_mm))
+        return float(np.prod(head)) / 1e6
 
     @cached_property
     def scan_millions(self) -> list[float]:

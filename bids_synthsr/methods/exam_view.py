@@ -100,29 +100,35 @@ class WindowNetwork(nn.Module):
         channels = 2 + self.network.classes.count
         output = volume.new_empty(*volume.shape[2:], channels).movedim(-1, 0)
         shares = []
-        for part, posterior in self._parts(encoded, output):
+        for offset, rows, posterior in self._predictions(encoded, output):
+            part = self._part(output, offset, rows)
             part[0], part[1] = posterior.t1w[0], posterior.scale[0]
             part[2:] = posterior.probabilities[0].movedim(-1, 0)
             if self.outside is not None:
                 probabilities = posterior.probabilities[0]
                 shares.append(expected_value(probabilities, self.outside.intracranial))
         if self.outside is not None:
-            parts = self._parts(encoded.select(self.outside.scans), output)
-            for (part, posterior), share in zip(parts, shares, strict=True):
-                part[0] = torch.lerp(posterior.t1w[0], part[0], share)
-                part[1] = torch.lerp(posterior.scale[0], part[1], share)
+            # where these scans measured nothing, the others know more
+            unseen = 1 - near_measured(volume.chunk(2, 1)[1][0, [*self.outside.scans]])
+            alone = self._predictions(encoded.select(self.outside.scans), output)
+            for (offset, rows, posterior), share in zip(alone, shares, strict=True):
+                part = self._part(output, offset, rows)
+                of_all = torch.maximum(share, self._part(unseen, offset, rows)[0].to(share))
+                part[0] = torch.lerp(posterior.t1w[0], part[0], of_all)
+                part[1] = torch.lerp(posterior.scale[0], part[1], of_all)
         return output[None]
 
-    def _parts(self, encoded: EncodedScans, output: Tensor) -> Iterator[tuple[Tensor, Posterior]]:
-        """Predict one part of ``(C, I, J, K)`` after the other: the part, a view, and what for."""
-        stride = self.network.stride
-        blocks = self.network.predict_blocks(encoded, voxels_at_once(output))
-        for offset, rows, posterior in blocks:
-            if self.other_sides is not None:
-                offset, rows, posterior = self._mirrored(
-                    offset, rows, posterior, output.shape[1] // stride
-                )
-            yield thin(output, offset, stride)[:, rows], posterior
+    def _part(self, volume: Tensor, offset: Offset, rows: slice) -> Tensor:
+        """View one voxel of every block in some rows of blocks of a ``(C, I, J, K)`` volume."""
+        return thin(volume, offset, self.network.stride)[:, rows]
+
+    def _predictions(
+        self, encoded: EncodedScans, output: Tensor
+    ) -> Iterator[tuple[Offset, slice, Posterior]]:
+        """Predict one part of ``(C, I, J, K)`` after the other: which part, and what for it."""
+        count = output.shape[1] // self.network.stride
+        for place in self.network.predict_blocks(encoded, voxels_at_once(output)):
+            yield place if self.other_sides is None else self._mirrored(*place, count)
 
     def _mirrored(
         self, offset: Offset, rows: slice, posterior: Posterior, count: int
@@ -171,6 +177,21 @@ class SubsetNetwork(nn.Module):
                 of_subset[0, rows] = posterior.probabilities[0].argmax(-1)
                 of_subset[1, rows] = posterior.scale[0]
         return output[None]
+
+
+def near_measured(reliable: Tensor) -> Tensor:
+    """Mark where scans measured something nearby, ``(1, I, J, K)`` from 0 to 1, smooth.
+
+    Parameters
+    ----------
+    reliable
+        Reliability of the N scans, ``(N, I, J, K)``.
+    """
+    is_measured = functional.max_pool3d(reliable, BLOCK, ceil_mode=True).amax(0) > 0
+    share = functional.avg_pool3d(is_measured.to(reliable)[None], 3, 1, 1, count_include_pad=False)
+    return functional.interpolate(
+        share[None], [BLOCK * side for side in share.shape[1:]], mode='trilinear'
+    )[0, :, : reliable.shape[1], : reliable.shape[2], : reliable.shape[3]]
 
 
 def voxels_at_once(volume: Tensor) -> int | None:
@@ -315,17 +336,18 @@ class ExamView:
         (low, high) = self.head
         center = [(a + b) / 2 for a, b in zip(low, high, strict=True)]
         center[2] = max(high[2] - TOP_TO_BRAIN, center[2])
-        network = WindowNetwork(self.trained.network)
+        network = SubsetNetwork(self.trained.network, [range(self.count)])
+        stride = self.trained.network.stride
         for _ in range(MOST_MOVES):
             start = around(center, self.trained.window)
-            output = self._predict_window(start, network)
-            brain = output[2:].movedim(0, -1) @ self.is_brain.float()
-            if float(brain.max()) < 0.5:
+            classes = self._predict_window(start, network)[0, 0].long()
+            brain = self.is_brain[classes]
+            if not brain.any():
                 raise ValueError(
                     'The network finds no brain in this exam: look at its scans, and leave out '
                     'what shows another part of the body (--bids-filter-file)'
                 )
-            middle = [at + by for at, by in zip(start, _middle(brain), strict=True)]
+            middle = [at + stride * by for at, by in zip(start, _middle(brain), strict=True)]
             is_near = max(abs(a - b) for a, b in zip(middle, center, strict=True)) < NEAR
             center = middle
             if is_near:
@@ -335,7 +357,7 @@ class ExamView:
     def predict_around(
         self, center: Sequence[float], outside: Sequence[int], dtype: torch.dtype
     ) -> BlendedPrediction:
-        """Predict the head around a voxel in eight windows, every second one mirrored.
+        """Predict the head around a voxel in four windows, two of them mirrored.
 
         Parameters
         ----------
@@ -355,8 +377,7 @@ class ExamView:
             for sides in (None, self._other_sides())
         )
         canvas = Canvas.around_windows(starts, self.trained.window, self.volume.shape[1:])
-        # of any two neighbours one is mirrored
-        networks = [(plain, mirrored)[number.bit_count() % 2] for number in range(len(starts))]
+        networks = (plain, mirrored, mirrored, plain)
         parts = (
             (canvas.within(start), self._predict_window(start, network).movedim(0, -1))
             for start, network in zip(starts, networks, strict=True)
@@ -436,10 +457,10 @@ def _bounds(mask: np.ndarray) -> tuple[list[int], list[int]]:
     return [part.start for part in box], [part.stop for part in box]
 
 
-def _middle(probability: Tensor) -> list[float]:
-    """Return the middle of the box around the largest piece of what is likelier than not, voxels.
+def _middle(brain: Tensor) -> list[float]:
+    """Return the middle of the box around the largest piece of a mask, voxels of it.
 
     As in the training, whose crops lie around the middle of the brain's box.
     """
-    low, high = _bounds(largest_piece((probability > 0.5).numpy()))
+    low, high = _bounds(largest_piece(brain.numpy()))
     return [(a + b - 1) / 2 for a, b in zip(low, high, strict=True)]

@@ -24,6 +24,7 @@ DISTRIBUTIONS = {
     'greedy': 'picsl-greedy',
     'nitransforms': 'nitransforms',
     'torch': 'torch',
+    'simpleitk': 'SimpleITK',
 }  # of the programs that the texts name
 INPUTS = (
     'Data in the Brain Imaging Data Structure [@bids] were processed with bids_synthsr{program}, '
@@ -62,11 +63,62 @@ CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
     'abnormal tissue may be missing or altered in it.'
 )
+CAUTION_OF_ACQUIRED = (
+    'The output is not meant for diagnosis: mask, segmentations and volumes are computed.'
+)
 CALIBRATION = {  # by whether it is known that the weights were calibrated
     True: ', multiplied by a factor for each structure, by which they add up to the true volumes '
     'of such scans',
     False: '',
     None: ', multiplied by a factor for each structure where the weights hold one',
+}
+
+
+MAIN = {  # of auto, by how the main volume was made: in a report, and in a paper
+    'acquired': (
+        'the T1w as it was acquired',
+        (
+            'The T1w reference was acquired with voxels of at most 1.5 mm. {acquired} No network '
+            'touched it.'
+        ),
+    ),
+    'any-exam': (
+        'predicted from all scans',
+        (
+            'The T1w volume and its expected error were predicted by a network from all scans.'
+            '{outside}'
+        ),
+    ),
+    '': (
+        'acquired or predicted from all scans',
+        (
+            'Where the reference was a plain T1w of voxels of at most 1.5 mm that showed the '
+            'brain, {acquired} Of all other exams the T1w volume and its expected error were '
+            'predicted by a network from all scans.{outside}'
+        ),
+    ),
+}
+ACQUIRED = (
+    '{subject} interpolated on this grid by cubic splines, corrected for its bias field in the '
+    'brain by N4 [@n4] (SimpleITK{simpleitk} [@simpleitk]) and scaled to a median of 110 in the '
+    'white matter; its expected error is that of the noise of the scan.'
+)
+BESIDE = {  # by the desc- of what auto made beside the main volume: in a report, and in a paper
+    'sr': (
+        'A T1w with the contrast of the scan lies beside it, sharpened across the slices.',
+        (
+            'Beside it, the T1w of thick slices was interpolated by cubic splines, and a '
+            'convolutional network that was trained on T1w scans of 1 mm added what it predicted '
+            'that the interpolation misses between the slices.'
+        ),
+    ),
+    'tv': (
+        'Super-resolved scans with their own contrasts lie beside it.',
+        (
+            'Beside it, scans were super-resolved with their own contrasts by multi-channel total '
+            'variation [@tv].'
+        ),
+    ),
 }
 
 
@@ -84,6 +136,11 @@ class MethodFacts:
         Suffixes of those that the method took; empty where it took all.
     outside
         Suffixes of those of which it made what lies outside of the brain; empty where not known.
+    main
+        How ``auto`` made the main volume, ``acquired`` or ``any-exam``; empty where the text is
+        for many exams.
+    beside
+        ``desc-`` labels of what it made beside that.
     is_calibrated
         Whether the probabilities of its segmentation were calibrated; None where not known.
     reference_reason
@@ -110,6 +167,8 @@ class MethodFacts:
     contrasts: tuple[str, ...] = ()
     used: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
+    main: str = ''
+    beside: tuple[str, ...] = ()
     is_calibrated: bool | None = None
     reference_reason: str = ''
     reference: str = ''
@@ -117,7 +176,7 @@ class MethodFacts:
     given: tuple[str, ...] = ()
     takes_transforms: bool = False
     spacing: float = 1.0
-    fov: str = 'reference'
+    fov: str = 'head'
     weights: str = ''
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -167,14 +226,20 @@ def summary_text(facts: MethodFacts) -> str:
     count, reference = len(facts.contrasts), facts.contrasts[0]
     scans = f'the {reference}' if count == 1 else f'{count} scans ({_join_names(facts.contrasts)})'
     summary = METHODS[facts.method].summary.format(
-        spacing=facts.spacing, scans=scans, reference=reference, used=_source_scans(facts)
+        spacing=facts.spacing,
+        scans=scans,
+        reference=reference,
+        used=_source_scans(facts),
+        main=MAIN[facts.main][0],
+        beside=''.join(f' {BESIDE[desc][0]}' for desc in dict.fromkeys(facts.beside)),
     )
     return summary if count == 1 else f'{summary} It lies in the frame of the {reference}.'
 
 
 def methods_text(facts: MethodFacts) -> str:
     """Describe what was run, in Markdown: paragraphs, then the references as first cited."""
-    paragraphs = [_inputs(facts), _grid(facts), _method(facts), CAUTION]
+    caution = CAUTION_OF_ACQUIRED if facts.main == 'acquired' else CAUTION
+    paragraphs = [_inputs(facts), _grid(facts), _method(facts), caution]
     cited: dict[str, None] = {}
 
     def cite(match: re.Match[str]) -> str:
@@ -237,7 +302,11 @@ def _describe_alignment(facts: MethodFacts) -> list[str]:
 
 def _grid(facts: MethodFacts) -> str:
     """Describe the output grid."""
-    fov = {'reference': 'the field of view of the reference', 'union': 'all scans'}[facts.fov]
+    fov = {
+        'head': 'what the scans show of the head',
+        'reference': 'the field of view of the reference',
+        'union': 'all scans',
+    }[facts.fov]
     scans = 'The scan was' if len(facts.contrasts) == 1 else 'Every scan was'
     return GRID.format(spacing=facts.spacing, fov=fov, scans=scans)
 
@@ -250,8 +319,23 @@ def _method(facts: MethodFacts) -> str:
         calibration=CALIBRATION[facts.is_calibrated],
         paper='@hyperfine' if len(facts.used) == 2 else '@synthsr_public',
         weights=facts.weights or 'as named in the provenance of each output',
+        main_text=_main(facts),
+        beside_text=''.join(f' {text}' for text in _beside(facts)),
         **_versions(facts),
     )
+
+
+def _main(facts: MethodFacts) -> str:
+    """Describe how auto made the main volume."""
+    subject = 'it was' if not facts.main else 'It was'
+    acquired = ACQUIRED.format(subject=subject, **_versions(facts))
+    return MAIN[facts.main][1].format(acquired=acquired, outside=_outside(facts))
+
+
+def _beside(facts: MethodFacts) -> list[str]:
+    """Describe what auto made beside the main volume; all that it may where not known."""
+    descs = dict.fromkeys(facts.beside) if facts.main else BESIDE
+    return [BESIDE[desc][1] for desc in descs]
 
 
 def _source_scans(facts: MethodFacts) -> str:

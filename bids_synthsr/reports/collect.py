@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_json, read_object
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan
@@ -42,6 +43,7 @@ TABLES = {
     '_selection.tsv': 'Every scan of the exam, whether it was used, and why.',
     VOLUMES: 'Volumes of the structures, and how much of each is uncertain.',
 }
+UNCERTAINTY = 'uncertainty'  # suffix of maps of the expected error
 HEX_SHOWN = 12  # digits of a SHA-256 by which a reader distinguishes files
 
 
@@ -72,7 +74,9 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
         selection=selection_rows(rows),
         natives=tuple(natives),
         pairs=tuple(_pairs(place, natives)),
-        reliability=tuple(Volume(name, *load_volume(place.reliability(name))) for name in names),
+        reliability=tuple(
+            Volume(name, *load_volume(place.reliability(name, names[0]))) for name in names
+        ),
         outputs=tuple(outputs),
         baseline=_baseline(natives[0], outputs[0]),
         segmentation=_segmentation(place, record),
@@ -130,10 +134,18 @@ def selection_rows(rows: Iterable[Row]) -> tuple[SelectionRow, ...]:
             row['orientation'],
             row['voxels'],
             row['voxel_size_mm'],
+            _shown(row, 'head'),
+            _shown(row, 'brain'),
             (row['warnings'],) if row['warnings'] else (),
         )
         for row in in_order
     )
+
+
+def _shown(row: Row, part: str) -> str:
+    """Say how much of head or brain a scan shows; nothing where it is not known."""
+    length, percent = row.get(f'{part}_mm'), row.get(f'{part}_percent')
+    return f'{percent} %, {length} mm' if length else ''
 
 
 def read_run(derivatives: Derivatives, run_uuid: str) -> Mapping[str, Any]:
@@ -183,6 +195,8 @@ def exam_facts(
         used=tuple(details.get('scans', ())),
         outside=tuple(details.get('scans_outside_brain', ())),
         is_calibrated=details.get('is_calibrated'),
+        main=details.get('main', ''),
+        beside=tuple(details.get('beside', ())),
         reference_reason=_clause(by_name[names[0]]['reason']) if names else '',
         given=tuple(by_name[name]['suffix'] for name in given),
         takes_transforms=False,
@@ -193,7 +207,7 @@ def exam_facts(
 def _given_names(place: ExamDerivatives, names: Sequence[str]) -> Iterator[str]:
     """Name the scans whose transforms to the reference were given: their sidecars say so."""
     for name in names[1:]:
-        if read_json(sidecar_of(place.transform(name)))['Fit'].get('is_given'):
+        if read_json(sidecar_of(place.transform(name, names[0])))['Fit'].get('is_given'):
             yield name
 
 
@@ -212,10 +226,10 @@ def _natives(names: Sequence[str], scans: Iterable[Scan]) -> Iterator[Volume]:
 
 
 def _products(place: ExamDerivatives, record: Record) -> list[Path]:
-    """Find the volumes that the method made: their sidecars mark them as synthetic."""
+    """Find the volumes that methods made, the main one first: their sidecars name the method."""
     root = place.dataset.root
     images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
-    return [path for path in images if read_json(sidecar_of(path)).get('Synthetic')]
+    return [path for path in images if 'Method' in read_json(sidecar_of(path))]
 
 
 def _files(place: ExamDerivatives, record: Record) -> Iterator[FileRow]:
@@ -235,10 +249,14 @@ def _describe_table(name: str) -> str:
 
 def _outputs(place: ExamDerivatives, record: Record) -> Iterator[Volume]:
     """Load the images that the method made."""
+    names: set[str] = set()
     for path in _products(place, record):
         suffix = _suffix(path)
-        name = 'Uncertainty' if 'desc-uncertainty' in path.name else f'Output {suffix}'
-        if suffix in SUFFIXES:
+        if suffix in (*SUFFIXES, UNCERTAINTY):
+            name = 'Uncertainty' if suffix == UNCERTAINTY else f'Output {suffix}'
+            if name in names:
+                name += f' ({split_name(path.name)[0]["desc"]})'
+            names.add(name)
             yield Volume(name, *load_volume(path))
 
 
@@ -269,15 +287,16 @@ def _structures(place: ExamDerivatives, record: Record) -> tuple[StructureRow, .
 
 def _pairs(place: ExamDerivatives, natives: Sequence[Volume]) -> Iterator[AlignedPair]:
     """Show every moved scan before and after."""
-    reference, grid = load_volume(place.resampled(natives[0].name))
+    first = natives[0].name
+    reference, grid = load_volume(place.resampled(first, first))
     for scan in natives[1:]:
-        fit = read_json(place.transform(scan.name).with_suffix('.json'))['Fit']
+        fit = read_json(place.transform(scan.name, first).with_suffix('.json'))['Fit']
         yield AlignedPair(
             scan.name,
             grid,
             reference,
             resample(scan.voxels, scan.grid, grid),
-            load_volume(place.resampled(scan.name))[0],
+            load_volume(place.resampled(scan.name, first))[0],
             fit['similarity_before'],
             fit['similarity_after'],
             fit['displacement'],

@@ -97,6 +97,10 @@ class SelectionRow:
         Voxels along each axis, as text.
     spacing
         Distance of voxel centres along each axis, mm, as text.
+    head
+        How much it shows of the head that all scans show, as text.
+    brain
+        The same of the brain, where a method has found it.
     warnings
         What a reader should know although the scan is used.
     """
@@ -108,6 +112,8 @@ class SelectionRow:
     plane: str = ''
     size: str = ''
     spacing: str = ''
+    head: str = ''
+    brain: str = ''
     warnings: tuple[str, ...] = ()
 
 
@@ -251,6 +257,10 @@ class IndexRow:
         How long it took.
     thumbnail
         Its picture, relative to the index; empty if there is none.
+    made_by
+        How its main volume was made; empty where that is not known.
+    coverage
+        Percent of ``head`` and ``brain`` that its output holds, as far as known.
     """
 
     label: str
@@ -259,3 +269,5 @@ class IndexRow:
     href: str = ''
     seconds: float | None = None
     thumbnail: str = ''
+    made_by: str = ''
+    coverage: Mapping[str, float] = field(default_factory=dict)

@@ -216,7 +216,16 @@ def _index_row(record: Record, derivatives: Derivatives) -> IndexRow:
     state = ('warned' if record.warnings else 'complete') if is_finished else 'failed'
     note = record.reason or ' '.join(record.warnings)
     seconds = sum(record.durations_s.values()) or None
-    return IndexRow(record.exam, state, note, f'{record.exam}.html', seconds, thumbnail)
+    return IndexRow(
+        record.exam,
+        state,
+        note,
+        f'{record.exam}.html',
+        seconds,
+        thumbnail,
+        record.main,
+        dict(record.coverage),
+    )
 
 
 def write_status(path: Path, outcomes: Sequence[Outcome]) -> None:

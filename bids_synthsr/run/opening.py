@@ -24,8 +24,8 @@ from bids_synthsr.settings import Settings
 LOGGER = logging.getLogger('bids_synthsr')
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
 VERSIONED = (
-    'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'numpy',
-    'scipy', 'torch',
+    'bids_synthsr', 'nipype', 'pybids', 'nibabel', 'nitransforms', 'picsl-greedy', 'SimpleITK',
+    'numpy', 'scipy', 'torch',
 )  # fmt: skip
 
 

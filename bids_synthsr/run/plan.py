@@ -13,6 +13,7 @@ import torch
 from bids_synthsr import __version__
 from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.selection import Row, SelectionError, left_out_rows, select_scans
+from bids_synthsr.dataset.weights import find_shipped
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.precomputed import find_transforms
 from bids_synthsr.derivatives.records import (
@@ -169,6 +170,8 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     facts |= {'contrasts': list(method.contrasts), 'weights': None}
     if method.weights is not None:
         facts['weights'] = sha256(method.weights)
+    if METHODS[method.method].beside:
+        facts['weights_beside'] = sha256(find_shipped(METHODS[METHODS[method.method].beside]))
     return facts
 
 

@@ -38,6 +38,28 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
+class Origin:
+    """How a product came about, where not as the others of its synthesis.
+
+    Parameters
+    ----------
+    method
+        Name of the method that made it.
+    facts
+        What its sidecar states, JSON types only.
+    used
+        Indices of the observations that it comes from.
+    is_acquired
+        Whether it shows what a scanner measured, and nothing that was predicted.
+    """
+
+    method: str
+    facts: Mapping[str, Any]
+    used: tuple[int, ...]
+    is_acquired: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Image:
     """A volume that a method made.
 
@@ -46,15 +68,17 @@ class Image:
     suffix
         BIDS suffix of the output, such as ``T1w``.
     desc
-        BIDS ``desc-`` label, such as ``tv`` or ``uncertainty``.
+        BIDS ``desc-`` label, such as ``tv``; empty for none.
     voxels
         Intensities, or integer labels, on ``grid``.
     grid
         Lattice on which the voxels lie, in the reference's RAS+ mm.
     labels
-        Label values that may occur in it; empty for intensities and masks.
+        Label values that may occur in it; empty for all but segmentations.
     entities
         BIDS entities that set it apart from others of its suffix: ``{'ce': 'gd'}``.
+    origin
+        How it came about; None for as its synthesis says.
     """
 
     suffix: str
@@ -63,6 +87,7 @@ class Image:
     grid: Grid
     labels: tuple[int, ...] = ()
     entities: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

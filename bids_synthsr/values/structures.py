@@ -33,9 +33,23 @@ class Structure:
         """Whether it lies within the skull."""
         return self.is_brain or self.index == CSF
 
+    @property
+    def tissue(self) -> str:
+        """Class of tissue, one of `TISSUES`; empty for what surrounds the brain."""
+        if not self.is_intracranial:
+            return ''
+        return next((name for name, labels in _OF_TISSUE.items() if self.index in labels), 'GM')
+
 
 BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 0, 24, 118, 125, 165, 258
 AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE)  # the brain
+# grey matter is all else within the skull; as in the aparc+aseg tissue maps of FreeSurfer users,
+# brain stem and ventral diencephalon, which are mostly tracts, count as white matter
+_OF_TISSUE = {
+    'WM': (2, 41, 7, 46, 16, 28, 60, 77, 85),
+    'CSF': (4, 43, 5, 44, 14, 15, CSF),
+}
+TISSUES = ('GM', 'WM', 'CSF')  # values 1, 2 and 3 of a segmentation by tissue, as in fMRIPrep
 # FreeSurferColorLUT.txt; the colour of Head-ExtraCerebral is our own: there it is black
 _TABLE = """
 0   Unknown                      #000000

@@ -55,13 +55,13 @@ def test_whole_run_then_nothing_then_only_what_changed(bids_dir, out, capsys):
     assert np.allclose(made.get_qform(), made.get_sform(), atol=1e-4)
     assert nb.aff2axcodes(made.affine) == ('R', 'A', 'S')
     for scan in ('T1w', 'T2w', 'FLAIR'):
-        assert (anat / f'sub-01_space-T1w_desc-preproc_{scan}.nii.gz').is_file()
+        assert (anat / f'sub-01_space-T1w_desc-resampled_{scan}.nii.gz').is_file()
         reliability = nb.load(
-            anat / f'sub-01_space-T1w_desc-reliability_{scan}.nii.gz'
+            anat / f'sub-01_space-T1w_desc-{scan}_reliability.nii.gz'
         ).get_fdata()
         assert reliability.min() >= 0 and reliability.max() <= 1 + 1e-6
     assert (anat / 'sub-01_from-T2w_to-T1w_mode-image_xfm.txt').is_file()
-    assert (out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz').is_file()
+    assert (out / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz').is_file()
     sidecar = json.loads((anat / 'sub-01_desc-cubic_T1w.json').read_text())
     assert sidecar['Synthetic'] is True
     assert sidecar['Sources'] == ['bids:raw:sub-01/anat/sub-01_T1w.nii.gz']  # cubic uses no other
@@ -228,7 +228,7 @@ def test_scan_that_cannot_be_used_is_left_out_with_its_reason(bids_dir, out, spo
     assert reason in row
     assert reason in (out / 'sub-01.html').read_text()
     assert not list(anat.glob('*T2w*.nii.gz')) and not list(anat.glob('*from-T2w*'))
-    assert (anat / 'sub-01_space-T1w_desc-preproc_FLAIR.nii.gz').is_file()
+    assert (anat / 'sub-01_space-T1w_desc-resampled_FLAIR.nii.gz').is_file()
     sidecar = json.loads((anat / 'sub-01_desc-cubic_T1w.json').read_text())
     assert not any('T2w' in source for source in sidecar['Sources'])
 
@@ -272,7 +272,7 @@ def test_space_and_accents_in_paths_work(bids_dir, tmp_path):
     shutil.copytree(bids_dir, moved)
     place = tmp_path / 'Aus gabe ü' / 'out'
     assert run(moved, place, '--participant-label', '02') == 0
-    assert (place / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz').is_file()
+    assert (place / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz').is_file()
 
 
 @pytest.mark.parametrize('orientation', ['oblique', 'left-handed'])
@@ -285,7 +285,7 @@ def test_any_orientation_works(bids_dir, out, orientation):
         turned = turned @ np.diag([8.0, 8, 12, 1])
     write_scan(bids_dir / 'sub-02/anat', 'sub-02', 'FLAIR', centred((28, 30, 16), turned))
     assert run(bids_dir, out, '--participant-label', '02') == 0
-    made = nb.load(out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz')
+    made = nb.load(out / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz')
     middle = np.linalg.inv(made.affine) @ [0, 0, 0, 1]
     # ventricles (21.5) are at the origin in every orientation; thick slices mix in brain (71.5)
     assert made.get_fdata()[tuple(middle[:3].round().astype(int))] < 40
@@ -298,7 +298,7 @@ def test_union_covers_all_scans_and_reference_can_be_named(bids_dir, out):
         run(bids_dir, out, '--participant-label', '01', '--fov', 'union', '--reference', 'FLAIR')
         == 0
     )
-    made = nb.load(out / 'sub-01/anat/sub-01_space-T1w_desc-cubic_FLAIR.nii.gz')
+    made = nb.load(out / 'sub-01/anat/sub-01_desc-cubic_FLAIR.nii.gz')
     assert made.shape[2] * 4 >= 238
     rows = (out / 'sub-01/anat/sub-01_desc-scans_selection.tsv').read_text().splitlines()
     assert any('FLAIR' in row and 'reference' in row and 'asked for' in row for row in rows)
@@ -306,7 +306,7 @@ def test_union_covers_all_scans_and_reference_can_be_named(bids_dir, out):
 
 def test_output_resolution_is_that_of_the_volumes(bids_dir, out):
     assert run(bids_dir, out, '--participant-label', '02', '--output-resolution', '2') == 0
-    made = nb.load(out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz')
+    made = nb.load(out / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz')
     assert np.allclose(made.header.get_zooms(), 2)
 
 

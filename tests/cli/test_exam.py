@@ -172,7 +172,7 @@ def test_those_left_out_and_warnings_are_told(scans, tmp_path, capsys, caplog):
     [
         ({'method': 'nope'}, '--method nope is unknown; there are auto'),
         ({'method': 'Cubic'}, '--method Cubic: write cubic'),
-        ({'fov': 'xx'}, '--fov xx is unknown; there are reference, union'),
+        ({'fov': 'xx'}, '--fov xx is unknown; there are head, reference, union'),
         ({'contrasts': ('T1w', 'flair')}, '--contrasts flair: write FLAIR'),
         ({'output_resolution': float('nan')}, '--output-resolution is nan mm'),
         ({'method': 'tv', 'ct': True}, '--ct is for --method synthsr'),

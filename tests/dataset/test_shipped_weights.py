@@ -48,7 +48,7 @@ def test_network_beats_interpolation_on_a_head_it_never_saw(slice_axis):
     slices = Acquisition(slice_axis, 5.0, 5.0)
     own = with_slices(grid, slice_axis, 5.0)
     scan = Observation('T1w', acquire(voxels, grid, own, slices), own, slices, np.eye(4))
-    network = load_slice_unet(find_shipped(METHODS['auto'], None)).network
+    network = load_slice_unet(find_shipped(METHODS['sr-t1'])).network
     made, _ = super_resolve(scan, grid, network, flip=False, precision='float32')
     cubic = resample(scan.voxels, own, grid, order=3)
     inside = np.zeros(voxels.shape, bool)

@@ -24,6 +24,8 @@ from bids_synthsr.values.method import Image, Synthesis, Table
 
 SCANS = ('T1w', 'acq-ax_run-1_FLAIR', 'acq-ax_run-2_FLAIR', 'ce-gad_T1w', 'echo-1_T2starw')
 
+HEAD = {'size_mm': (160.0, 200.0, 150.0), 'percent': 99.0}
+
 
 @pytest.fixture
 def raw(tmp_path):
@@ -43,17 +45,23 @@ def test_names_are_those_of_the_design(derivatives):
     anat = 'sub-01/ses-1/anat/sub-01_ses-1_'
     names = {
         exam.synthesized('T1w', 'tv'): anat + 'desc-tv_T1w.nii.gz',
-        exam.synthesized('FLAIR', 'tv'): anat + 'space-T1w_desc-tv_FLAIR.nii.gz',
-        exam.synthesized('T1w', 'uncertainty'): anat + 'desc-uncertainty_T1w.nii.gz',
+        exam.synthesized('FLAIR', 'tv'): anat + 'desc-tv_FLAIR.nii.gz',
+        exam.synthesized('uncertainty', 'anyexam'): anat + 'desc-anyexam_uncertainty.nii.gz',
         exam.synthesized('dseg', 'anyexam'): anat + 'desc-anyexam_dseg.nii.gz',
         sidecar_of(exam.synthesized('T1w', 'tv')): anat + 'desc-tv_T1w.json',
         exam.volumes('anyexam'): anat + 'desc-anyexam_volumes.tsv',
         exam.selection: anat + 'desc-scans_selection.tsv',
-        exam.resampled('FLAIR'): anat + 'space-T1w_desc-preproc_FLAIR.nii.gz',
-        exam.reliability('run-2_FLAIR'): anat + 'run-2_space-T1w_desc-reliability_FLAIR.nii.gz',
-        exam.resampled('chunk-1_T2w'): anat + 'space-T1w_chunk-1_desc-preproc_T2w.nii.gz',
-        exam.transform('FLAIR'): anat + 'from-FLAIR_to-T1w_mode-image_xfm.txt',
-        exam.transform('run-2_FLAIR'): anat + 'run-2_from-FLAIR_to-T1w_mode-image_xfm.txt',
+        exam.resampled('FLAIR', 'T1w'): anat + 'space-T1w_desc-resampled_FLAIR.nii.gz',
+        exam.resampled('T2w', 'run-2_FLAIR'): anat + 'space-FLAIR_desc-resampled_T2w.nii.gz',
+        exam.resampled('UNIT1', 'UNIT1'): anat + 'space-T1w_desc-resampled_UNIT1.nii.gz',
+        exam.reliability('run-2_FLAIR', 'T1w'): (
+            anat + 'run-2_space-T1w_desc-FLAIR_reliability.nii.gz'
+        ),
+        exam.resampled('chunk-1_T2w', 'T1w'): (
+            anat + 'space-T1w_chunk-1_desc-resampled_T2w.nii.gz'
+        ),
+        exam.transform('FLAIR', 'T1w'): anat + 'from-FLAIR_to-T1w_mode-image_xfm.txt',
+        exam.transform('run-2_FLAIR', 'T2w'): anat + 'run-2_from-FLAIR_to-T2w_mode-image_xfm.txt',
         exam.figures: 'sub-01/ses-1/figures',
         exam.report: 'sub-01_ses-1.html',
         exam.record: 'logs/exams/sub-01_ses-1.json',
@@ -71,7 +79,9 @@ def test_names_are_those_of_the_design(derivatives):
 def test_scans_of_one_contrast_do_not_collide(derivatives):
     exam = derivatives.exam('01')
     paths = [
-        name(scan) for name in (exam.resampled, exam.reliability, exam.transform) for scan in SCANS
+        name(scan, 'T1w')
+        for name in (exam.resampled, exam.reliability, exam.transform)
+        for scan in SCANS
     ]
     assert len(set(paths)) == len(paths)
 
@@ -103,7 +113,7 @@ def exam_products(folder):
     synthesis = Synthesis(
         (*images, Table('volumes', 'anyexam', rows)), {'method': 'any-exam', 'n': 1}, used=(0, 1)
     )
-    made = registration_products(str(selection), alignment, fits)
+    made = registration_products(str(selection), alignment, fits, HEAD)
     return [*made, *write_synthesis(synthesis, SCANS, folder)]
 
 
@@ -136,12 +146,14 @@ def test_one_sink_writes_images_tables_and_transforms(derivatives, tmp_path):
         exam.synthesized('T1w', 'anyexam'): np.float32,
         exam.synthesized('dseg', 'anyexam'): np.int16,
         exam.synthesized('mask', 'brain'): np.uint8,
-        exam.resampled('T1w'): np.int16,
-        exam.reliability('T1w'): np.uint8,
+        exam.resampled('T1w', 'T1w'): np.int16,
+        exam.reliability('T1w', 'T1w'): np.uint8,
     }
     for path, kind in stored.items():
         assert nb.load(path).get_data_dtype() == kind
-    np.testing.assert_allclose(nb.load(exam.reliability('T1w')).get_fdata().max(), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        nb.load(exam.reliability('T1w', 'T1w')).get_fdata().max(), 1, atol=1e-6
+    )
     assert exam.volumes('anyexam').read_text().splitlines() == [
         'index\tname\tvolume_mm3',
         '17\tLeft-Hippocampus\t1.1',
@@ -149,7 +161,7 @@ def test_one_sink_writes_images_tables_and_transforms(derivatives, tmp_path):
     ]
     assert exam.selection.read_text() == 'scan\trole\tx\nT1w\treference\tn/a\n'
     assert 'Left-Hippocampus' in derivatives.labels('anyexam').read_text()
-    assert read(sidecar_of(exam.transform(SCANS[1])))['Fit']['reason'] == 'It fits.'
+    assert read(sidecar_of(exam.transform(SCANS[1], SCANS[0])))['Fit']['reason'] == 'It fits.'
 
 
 def test_sidecars_say_what_is_synthetic_and_where_it_comes_from(derivatives, tmp_path):
@@ -162,12 +174,13 @@ def test_sidecars_say_what_is_synthetic_and_where_it_comes_from(derivatives, tmp
     assert (main['Method'], main['MethodDetails']['n']) == ('any-exam', 1)
     assert main['GeneratedBy'] == {'Name': 'bids_synthsr', 'Version': __version__}
     space = derivatives.uri(exam.synthesized('T1w', 'anyexam'))
-    assert read(sidecar_of(exam.synthesized('FLAIR', 'tv')))['SpatialReference'] == space
+    beside = exam.path_of('FLAIR', {'space': 'T1w', 'desc': 'tv'})
+    assert read(sidecar_of(beside))['SpatialReference'] == space
     assert read(sidecar_of(exam.synthesized('mask', 'brain')))['Type'] == 'Brain'
-    resampled = read(sidecar_of(exam.resampled(SCANS[1])))
+    resampled = read(sidecar_of(exam.resampled(SCANS[1], SCANS[0])))
     assert 'Synthetic' not in resampled and resampled['SpatialReference'] == space
     assert resampled['Sources'] == [f'bids:raw:{SCANS[1]}']
-    moved = read(sidecar_of(exam.transform(SCANS[1])))
+    moved = read(sidecar_of(exam.transform(SCANS[1], SCANS[0])))
     assert moved['Sources'] == [f'bids:raw:{SCANS[1]}', 'bids:raw:T1w']
     assert 'SpatialReference' not in moved
 

@@ -108,7 +108,7 @@ def test_another_reference_takes_no_transform(first, earlier, tmp_path):
     with (out / 'sub-01/anat/sub-01_desc-scans_selection.tsv').open() as table:
         roles = {row['scan']: row['role'] for row in csv.DictReader(table, delimiter='\t')}
     assert roles['T2w'] == 'reference'
-    (sidecar,) = out.glob('sub-01/anat/*from-T1w_to-T1w_mode-image_xfm.json')
+    (sidecar,) = out.glob('sub-01/anat/*from-T1w_to-T2w_mode-image_xfm.json')
     assert 'was given by' not in sidecar.read_text()
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 from documented_commands import load_generated
 
-from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.places import Derivatives, entities_of_synthesis
+from bids_synthsr.methods.acquired import COARSEST_MM, LEAST_PERCENT
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import TRAINED_MM
 from bids_synthsr.registration.fit import GOOD_PEAK, MIN_OVERLAP, STEP, STEP_DEG
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
+from bids_synthsr.values.structures import TISSUES
 from bids_synthsr.workflows.stages import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,10 +59,15 @@ def test_names_of_outputs(tmp_path):
     listed = set(re.findall(r'^\| `(_[^`]+)` \|', page, re.M))
     exam = Derivatives(tmp_path).exam('01', '1')
     named = [exam.synthesized('T1w', method.desc) for method in METHODS.values() if method.desc]
-    named += [exam.synthesized('T1w', 'uncertainty'), exam.synthesized('FLAIR', 'tv')]
+    named += [exam.synthesized('uncertainty', desc) for desc in ('preproc', 'anyexam')]
+    named += [
+        exam.path_of(suffix, entities_of_synthesis(suffix, desc, {}, 'T1w'))
+        for suffix, desc in (('FLAIR', 'tv'), ('T1w', 'tv'), ('T1w', 'sr'))
+    ]
+    named += [exam.path_of('dseg', {}), exam.path_of('probseg', {'label': TISSUES[0]})]
     named += [exam.synthesized('dseg', 'anyexam'), exam.synthesized('mask', 'brain')]
-    named += [exam.volumes('anyexam'), exam.selection, exam.transform('FLAIR')]
-    named += [exam.resampled('FLAIR'), exam.reliability('FLAIR')]
+    named += [exam.volumes('anyexam'), exam.selection, exam.transform('FLAIR', 'T1w')]
+    named += [exam.resampled('FLAIR', 'T1w'), exam.reliability('FLAIR', 'T1w')]
     assert listed == {path.name.removeprefix(exam.label) for path in named}
 
 
@@ -81,10 +88,13 @@ def test_limits_of_the_check_of_alignments():
     assert f'{STEP:g} mm away along each axis, and {STEP_DEG:g} degrees away' in page
 
 
-@pytest.mark.parametrize('page', ['docs/explanation/auto.md', 'docs/reference/methods.md'])
-def test_what_auto_chooses(page):
+def test_what_auto_chooses():
     low, high = TRAINED_MM
-    assert f'slices {low:g} to {high:g} mm apart' in text_of(page)
+    assert f'slices {low:g} to {high:g} mm apart' in text_of('docs/reference/methods.md')
+    page = text_of('docs/explanation/auto.md')
+    assert f'less than {low:g} or more than {high:g} mm apart' in page
+    assert f'no axis above {COARSEST_MM:g} mm' in page
+    assert f'less than {LEAST_PERCENT:g} % of the brain' in page
 
 
 def test_stages():

@@ -70,7 +70,7 @@ def test_comparison_with_the_truth_is_written(tmp_path):
             for name, voxels in volumes.items()}  # fmt: skip
     size = {'name': 'Hippocampus', 'volume_mm3': 250.0, 'uncertainty_mm3': 20.0}
     CompareVolume(
-        products=[product(path['volume']), product(path['uncertainty'], desc='uncertainty')],
+        products=[product(path['volume']), product(path['uncertainty'], suffix='uncertainty')],
         head=path['head'], mask=path['mask'], scans=[path['volume']],
         segmentation=path['labels'], reference=path['labels'],
         sizes=[{'index': 17, **size}, {'index': 53, **size}],

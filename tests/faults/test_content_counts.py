@@ -97,7 +97,7 @@ def test_harmed_output_is_seen_by_status_and_by_the_next_run(folder, out, capsys
 
 
 def test_emptied_output_is_made_again(folder, out):
-    volume = out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz'
+    volume = out / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz'
     size = volume.stat().st_size
     emptied(volume)
     assert run(folder, '--participant-label', '02') == 0
@@ -172,7 +172,7 @@ def test_files_of_an_earlier_method_and_scan_go(folder, out):
         f'sub-01/anat/{notes.name}',
     }
     page = (out / 'sub-01.html').read_text(encoding='utf-8')
-    assert 'desc-cubic' not in page and 'T2w' not in page
+    assert 'desc-cubic' not in page and '_T2w' not in page
 
 
 def test_files_of_an_earlier_method_stay_on_record_where_the_next_fails(folder, out):
@@ -217,7 +217,7 @@ def test_work_that_ends_while_outputs_are_written_is_not_finished(folder, out, c
         (Image('T1w', 'x', np.where(SOUND == 7, np.inf, SOUND), GRID), '0.8% of its voxels'),
         (Image('T1w', 'x', np.zeros(GRID.shape, np.float32), GRID), 'have the value 0'),
         (Image('FLAIR', 'x', 7 + 0 * SOUND, GRID), 'all its voxels have the value 7'),
-        (Image('T1w', 'uncertainty', SOUND * np.nan, GRID), '100.0% of its voxels'),
+        (Image('uncertainty', 'x', SOUND * np.nan, GRID), '100.0% of its voxels'),
         (Image('dseg', 'x', SOUND * np.nan, GRID), '100.0% of its voxels'),
         (Image('mask', 'brain', SOUND[:0], GRID), 'it has no voxels'),
         (Table('volumes', 'x', [{'volume_mm3': float('nan')}]), 'it has nan under volume_mm3'),
@@ -233,7 +233,7 @@ def test_useless_product_is_not_saved(tmp_path, product, fault):
 
 def test_mask_and_expected_error_may_be_constant(tmp_path):
     products = [Image('T1w', 'x', SOUND, GRID), Image('mask', 'brain', 0 * SOUND, GRID)]
-    products += [Image('T1w', 'uncertainty', 0 * SOUND, GRID), Image('dseg', 'x', SOUND * 0, GRID)]
+    products += [Image('uncertainty', 'x', 0 * SOUND, GRID), Image('dseg', 'x', SOUND * 0, GRID)]
     assert len(write_synthesis(Synthesis(tuple(products)), ['T1w'], tmp_path)) == 4
 
 

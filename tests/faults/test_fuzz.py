@@ -190,7 +190,7 @@ def test_names(root, files):
         write_json(root.parent / 'exam.json', describe_exam(exam, ''))
         fingerprint_digest(take_fingerprint(exam, bids, {}, '1'))
         used = [scan for scan in exam.scans if scan.is_usable]
-        outputs = {place.resampled(scan.name) for scan in used}
+        outputs = {place.resampled(scan.name, used[0].name) for scan in used}
         try:
             assert len(outputs) >= len(select_scans(exam).scans)
         except SelectionError as error:

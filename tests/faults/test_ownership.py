@@ -148,7 +148,7 @@ def test_scan_that_lies_in_the_output_folder_is_refused(bids_dir, tmp_path, caps
     out, anat = tmp_path / 'out', bids_dir / 'sub-02/anat'
     describe(out, GeneratedBy=[{'Name': 'bids_synthsr'}])
     scan = anat / 'sub-02_FLAIR.nii.gz'
-    kept = out / 'sub-02/anat/sub-02_space-T1w_desc-cubic_FLAIR.nii.gz'
+    kept = out / 'sub-02/anat/sub-02_desc-cubic_FLAIR.nii.gz'
     if link == 'file':
         kept.parent.mkdir(parents=True)
         scan.rename(kept)
@@ -168,8 +168,8 @@ def test_file_that_is_a_link_to_an_input_is_replaced_not_written_into(bids_dir, 
     describe(out, GeneratedBy=[{'Name': 'bids_synthsr'}])
     anat, scan = out / 'sub-02/anat', bids_dir / 'sub-02/anat/sub-02_FLAIR.nii.gz'
     anat.mkdir(parents=True)
-    (anat / 'sub-02_space-T1w_desc-cubic_FLAIR.nii.gz').symlink_to(scan)
-    os.link(scan, anat / 'sub-02_space-T1w_desc-preproc_FLAIR.nii.gz')
+    (anat / 'sub-02_desc-cubic_FLAIR.nii.gz').symlink_to(scan)
+    os.link(scan, anat / 'sub-02_space-FLAIR_desc-resampled_FLAIR.nii.gz')
     before = contents(bids_dir)
     assert run(bids_dir, out, '--participant-label', '02') == 0
     assert contents(bids_dir) == before
@@ -197,7 +197,7 @@ def scans(tmp_path):
 
 
 @pytest.mark.parametrize('kind', ['same', 'link', 'hard link'])
-@pytest.mark.parametrize(('method', 'name'), [('tv', 'FLAIR'), ('any-exam', 'uncertainty_T1w')])
+@pytest.mark.parametrize(('method', 'name'), [('tv', 'FLAIR'), ('any-exam', 'uncertainty')])
 def test_further_volume_never_replaces_a_scan(scans, tmp_path, capsys, kind, method, name):
     taken = tmp_path / f'o_{name}.nii.gz'
     flair = scans[1].rename(taken) if kind == 'same' else scans[1]

@@ -195,6 +195,7 @@ def test_mgh_is_read_where_it_says_where_it_lies(tmp_path, name):
 def test_exam_takes_a_pair_and_writes_mgz(tmp_path, capsys):
     scan, out = write_pair(tmp_path) / 'pair_T1w.hdr', tmp_path / 'out/a.mgz'
     options = ['--method', 'cubic', '--output-resolution', '5', '--threads', '1']
+    options += ['--fov', 'reference']
     assert synthsr(['exam', str(scan), '-o', str(out), *options]) == 0, capsys.readouterr().err
     made, grid = nb.load(out), output_grid(GRID, 5.0)
     assert isinstance(made, nb.MGHImage) and made.get_data_dtype().kind == 'f'

@@ -206,7 +206,7 @@ def test_exam_with_lost_slices_has_no_black_band():
     volume = synthesize(
         [image_of(spoilt([14, 15]), GRID)],
         ['T1w'],
-        settings=MethodSettings(method='cubic', output_resolution=5.0),
+        settings=MethodSettings(method='cubic', output_resolution=5.0, fov='reference'),
     )['T1w'].get_fdata()
     whole = cubic.synthesize([observed(head(GRID))], output_grid(GRID, 5.0)).images[0].voxels
     tissue = whole > 50

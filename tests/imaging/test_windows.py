@@ -1,6 +1,6 @@
 """Windows over a volume: cut, placed, blended."""
 
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -35,7 +35,9 @@ def test_windows_surround_the_object():
         tuple(a - b for a, b in zip(start, first, strict=True))
         for start in place_windows(center, shape)
     }
-    assert offsets == set(product(REACHES, repeat=3))
+    assert len(offsets) == 4 and offsets <= set(product(REACHES, repeat=3))
+    for one, other in combinations(offsets, 2):  # no two are neighbours
+        assert sum(a != b for a, b in zip(one, other, strict=True)) == 2
     assert sorted(reach % 2 for reach in REACHES) == [0, 1]  # blocks of 2 lie otherwise
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from exam_weights import WINDOW, weights_of
+from knowing import LABELS, TONE, Knowing, observe, phantom
 from label_phantoms import draw_labels, grid_of, paint_t1w
 
 from bids_synthsr.cli.bids_app import main
@@ -16,80 +17,20 @@ from bids_synthsr.cli.synthsr import main as synthsr
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import load_exam_unet
 from bids_synthsr.imaging.geometry import output_grid
+from bids_synthsr.methods import exam_view
 from bids_synthsr.methods.any_exam import (
+    Segmentation,
+    cover_brain,
     keep_one_brain,
     most_likely,
     multiply_odds,
     synthesize,
 )
 from bids_synthsr.networks.exam_unet import (
-    EncodedScans,
     ExamUNet,
-    Posterior,
-    SegmentationClasses,
     TrainedExamUNet,
 )
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.values.exam import Acquisition
-from bids_synthsr.values.method import Observation
-
-LABELS = (0, 2, 41, 24, 165)
-TONE = {2: 0.9, 41: 0.7, 24: 0.5, 165: 0.3, 0: 0.0}  # of the phantom, what the network knows
-
-
-class Knowing(torch.nn.Module):
-    """A network that tells the classes of the phantom by their intensities.
-
-    It knows that the left side is the bright one, and that what lies left is called left.
-    """
-
-    has_scale, classes = True, SegmentationClasses(len(LABELS))
-    stride = 1
-
-    def __init__(self, doubt=0.0):
-        super().__init__()
-        self.own = torch.nn.Parameter(torch.zeros(1))
-        self.doubt = doubt
-
-    @staticmethod
-    def is_mirrored(image):
-        left, right = ((image - TONE[label] / 0.9).abs() < 0.01 for label in (2, 41))
-        return bool(left.any() and right.any()) and bool(
-            left.nonzero()[:, 0].float().mean() > right.nonzero()[:, 0].float().mean()
-        )
-
-    def encode(self, scans, reliability):
-        return EncodedScans(
-            scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0
-        )
-
-    def predict_blocks(self, encoded, max_voxels, offsets=None):
-        for first in range(0, encoded.scans.shape[2], 20):
-            rows = slice(first, min(first + 20, encoded.scans.shape[2]))
-            yield (0, 0, 0), rows, Posterior(*(x[:, rows] for x in self(encoded.scans)))
-
-    def forward(self, scans):
-        image = scans.mean(1)
-        tones = torch.tensor([TONE[label] / 0.9 for label in LABELS])
-        logits = -(image[..., None] - tones).abs() * (8 if self.doubt else 400)
-        if self.is_mirrored(image[0]):
-            logits = logits[..., [0, 2, 1, 3, 4]]
-        return Posterior(image, torch.full_like(image, 0.1), logits.softmax(-1))
-
-
-def phantom(side=32, shift=(0, 0, 0)):
-    """A head of three shells, left and right of the brain unlike, in a field of view of `side`."""
-    labels = np.zeros((64, 64, 64), np.int16)
-    labels[16:48, 16:48, 16:48] = draw_labels()
-    merge = {511: 0, 515: 165, 24: 24, 3: 2, 42: 41, 2: 2, 41: 41, 10: 2, 49: 41, 0: 0}
-    labels = np.vectorize(merge.get)(labels)
-    start = [(64 - side) // 2 + by for by in shift]
-    return labels[tuple(slice(at, at + side) for at in start)]
-
-
-def observe(labels):
-    voxels = np.vectorize(TONE.get)(labels).astype(np.float32)
-    return Observation('T2w', voxels, grid_of(voxels.shape), Acquisition(2, 1.0, 1.0), np.eye(4))
 
 
 def made_of(observations, network=None, caution='', odds=(), precision='float32', **options):
@@ -101,14 +42,21 @@ def made_of(observations, network=None, caution='', odds=(), precision='float32'
 def test_what_the_network_knows_comes_out():
     labels = phantom(60)
     made = made_of([observe(labels)])
-    t1w, scale, segmentation, mask = made.images
+    t1w, scale, segmentation, mask, tissue, *shares = made.images
     assert [(x.suffix, x.desc) for x in made.images] == [
-        ('T1w', 'anyexam'), ('T1w', 'uncertainty'), ('dseg', 'anyexam'), ('mask', 'brain'),
+        ('T1w', 'anyexam'), ('uncertainty', 'anyexam'), ('dseg', 'anyexam'), ('mask', 'brain'),
+        ('dseg', ''), ('probseg', ''), ('probseg', ''), ('probseg', ''),
     ]  # fmt: skip
     np.testing.assert_array_equal(segmentation.voxels, labels)
     np.testing.assert_array_equal(mask.voxels > 0, np.isin(labels, (2, 41, 24)))
     assert t1w.voxels[labels == 2].mean() == pytest.approx(110, rel=0.01)
     assert scale.voxels[labels == 2].mean() == pytest.approx(11, rel=0.01)
+    # one white matter, left and right, and the CSF around it
+    np.testing.assert_array_equal(tissue.voxels == 2, np.isin(labels, (2, 41)))
+    np.testing.assert_array_equal(tissue.voxels == 3, labels == 24)
+    assert [x.entities['label'] for x in shares] == ['GM', 'WM', 'CSF']
+    np.testing.assert_allclose(sum(x.voxels for x in shares), mask.voxels, atol=1e-4)
+    np.testing.assert_allclose(shares[2].voxels, labels == 24, atol=1e-4)
     told = {row['index']: row['volume_mm3'] for row in made.products[-1].rows}
     for label in (2, 41, 24):
         assert told[label] == pytest.approx((labels == label).sum(), rel=1e-3)
@@ -120,7 +68,7 @@ def test_what_the_network_knows_comes_out():
 def test_odds_change_segmentation_and_volumes_and_leave_the_t1w():
     plain, weighed = (made_of([observe(phantom(60))], Knowing(doubt=1.0), odds=odds)
                       for odds in ((), (1.0, 1.0, 1.0, 1e-3, 1.0)))  # fmt: skip
-    (t1w, scale, labels, _), (same_t1w, same_scale, fewer, _) = plain.images, weighed.images
+    (t1w, scale, labels), (same_t1w, same_scale, fewer) = plain.images[:3], weighed.images[:3]
     np.testing.assert_array_equal(t1w.voxels, same_t1w.voxels)
     np.testing.assert_array_equal(scale.voxels, same_scale.voxels)
     assert (labels.voxels == 24).any() and not (fewer.voxels == 24).any()
@@ -151,7 +99,7 @@ class Watched(Knowing):
 def test_half_of_the_windows_are_mirrored():
     network = Watched()
     made_of([observe(phantom(60))], network)
-    assert sum(network.seen[-8:]) == 4 and not any(network.seen[:-8])
+    assert sum(network.seen[-4:]) == 2 and not any(network.seen[:-4])
 
 
 def test_half_the_memory_gives_the_same():
@@ -166,6 +114,29 @@ def test_brain_outside_of_the_field_of_view_is_told():
     assert made.products[0].voxels.shape == labels.shape
     np.testing.assert_array_equal(made.products[2].voxels, labels)
     assert 0 <= made.facts['quality']['coverage'] <= 1
+
+
+def test_how_much_of_the_brain_each_scan_and_the_output_show():
+    labels = phantom(60)
+    whole = observe(labels)
+    part = replace(whole, voxels=whole.voxels[..., :30], grid=grid_of((60, 60, 30)))
+    brain = np.argwhere(np.isin(labels, (2, 41)))
+    segmentation = Segmentation(labels, (), brain, None, 1.0)
+    (full, short, output), cuts = cover_brain([whole, part], whole.grid, segmentation)
+    assert short.percent == pytest.approx(100 * (brain[:, 2] < 30).mean(), abs=12)  # in cells
+    assert full.percent == output.percent == 100
+    assert short.size_mm[2] < full.size_mm[2] == pytest.approx(np.ptp(brain[:, 2]), abs=4)
+    assert not cuts
+
+
+def test_a_brain_that_is_cut_is_a_warning():
+    labels = phantom(60)
+    whole = observe(labels)
+    part = replace(whole, voxels=whole.voxels[..., :30], grid=grid_of((60, 60, 30)))
+    made = made_of([part])
+    area = np.isin(labels[..., 29], (2, 41)).sum()
+    assert made.facts['brain_cut_mm2'] == {'top': pytest.approx(area)}
+    assert any('The brain is cut at the top (' in text for text in made.warnings)
 
 
 def test_scans_that_agree_are_told_from_those_that_do_not():
@@ -202,12 +173,26 @@ def test_outside_of_the_brain_the_t1w_is_of_the_scans_that_leave_least_doubt(pre
     scans = [strange(observe(labels)), observe(labels)]
     made = made_of(scans, Wary(), precision=precision)
     assert made.facts['scans_outside_brain'] == ['T2w']
-    t1w, scale, segmentation, _ = (x.voxels for x in made.images)
+    t1w, scale, segmentation = (x.voxels for x in made.images[:3])
     np.testing.assert_array_equal(segmentation, labels)
     skull, brain = labels == 165, labels == 41
     np.testing.assert_allclose(t1w[skull], 110 * 0.3 / 0.9, rtol=1e-3)  # of the one scan
     np.testing.assert_allclose(scale[skull], 11, rtol=1e-3)
     np.testing.assert_allclose(t1w[brain], 110 * 0.705 / 0.9, rtol=1e-3)  # of both
+
+
+def test_where_that_scan_measured_nothing_the_others_tell_the_t1w(monkeypatch):
+    monkeypatch.setattr(exam_view, 'LEAST_COVERAGE', 0.01)
+    labels = phantom(60)
+    whole = observe(labels)
+    part = replace(whole, voxels=whole.voxels[..., :20], grid=grid_of((60, 60, 20)))
+    made = made_of([strange(whole), part], Wary())
+    assert made.facts['scans_outside_brain'] == ['T2w']
+    t1w, high = made.images[0].voxels, labels == 165
+    high[..., :40] = False  # what lies two blocks of 8 voxels above is measured nearby
+    assert high.any()
+    alone = made_of([strange(whole)], Wary()).images[0].voxels
+    np.testing.assert_allclose(t1w[high], alone[high] / 2, rtol=1e-3)  # of both, one of them dark
 
 
 def test_scans_that_agree_tell_the_t1w_together():

@@ -10,9 +10,10 @@ from exam_weights import weights_of
 from phantoms import centred, head
 from slice_scans import trained
 
+from bids_synthsr.api import TISSUE
 from bids_synthsr.dataset.weights import SHIPPED, load_exam_unet
 from bids_synthsr.imaging.geometry import output_grid
-from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
+from bids_synthsr.methods.catalogue import METHODS, names_of_networks
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
@@ -26,9 +27,9 @@ SHARED = {'weights', 'method', 'reference', 'contrasts', 'output_resolution', 'f
 
 
 def scan(contrast, axis):
-    """Thick slices of the phantom, along one axis."""
-    voxel, shape = np.full(3, 3.0), np.full(3, 72)
-    voxel[axis], shape[axis] = 6.0, 36
+    """Thick slices of the middle of the phantom, along one axis."""
+    voxel, shape = np.full(3, 3.0), np.full(3, 36)
+    voxel[axis], shape[axis] = 6.0, 18
     grid = centred(tuple(map(int, shape)), np.diag([*voxel, 1.0]))
     return Observation(
         contrast, head(grid, contrast), grid, Acquisition(axis, 6.0, 6.0), np.eye(4)
@@ -55,7 +56,8 @@ def networks(tmp_path_factory):
 def arguments_of(method, networks):
     settings = MethodSettings()
     options = {name: getattr(settings, name) for name in method.options}
-    return {**options, **({'trained': networks[method.network]} if method.network else {})}
+    kinds = {'trained': method.network, 'beside': method.beside and METHODS[method.beside].network}
+    return {**options, **{name: networks[kind] for name, kind in kinds.items() if kind}}
 
 
 def make(method, exam, networks, **more):
@@ -81,10 +83,11 @@ def test_names_of_further_volumes_are_known_before_the_work(method, synthesis_of
     """They are checked against the inputs, which none may replace."""
     names = []
     for image in synthesis_of(method)[0].images:
-        name = image.suffix if image.suffix not in names else f'{image.desc}_{image.suffix}'
-        names.append(name)
+        labels = [f'{key}-{label}_' for key, label in image.entities.items()]
+        name = ''.join(labels) + image.suffix
+        names.append(f'{image.desc or TISSUE}_{name}' if name in names else name)
     assert set(names[1:]) <= set(method.name_volumes(['T1w', 'T2w']))
-    assert method.name_volumes(['T1w']) == [*method.further_volumes]
+    assert {*method.name_volumes(['T1w'])} == {*method.further_volumes}
 
 
 @EVERY
@@ -96,7 +99,8 @@ def test_entry_is_complete(method):
     assert method.uses_device == bool(method.network)
     assert not method.weights or (SHIPPED / f'{method.weights}.safetensors').is_file()
     assert method.help == method.help.strip() and not method.help.endswith('.')
-    assert method.desc.isalnum() or method.name == DEFAULT
+    assert method.desc.isalnum()
+    assert not method.beside or METHODS[method.beside].weights
     assert (method.name in names_of_networks()) == bool(method.network)
 
 
@@ -115,16 +119,20 @@ def test_main_volume_lies_on_the_grid_and_is_an_image(method, synthesis_of):
     assert isinstance(main, Image) and main.suffix in SUFFIXES
     assert main.grid == grid and main.voxels.dtype == np.float32
     assert np.isfinite(main.voxels).all() and np.ptp(main.voxels) > 0
-    assert main.desc == method.desc or method.name == DEFAULT
+    assert main.desc == method.desc
 
 
 @EVERY
 def test_products_have_names_of_their_own(method, synthesis_of):
     synthesis, _ = synthesis_of(method)
-    names = [(product.suffix, product.desc) for product in synthesis.products]
+    names = [
+        (product.suffix, product.desc, *getattr(product, 'entities', {}).values())
+        for product in synthesis.products
+    ]
     assert len(set(names)) == len(names)
     for product in synthesis.products:
-        assert isinstance(product, Image | Table) and product.desc.isalnum()
+        assert isinstance(product, Image | Table)
+        assert product.desc.isalnum() or product.suffix in ('dseg', 'probseg')
         if isinstance(product, Image) and product.suffix == 'dseg':
             assert set(np.unique(product.voxels)) <= set(product.labels)
 
@@ -134,10 +142,10 @@ def test_facts_and_warnings_can_be_stored(method, synthesis_of, exam):
     synthesis, _ = synthesis_of(method)
     facts = json.loads(json.dumps(synthesis.facts))
     assert set(facts['scans']) <= {observation.contrast for observation in exam}
-    assert not method.network or facts.get('method') == 'tv' or len(facts['sha256']) > 0
+    assert not method.network or len(facts['sha256']) > 0
     assert all(text.endswith('.') for text in synthesis.warnings)
     assert set(synthesis.used or ()) <= set(range(len(exam)))
-    if method.name not in (DEFAULT, 'tv', 'cubic', 'synthsr'):
+    if method.name not in ('tv', 'cubic', 'synthsr'):
         assert facts['method'] == method.name
 
 

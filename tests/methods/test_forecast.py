@@ -51,10 +51,15 @@ def test_networks_take_more_in_32_bits(method):
     assert in_32.memory_gb > in_16.memory_gb + 0.5
 
 
-def test_auto_takes_what_the_method_that_it_chooses_takes():
+def test_auto_takes_what_the_network_takes_and_what_is_made_beside_it():
     contrasts, scans = ['T1w', 'T2w'], [AXIAL, SAGITTAL]
-    assert forecast(contrasts, scans, method='auto') == forecast(contrasts, scans, method='sr-t1')
-    assert forecast(['FLAIR'], [AXIAL], method='auto') == forecast(['FLAIR'], [AXIAL], method='tv')
+    auto, network, sharpened = (
+        forecast(contrasts, scans, method=method) for method in ('auto', 'any-exam', 'sr-t1')
+    )
+    assert auto.synthesize_gb == max(network.synthesize_gb, sharpened.synthesize_gb)
+    assert auto.cpu_s > network.cpu_s + 0.5 * sharpened.cpu_s
+    alone = forecast(['FLAIR'], [AXIAL], method='auto')
+    assert alone.synthesize_gb == forecast(['FLAIR'], [AXIAL], method='any-exam').synthesize_gb
 
 
 def test_total_variation_takes_more_for_contrasts_and_threads():

@@ -32,7 +32,7 @@ def run(arguments, prefix=(), **environ):
 
 def is_complete(out):
     made = {path.name for path in out.rglob('*_desc-cubic_*.nii.gz')}
-    return made == {'sub-01_desc-cubic_T1w.nii.gz', 'sub-02_space-T1w_desc-cubic_FLAIR.nii.gz'}
+    return made == {'sub-01_desc-cubic_T1w.nii.gz', 'sub-02_desc-cubic_FLAIR.nii.gz'}
 
 
 @pytest.fixture
