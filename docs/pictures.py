@@ -27,7 +27,7 @@ from bids_synthsr.values.grid import Grid
 
 PICTURE = Path(__file__).parent / 'pictures' / 'exam.png'
 SESSION = '1'
-MAIN_DESCS = ('anyexam', 'sr', 'tv')  # the T1w of the exam, whichever method made it
+MAIN_DESCS = ('preproc', 'anyexam', 'sr', 'tv')  # the T1w of the exam, whichever method made it
 DIRECTIONS = ('sagittal', 'coronal', 'axial')
 WINDOW = 99.8  # percentile of a contrast's own intensities in the scan that is shown white
 PANEL_INCH, DPI = 2.3, 110
@@ -59,7 +59,7 @@ def read_columns(demo: Path) -> list[Column]:
     columns = []
     for contrast, (axis, spacing, _) in PROTOCOLS[SESSION].items():
         voxels, source = load_volume(folder / f'{exam.label}_{contrast}.nii.gz')
-        file = exam.transform(contrast)
+        file = exam.transform(contrast, 'T1w')
         scan2ref = load_rigid(file) if file.is_file() else np.eye(4)
         shown = nearest(voxels, source, grid, scan2ref)
         title = f'{contrast}, {DIRECTIONS[axis]}\nslices {spacing:g} mm apart'
