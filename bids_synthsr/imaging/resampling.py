@@ -106,6 +106,22 @@ def within(
     return inside
 
 
+def in_field_of_view(
+    source: Grid, target: Grid, source2target: np.ndarray | None = None
+) -> np.ndarray:
+    """Mark the voxels of ``target`` that lie in the field of view of ``source``, bool.
+
+    Parameters
+    ----------
+    source, target
+        Grid of a scan, and the grid whose voxels are marked.
+    source2target
+        Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    """
+    target2source = np.linalg.inv(vox2vox(source, target, source2target))
+    return within(target2source, source.shape, target.shape)
+
+
 def _positions(row: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """Source index along one axis at every target voxel, ``shape``."""
     i, j, k = np.ogrid[: shape[0], : shape[1], : shape[2]]

@@ -7,7 +7,6 @@ white matter that FreeSurfer uses.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,11 @@ from scipy import ndimage
 
 from bids_synthsr.imaging.bias import estimate_bias
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
-from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.methods.any_exam import WHITE_MATTER, is_seen
+from bids_synthsr.imaging.resampling import in_field_of_view, resample
+from bids_synthsr.methods.any_exam import WHITE_MATTER
 from bids_synthsr.values.exam import entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.method import Image, Observation, Origin
+from bids_synthsr.values.method import Observation
 from bids_synthsr.values.structures import STRUCTURES
 
 METHOD = 'acquired'
@@ -27,7 +26,7 @@ CONTRAST = 'T1w'
 COARSEST_MM = 1.5  # axis of a T1w that is taken as it is
 LEAST_PERCENT = 98.0  # of the brain that it must show
 CEREBRAL_WHITE_MATTER = (2, 41)
-CPU_S = 20.0  # that it takes (benchmarks/speed/forecast.py)
+CPU_S = 8.0  # that it takes for a whole head of 1 mm
 LAPLACE_PER_SD = math.sqrt(2 / math.pi)  # expected absolute error of normal noise
 
 
@@ -65,52 +64,46 @@ def find_part(scan: Observation, grid: Grid, mask: np.ndarray) -> str:
     grid, mask
         Output grid, and where the brain is on it.
     """
-    percent = 100 * float(is_seen(scan, grid)[mask > 0].mean())
+    percent = 100 * float(in_field_of_view(scan.grid, grid, scan.scan2ref)[mask > 0].mean())
     if percent >= LEAST_PERCENT:
         return ''
     return f'A T1w shows {percent:.0f} % of the brain; other scans show more of it.'
 
 
 def prepare_t1w(
-    observations: Sequence[Observation],
-    index: int,
+    scan: Observation,
     grid: Grid,
     segmentation: np.ndarray,
     mask: np.ndarray,
-    desc: str,
     num_threads: int = 1,
-) -> tuple[Image, Image]:
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Bring a T1w to the output grid, even in intensity and with white matter at 110.
 
     Parameters
     ----------
-    observations
-        Scans of the exam, the reference first.
-    index
-        Which of them is the T1w.
+    scan
+        The T1w of the exam.
     grid
         Grid of the output.
     segmentation
         Label values on that grid, ``(I, J, K)``.
     mask
         Where the brain is, ``(I, J, K)``.
-    desc
-        BIDS ``desc-`` label of what is made.
     num_threads
         Number of threads to use.
 
     Returns
     -------
-    t1w, uncertainty
-        The T1w, 0 where the scan measured nothing, and its expected absolute error by noise.
+    t1w, error, facts
+        The T1w and its expected absolute error by noise, ``(I, J, K)`` float32, 0 where the scan
+        measured nothing, and what provenance states of them.
 
     Raises
     ------
     ValueError
         If the scan shows no bright white matter.
     """
-    scan = observations[index]
-    measured = is_seen(scan, grid)
+    measured = in_field_of_view(scan.grid, grid, scan.scan2ref)
     voxels = resample(scan.voxels, scan.grid, grid, scan.scan2ref, order=3).clip(0)
     field = estimate_bias(voxels, (mask > 0) & measured, grid.spacing, num_threads)
     voxels /= field
@@ -120,19 +113,13 @@ def prepare_t1w(
     if level <= 0:
         raise ValueError(
             f'The {scan.contrast} shows no {STRUCTURES[CEREBRAL_WHITE_MATTER[0]].name} with '
-            'positive intensities: look at it, or name another --reference'
+            'positive intensities: look at it, or leave it out with --bids-filter-file'
         )
     noise = noise_sd(scan.voxels, tissue_mask(scan.voxels), scan.acquisition.slice_axis)
-    facts: dict[str, Any] = {
+    scale = np.where(measured, WHITE_MATTER / level, 0).astype(np.float32)
+    facts = {
         'bias_field': [round(float(x), 3) for x in np.percentile(field[mask > 0], [2, 50, 98])],
         'white_matter': level,
         'noise_sd': noise,
     }
-    origin = Origin(METHOD, facts, (index,), is_acquired=True)
-    factor = WHITE_MATTER / level
-    error = np.where(measured, LAPLACE_PER_SD * noise * factor / field, 0).astype(np.float32)
-    t1w = np.where(measured, factor * voxels, 0).astype(np.float32)
-    return (
-        Image(CONTRAST, desc, t1w, grid, origin=origin),
-        Image('uncertainty', desc, error, grid, origin=origin),
-    )
+    return scale * voxels, scale * np.float32(LAPLACE_PER_SD * noise) / field, facts

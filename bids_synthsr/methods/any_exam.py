@@ -23,9 +23,9 @@ from bids_synthsr.imaging.coverage import (
     find_cuts,
     measure_coverage,
 )
-from bids_synthsr.imaging.geometry import apply_affine, vox2vox
+from bids_synthsr.imaging.geometry import apply_affine
 from bids_synthsr.imaging.inference import precision_for_bfloat16
-from bids_synthsr.imaging.resampling import within
+from bids_synthsr.imaging.resampling import in_field_of_view
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.methods.exam_view import BlendedPrediction, ExamView, largest_piece
 from bids_synthsr.morphometry.quality import Quality, expected_dice, quality_warnings
@@ -121,7 +121,7 @@ def synthesize(
 def forecast(size: ExamSize) -> MethodForecast:
     """Forecast memory, which probabilities take most of, and time from the number of scans."""
     memory_gb = TORCH_GB + WINDOWS_GB + 0.08 * size.output_millions
-    seconds = 5.0 + 15.0 * len(size.contrasts)
+    seconds = 25.0 * len(size.contrasts)
     return MethodForecast(memory_gb, seconds if size.in_16_bits else 2 * seconds)
 
 
@@ -230,27 +230,13 @@ def cover_brain(
     views = [(scan.grid, scan.scan2ref) for scan in observations]
     brain = apply_affine(grid.vox2ras, segmentation.brain)
     coverages = measure_coverage([brain], [*views, (grid, np.eye(4))], grid.directions)
-    seen = [is_seen(scan, grid) for scan in observations]
+    seen = [in_field_of_view(scan.grid, grid, scan.scan2ref) for scan in observations]
     is_above_neck = np.zeros(max(STRUCTURES) + 1, bool)
     is_above_neck[[x.index for x in STRUCTURES.values() if x.is_brain and x.index not in STEM]] = (
         True
     )
     above_neck = is_above_neck[segmentation.labels]
     return coverages, find_cuts(above_neck, np.logical_or.reduce(seen), grid.spacing)
-
-
-def is_seen(scan: Observation, grid: Grid) -> np.ndarray:
-    """Mark the voxels of a grid that lie in the field of view of a scan, ``(I, J, K)`` bool.
-
-    Parameters
-    ----------
-    scan
-        A scan of the exam.
-    grid
-        Grid of the output, in the frame of the reference.
-    """
-    grid2scan = np.linalg.inv(vox2vox(scan.grid, grid, scan.scan2ref))
-    return within(grid2scan, scan.grid.shape, grid.shape)
 
 
 def tissue_shares(probabilities: Tensor, labels: Sequence[int]) -> Iterator[Tensor]:

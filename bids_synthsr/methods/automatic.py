@@ -78,9 +78,14 @@ def synthesize(
     products = [_renamed(product) for product in made.products]
     fine, reason = find_fine_t1w(observations, grid, mask)
     if fine is not None:
-        products[:2] = acquired.prepare_t1w(
-            observations, fine, grid, labels, mask, DESC, torch.get_num_threads()
+        t1w, error, of_scan = acquired.prepare_t1w(
+            observations[fine], grid, labels, mask, torch.get_num_threads()
         )
+        origin = Origin(acquired.METHOD, of_scan, (fine,), is_acquired=True)
+        products[:2] = [
+            Image('T1w', DESC, t1w, grid, origin=origin),
+            Image('uncertainty', DESC, error, grid, origin=origin),
+        ]
     further = [*_sharpened(observations, grid, beside, low_mem=low_mem)]
     if sharpen_others:
         further.append(_others(observations, grid))

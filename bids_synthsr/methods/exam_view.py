@@ -1,7 +1,7 @@
 """The scans of an exam on the output grid, and what a network predicts in windows of them.
 
 The network takes all scans at once, in windows of the size that it was trained on, placed around
-the brain: 160 x 192 x 160 mm of the head in all.
+the brain: 160 x 192 x 160 mm of the head in all, but for four corners of that box.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ MAIN = {  # of auto, by how the main volume was made: in a report, and in a pape
     'acquired': (
         'the T1w as it was acquired',
         (
-            'The T1w reference was acquired with voxels of at most 1.5 mm. {acquired} No network '
-            'touched it.'
+            'The exam holds a plain T1w with voxels of at most 1.5 mm that shows the brain. '
+            '{acquired} No network touched it.'
         ),
     ),
     'any-exam': (
@@ -92,8 +92,8 @@ MAIN = {  # of auto, by how the main volume was made: in a report, and in a pape
     '': (
         'acquired or predicted from all scans',
         (
-            'Where the reference was a plain T1w of voxels of at most 1.5 mm that showed the '
-            'brain, {acquired} Of all other exams the T1w volume and its expected error were '
+            'Where an exam held a plain T1w with voxels of at most 1.5 mm that showed the brain, '
+            '{acquired} Of all other exams the T1w volume and its expected error were '
             'predicted by a network from all scans.{outside}'
         ),
     ),

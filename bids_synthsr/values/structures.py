@@ -43,8 +43,8 @@ class Structure:
 
 BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 0, 24, 118, 125, 165, 258
 AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE)  # the brain
-# grey matter is all else within the skull; as in the aparc+aseg tissue maps of FreeSurfer users,
-# brain stem and ventral diencephalon, which are mostly tracts, count as white matter
+# grey matter is all else within the skull; brain stem and ventral diencephalon, which are mostly
+# tracts, count as white matter
 _OF_TISSUE = {
     'WM': (2, 41, 7, 46, 16, 28, 60, 77, 85),
     'CSF': (4, 43, 5, 44, 14, 15, CSF),

@@ -48,30 +48,29 @@ def test_nothing_to_fit_is_told():
 @pytest.mark.parametrize('strength', [0.0, 0.5])
 def test_white_matter_is_110_and_even(strength):
     scan = t1w(strength, noise=3.0)
-    image, error = prepare_t1w([scan], 0, output_grid(scan.grid), LABELS, MASK, 'preproc')
-    assert (image.suffix, error.suffix, image.desc) == ('T1w', 'uncertainty', 'preproc')
-    assert image.origin.is_acquired and image.origin.used == (0,)
-    white = image.voxels[(LABELS == 2) | (LABELS == 41)]
+    image, error, facts = prepare_t1w(scan, output_grid(scan.grid), LABELS, MASK)
+    assert image.dtype == error.dtype == np.float32 and image.shape == LABELS.shape
+    white = image[(LABELS == 2) | (LABELS == 41)]
     assert np.median(white) == pytest.approx(110, abs=2) and white.std() < 10
     # 3 of 450, in units of the T1w
     expected = np.sqrt(2 / np.pi) * 3 * 110 / 450
-    assert np.median(error.voxels[MASK]) == pytest.approx(expected, rel=0.2)
-    assert image.origin.facts['noise_sd'] == pytest.approx(3, rel=0.2)
+    assert np.median(error[MASK]) == pytest.approx(expected, rel=0.2)
+    assert facts['noise_sd'] == pytest.approx(3, rel=0.2)
 
 
 def test_detail_of_the_scan_stays():
     scan = t1w()
     scan.voxels[30, 30, 30] = 0
-    image, _ = prepare_t1w([scan], 0, output_grid(scan.grid), LABELS, MASK, 'preproc')
-    assert image.voxels[30, 30, 30] < 10 < 100 < image.voxels[34, 30, 30]
+    image, *_ = prepare_t1w(scan, output_grid(scan.grid), LABELS, MASK)
+    assert image[30, 30, 30] < 10 < 100 < image[34, 30, 30]
 
 
 def test_beyond_its_field_of_view_there_is_nothing():
     scan = t1w(noise=3.0)
     short = replace(scan, voxels=scan.voxels[..., :32], grid=Grid((60, 60, 32), scan.grid.vox2ras))
-    made = prepare_t1w([short], 0, scan.grid, LABELS, MASK, 'preproc')
+    *made, _ = prepare_t1w(short, scan.grid, LABELS, MASK)
     for image in made:
-        assert not image.voxels[..., 33:].any() and image.voxels[..., :31][MASK[..., :31]].all()
+        assert not image[..., 33:].any() and image[..., :31][MASK[..., :31]].all()
     assert 'shows' in find_part(short, scan.grid, MASK)
     assert not find_part(scan, scan.grid, MASK)
 
@@ -79,7 +78,7 @@ def test_beyond_its_field_of_view_there_is_nothing():
 def test_a_t1w_without_white_matter_is_refused():
     scan = t1w()
     with pytest.raises(ValueError, match='Left-Cerebral-White-Matter'):
-        prepare_t1w([scan], 0, scan.grid, np.zeros_like(LABELS), MASK, 'preproc')
+        prepare_t1w(scan, scan.grid, np.zeros_like(LABELS), MASK)
 
 
 @pytest.mark.parametrize(
