@@ -179,7 +179,7 @@ def _attempt(
     with evaluation(network), torch.inference_mode():
         with autocast(device, chosen):
             output = _average(network, padded, tiles, flip)
-        if chosen != 'float32' and not output.isfinite().all():
+        if chosen != 'float32' and not output.sum().isfinite():  # one pass over it
             doubts = ('The network overflowed in 16 bits and ran again in float32.',)
             LOGGER.warning('%s', *doubts)
             chosen, output = 'float32', _average(network, padded, tiles, flip)

@@ -37,6 +37,7 @@ ALL_ROWS = slice(None)
 
 SCAN_CHANNELS = 2  # image, reliability
 LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
+FIT_STEP = 2  # blocks along each axis of which the mixture is fitted to one: means need no more
 LOWEST_LOG_SCALE = math.log(1e-3)  # of the T1w: a smaller spread would let single voxels rule
 # arguments in recipes and weight files, and the fields of `SegmentationClasses` that they fill
 CLASS_ARGUMENTS = {'classes': 'count', 'class_t1w': 't1w', 'tissue_of': 'tissues'}
@@ -168,6 +169,18 @@ class _DecodedExam:
     gains: Sequence[Tensor]
     contrasts: Sequence[Tensor]
     gates: Sequence[Tensor]
+
+    def thin_out(self, step: int) -> _DecodedExam:
+        """Return one of ``step`` blocks along each axis, with whole scans."""
+        blocks = slice(None, None, step)
+        return _DecodedExam(
+            self.features[..., blocks, blocks, blocks],
+            self.scans,
+            self.trust[..., blocks, blocks, blocks],
+            [gain[..., blocks, blocks, blocks] for gain in self.gains],
+            [contrast[..., blocks, blocks, blocks] for contrast in self.contrasts],
+            [gate[:, blocks, blocks, blocks] for gate in self.gates],
+        )
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -391,13 +404,16 @@ class ExamUNet(nn.Module):
 
     @torch.no_grad()
     def _fit_mixture(self, exam: _DecodedExam, offset: Offset) -> MixtureFit | None:
-        """Fit the mixture to one voxel of every block; None without a mixture."""
+        """Fit the mixture to one voxel of some blocks; None without a mixture."""
         if self.mixture is None:
             return None
-        logits = self._predict_prior(exam, offset, ALL_ROWS).logits
+        some = exam.thin_out(FIT_STEP)
+        logits = self._predict_prior(some, offset, ALL_ROWS).logits
         assert logits is not None  # there are tissues, so there are classes
-        images = thin(exam.scans, offset, self.stride)
-        return self.mixture.fit(logits, exam.gates, images, exam.trust)
+        images = thin(exam.scans, offset, self.stride)[..., ::FIT_STEP, ::FIT_STEP, ::FIT_STEP]
+        spacing_mm = float(self.stride * FIT_STEP)
+        fit = self.mixture.fit(logits, some.gates, images, some.trust, spacing_mm)
+        return fit.enlarge(exam.features.shape[2:])
 
     def _predict(self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset) -> Prediction:
         """Predict one voxel of every block, ``(B, C, i, j, k)``."""

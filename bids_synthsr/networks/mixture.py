@@ -21,9 +21,9 @@ from torch.nn import functional
 # weight of a likelihood before training: 1 would be right if voxels were independent
 FIRST_GATE = 0.5
 LEAST_SD = 0.02  # of intensities in [0, 1]
-LEAST_VOXELS = 10.0  # fewer of a tissue are no statistics
+LEAST_MM3 = 80.0  # less of a tissue is no statistics
 GAIN_SD_MM = 30.0  # smoothness of the bias field
-GAIN_BLOCK, GAIN_BLOCK_MM = 8, 16.0  # voxels and mm along each axis, where one of 2 mm is given
+GAIN_BLOCK_MM = 16.0  # along each axis, where its least squares are summed
 GAIN_RANGE = 0.5, 2.0  # stronger fields are none
 GAIN_PRIOR = 0.01  # mean square of intensities below which the field stays 1
 
@@ -63,6 +63,13 @@ class MixtureFit:
             [[replace(scan, gain=scan.gain[rows]) for scan in exam] for exam in self.scans]
         )
 
+    def enlarge(self, shape: Sequence[int]) -> MixtureFit:
+        """Return the fit for a finer grid of the same volume, of that many voxels."""
+        return MixtureFit(
+            [[replace(scan, gain=_enlarge(scan.gain, shape)) for scan in exam]
+             for exam in self.scans]
+        )  # fmt: skip
+
 
 class Mixture(nn.Module):
     """Compute the posterior of a segmentation from the intensities of the scans.
@@ -82,8 +89,9 @@ class Mixture(nn.Module):
         count = max(tissue_of) + 1
         self.steps = steps
         self.members: Tensor  # (T, L): 1 where a class is of a tissue
-        members = functional.one_hot(torch.tensor(tissue_of), count).T.float()
-        self.register_buffer('members', members, persistent=False)
+        # not one_hot: where only shapes are asked for, it loads a compiler, which takes seconds
+        members = [[float(tissue == at) for tissue in tissue_of] for at in range(count)]
+        self.register_buffer('members', torch.tensor(members), persistent=False)
         self.of_exam = nn.Conv3d(width, count, 1)
         self.of_scan = nn.Conv3d(width, count, 1, bias=False)
         self.trust = nn.Parameter(torch.zeros(count))
@@ -115,7 +123,12 @@ class Mixture(nn.Module):
 
     @torch.no_grad()
     def fit(
-        self, logits: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
+        self,
+        logits: Tensor,
+        gates: Sequence[Tensor],
+        images: Tensor,
+        trust: Tensor,
+        spacing_mm: float = 2.0,
     ) -> MixtureFit:
         """Fit the tissues of every exam in each of its scans, by expectation and maximisation.
 
@@ -129,12 +142,19 @@ class Mixture(nn.Module):
             Intensities in [0, 1] at the same voxels, ``(B, N, i, j, k)``.
         trust
             Weight of every voxel of the images, ``(B, N, i, j, k)``.
+        spacing_mm
+            Distance of these voxels, mm.
         """
         with torch.autocast(logits.device.type, enabled=False):  # 16 bits ruin variances
-            return self._fit(_by_voxel(logits), gates, images.float(), trust.float())
+            return self._fit(_by_voxel(logits), gates, images.float(), trust.float(), spacing_mm)
 
     def _fit(
-        self, prior: Tensor, gates: Sequence[Tensor], images: Tensor, trust: Tensor
+        self,
+        prior: Tensor,
+        gates: Sequence[Tensor],
+        images: Tensor,
+        trust: Tensor,
+        spacing_mm: float,
     ) -> MixtureFit:
         """Fit the tissues to the prior's logits ``(B, i, j, k, L)``.
 
@@ -149,7 +169,7 @@ class Mixture(nn.Module):
             fit = MixtureFit(
                 [
                     [
-                        _fit_scan(tissues, image, weight)
+                        _fit_scan(tissues, image, weight, spacing_mm)
                         for image, weight in zip(exam, weights, strict=True)
                     ]
                     for tissues, exam, weights in zip(probabilities, images, trust, strict=True)
@@ -205,24 +225,29 @@ def _by_voxel(logits: Tensor) -> Tensor:
     return logits.movedim(1, -1).float()
 
 
-def _fit_scan(probabilities: Tensor, image: Tensor, weight: Tensor) -> Gaussians:
+def _fit_scan(
+    probabilities: Tensor, image: Tensor, weight: Tensor, spacing_mm: float
+) -> Gaussians:
     """Fit gain and Gaussians to an image ``(i, j, k)`` by probabilities ``(i, j, k, T)``."""
     flat = probabilities.flatten(0, 2)
-    means, sds = _moments(flat, image.flatten(), weight.flatten())
+    least_voxels = LEAST_MM3 / spacing_mm**3
+    means, sds = _moments(flat, image.flatten(), weight.flatten(), least_voxels)
     expected = (flat @ means).view(image.shape)
-    gain = _smooth_gain(image, expected, weight)
-    means, sds = _moments(flat, (image / gain).flatten(), weight.flatten())
+    gain = _smooth_gain(image, expected, weight, round(GAIN_BLOCK_MM / spacing_mm))
+    means, sds = _moments(flat, (image / gain).flatten(), weight.flatten(), least_voxels)
     return Gaussians(means, sds, gain)
 
 
-def _moments(probabilities: Tensor, values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(
+    probabilities: Tensor, values: Tensor, weight: Tensor, least_voxels: float
+) -> tuple[Tensor, Tensor]:
     """Compute mean and sd of values ``(V,)`` by probabilities ``(V, T)``, ``(T,)`` each.
 
     Those of a tissue of few voxels are drawn towards those of all.
     """
     powers = torch.stack([torch.ones_like(values), values, values.square()], 1)
     sums = probabilities.T @ (powers * weight[:, None])  # (T, 3)
-    every = sums.sum(0) / sums[:, 0].sum().clamp(min=1e-6) * LEAST_VOXELS
+    every = sums.sum(0) / sums[:, 0].sum().clamp(min=1e-6) * least_voxels
     count, first, second = (sums + every).unbind(1)
     count = count.clamp(min=1e-6)  # 0 of an absent scan
     means = first / count
@@ -230,21 +255,27 @@ def _moments(probabilities: Tensor, values: Tensor, weight: Tensor) -> tuple[Ten
     return means, (variances + LEAST_SD**2).sqrt()
 
 
-def _smooth_gain(image: Tensor, expected: Tensor, weight: Tensor) -> Tensor:
+def _smooth_gain(image: Tensor, expected: Tensor, weight: Tensor, block: int) -> Tensor:
     """Estimate by least squares the smooth gain that turns an expected image into an image.
 
-    All of them are ``(i, j, k)``, and so is the weight of every voxel.
+    All of them are ``(i, j, k)``, and so is the weight of every voxel; blocks of voxels are
+    summed first.
     """
     products = torch.stack([image * expected, expected.square()]) * weight
-    blocks = functional.avg_pool3d(products[None], GAIN_BLOCK, ceil_mode=True)[0]  # (2, a, b, c)
-    weights = functional.avg_pool3d(weight[None, None], GAIN_BLOCK, ceil_mode=True)[0]
+    blocks = functional.avg_pool3d(products[None], block, ceil_mode=True)[0]  # (2, a, b, c)
+    weights = functional.avg_pool3d(weight[None, None], block, ceil_mode=True)[0]
     sums = torch.cat([blocks, weights])
     for axis in (1, 2, 3):
         window = _gaussian(sums.shape[axis]).to(sums)
         sums = (sums.movedim(axis, -1) @ window).movedim(-1, axis)
     prior = GAIN_PRIOR * sums[2] + 1e-6
     gain = ((sums[0] + prior) / (sums[1] + prior)).clamp(*GAIN_RANGE)
-    return functional.interpolate(gain[None, None], size=image.shape, mode='trilinear')[0, 0]
+    return _enlarge(gain, image.shape)
+
+
+def _enlarge(gain: Tensor, shape: Sequence[int]) -> Tensor:
+    """Interpolate a smooth ``(i, j, k)`` on as many voxels of the same volume."""
+    return functional.interpolate(gain[None, None], size=[*shape], mode='trilinear')[0, 0]
 
 
 def _gaussian(size: int) -> Tensor:
