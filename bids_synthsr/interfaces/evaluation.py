@@ -253,7 +253,8 @@ class CompareVolume(Step):
         in_plane = (PLANES.index(inputs.facts['orientation']) + 1) % 3
         scan = take_nearest(*load_volume(Path(inputs.scans[0])), grid)
         save_comparison([truth, fitted], grid, in_plane, Path(f'{inputs.stem}.jpg'), scan)
-        results = {**inputs.facts, 'measures': measures, 'structures': _structures(inputs, grid)}
+        structures = _structures(inputs, grid, volume, truth)
+        results = {**inputs.facts, 'measures': measures, 'structures': structures}
         return {'measures': write_json(Path(f'{inputs.stem}.json'), results)}
 
 
@@ -263,20 +264,29 @@ def _file_of_error(products: list[dict[str, Any]]) -> str | None:
     return files[0] if files else None
 
 
-def _structures(inputs: Any, grid: Any) -> dict[str, dict[str, float]]:
-    """Compare the segmentations, where they are given."""
+def _structures(inputs: Any, grid: Any, volume: Any, truth: Any) -> dict[str, dict[str, float]]:
+    """Compare the segmentations, where they are given, and the borders that the volume shows."""
     from bids_synthsr.dataset.images import load_volume
+    from bids_synthsr.evaluation.borders import measure_borders
     from bids_synthsr.evaluation.comparisons import compare_segmentations
     from bids_synthsr.morphometry.volumes import volumes_from_rows
 
     if not inputs.segmentation:
         return {}
-    return compare_segmentations(
+    labels = load_volume(Path(inputs.reference))[0]
+    structures = compare_segmentations(
         load_volume(Path(inputs.segmentation)),
-        (load_volume(Path(inputs.reference))[0], grid),
+        (labels, grid),
         volumes_from_rows(inputs.sizes),
         volumes_from_rows(inputs.reference_sizes),
     )
+    for name, border in measure_borders(volume, truth, labels, grid.spacing).items():
+        if name in structures:
+            structures[name] |= {
+                'border_shift_mm': border.shift_mm,
+                'border_blur_mm': border.blur_mm,
+            }
+    return structures
 
 
 class CompareLeftOut(Step):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from label_phantoms import draw_labels, grid_of, paint_t1w
+from scipy.ndimage import gaussian_filter
 
 from bids_synthsr.dataset.images import load_rigid, load_volume, save_rigid, save_volume
 from bids_synthsr.derivatives.products import ProductFile
@@ -128,3 +129,23 @@ def test_scan_that_could_not_be_aligned_is_not_compared(files, tmp_path):
     )
     with pytest.raises(ValueError, match='run-2_T1w cannot be aligned to the others: No peak'):
         step.run()
+
+
+def test_comparison_tells_where_borders_lie(tmp_path):
+    shape = (40, 40, 40)
+    distance = np.sqrt(((np.indices(shape) - 19.5) ** 2).sum(0))
+    labels = np.where(distance < 10, 17, 2).astype(np.int16)
+    labels[20:][labels[20:] == 17] = 53
+    truth, volume = (gaussian_filter(60 + 50.0 * (distance > r), 0.8) for r in (10, 11))
+    files = {'head': truth, 'volume': volume, 'mask': np.ones(shape), 'labels': labels}
+    path = {name: str(save_volume(tmp_path / f'{name}.nii', voxels, grid_of(shape)))
+            for name, voxels in files.items()}  # fmt: skip
+    CompareVolume(
+        products=[product(path['volume'])], head=path['head'], mask=path['mask'],
+        scans=[path['volume']], segmentation=path['labels'], reference=path['labels'],
+        facts={'orientation': 'axial'}, stem=str(tmp_path / 'compared'),
+    ).run()  # fmt: skip
+    hippocampus = json.loads((tmp_path / 'compared.json').read_text())['structures']['hippocampus']
+    assert hippocampus['dice'] == 1
+    assert hippocampus['border_shift_mm'] == pytest.approx(1, abs=0.15)
+    assert hippocampus['border_blur_mm'] == pytest.approx(0, abs=0.3)
