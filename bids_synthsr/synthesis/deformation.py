@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import grid_sample
 
+from bids_synthsr.imaging.displacements import exponential, upsample
 from bids_synthsr.synthesis.fields import (
     Shape,
     Triple,
@@ -22,13 +22,11 @@ from bids_synthsr.synthesis.fields import (
     draw_triple,
     node_count,
     node_noise,
-    upsample,
 )
 from bids_synthsr.synthesis.priors import ShapePrior
 
 # mm between the nodes of the integration: the velocity is linear over 28 mm
 NODE_SPACING = 4.0
-SQUARINGS = 7  # the first step is then 1/128 of the velocity: under 0.1 mm
 
 
 @dataclass(frozen=True)
@@ -95,43 +93,6 @@ def affine(angles_deg: Triple, scaling: Triple, shearing: Triple) -> torch.Tenso
     shear = torch.eye(3, dtype=torch.float64)
     shear[0, 1], shear[0, 2], shear[1, 2] = shearing
     return torch.diag(torch.tensor(scaling, dtype=torch.float64)) @ shear @ rotation(angles_deg)
-
-
-def exponential(velocity: torch.Tensor, squarings: int = SQUARINGS) -> torch.Tensor:
-    """Integrate a stationary velocity field by scaling and squaring (Arsigny et al. 2006).
-
-    Parameters
-    ----------
-    velocity
-        Velocity field in voxels of its own grid, ``(3, i, j, k)``.
-    squarings
-        Number of times that the displacement is composed with itself.
-
-    Returns
-    -------
-    displacement
-        Displacement in voxels, ``(3, i, j, k)``: ``exp(velocity)(x) = x + displacement(x)``.
-    """
-    displacement = velocity / 2**squarings
-    for _ in range(squarings):
-        displacement = displacement + pull(displacement, displacement)
-    return displacement
-
-
-def pull(image: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """Sample ``image (C, i, j, k)`` linearly at ``x + displacement(x)``; borders are continued."""
-    shape = displacement.shape[1:]
-    lattice = torch.stack(torch.meshgrid(*map(torch.arange, shape), indexing='ij'))
-    return pull_at(image, lattice.to(displacement) + displacement)
-
-
-def pull_at(image: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Sample ``image (C, I, J, K)`` linearly at ``positions (3, i, j, k)``: ``(C, i, j, k)``."""
-    size = torch.tensor(image.shape[1:], device=image.device, dtype=image.dtype)
-    unit = positions.movedim(0, -1) * (2 / (size - 1).clamp(min=1)) - 1
-    return grid_sample(
-        image[None], unit.flip(-1)[None], padding_mode='border', align_corners=True
-    )[0]
 
 
 def velocity(draw: ShapeDraw, shape: Shape, device: torch.device) -> torch.Tensor:

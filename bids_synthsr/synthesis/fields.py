@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import interpolate
+
+from bids_synthsr.imaging.displacements import upsample
 
 Range = tuple[float, float]
 Shape = tuple[int, int, int]
@@ -72,11 +73,6 @@ def node_count(shape: Shape, spacing_vox: float) -> Shape:
     """Count nodes at most ``spacing_vox`` apart along each axis, with one on each border."""
     first, second, third = (max(math.ceil((size - 1) / spacing_vox), 1) + 1 for size in shape)
     return first, second, third
-
-
-def upsample(nodes: torch.Tensor, shape: Shape) -> torch.Tensor:
-    """Interpolate nodes ``(C, i, j, k)`` trilinearly to ``(C, *shape)``, border on border."""
-    return interpolate(nodes[None], shape, mode='trilinear', align_corners=True)[0]
 
 
 def smooth_field(

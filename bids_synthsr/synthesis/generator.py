@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from bids_synthsr.imaging.displacements import pull_at
 from bids_synthsr.imaging.intensity import percentile_range
 from bids_synthsr.imaging.resampling import sample_linear
 from bids_synthsr.synthesis.artefacts import apply_artefacts
@@ -35,7 +36,7 @@ from bids_synthsr.synthesis.contrast import (
     paint_statistics,
     t1w_means,
 )
-from bids_synthsr.synthesis.deformation import head_positions, pull_at, warp_labels
+from bids_synthsr.synthesis.deformation import head_positions, warp_labels
 from bids_synthsr.synthesis.draws import Draw, ScanDraw, draw_sample
 from bids_synthsr.synthesis.fields import Shape
 from bids_synthsr.synthesis.heads import Head

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import avg_pool3d
 
+from bids_synthsr.imaging.displacements import upsample
 from bids_synthsr.synthesis.fields import (
     LINEAR_VARIANCE,
     Range,
@@ -21,7 +22,6 @@ from bids_synthsr.synthesis.fields import (
     draw_seed,
     draw_uniform,
     smooth_field,
-    upsample,
     volume_shape,
 )
 from bids_synthsr.synthesis.labels import (

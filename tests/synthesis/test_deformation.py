@@ -3,14 +3,13 @@
 import pytest
 import torch
 
+from bids_synthsr.imaging.displacements import exponential, pull
 from bids_synthsr.synthesis import deformation
 from bids_synthsr.synthesis.deformation import (
     NODE_SPACING,
     affine,
     draw_shape,
-    exponential,
     head_positions,
-    pull,
     rotation,
     velocity,
     warp_labels,

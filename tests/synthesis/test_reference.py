@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from bids_synthsr.imaging.displacements import exponential, pull_at, upsample
 from bids_synthsr.imaging.resampling import sample_linear, sample_reliability
 from bids_synthsr.synthesis.contrast import BiasDraw, apply_bias
-from bids_synthsr.synthesis.deformation import exponential, pull_at, rotation, warp_labels
+from bids_synthsr.synthesis.deformation import rotation, warp_labels
 from bids_synthsr.synthesis.draws import ScanDraw, draw_sample
-from bids_synthsr.synthesis.fields import node_noise, upsample
+from bids_synthsr.synthesis.fields import node_noise
 from bids_synthsr.synthesis.generator import (
     deform_head,
     make_scan,
