@@ -71,13 +71,14 @@ def load_head(path: Path, seed: int) -> tuple[np.ndarray, np.ndarray, Grid]:
     return head.astype(np.float32), truth.reference, truth.grid
 
 
-def make_pair(first: Path, second: Path) -> Pair:
+def make_pair(one: Path, another: Path) -> Pair:
     """Bring the second head to the grid of the first by an affine transform."""
-    head, labels, grid = load_head(first, 1)
-    other, other_labels, other_grid = load_head(second, 2)
+    head, labels, grid = load_head(one, 1)
+    other, other_labels, other_grid = load_head(another, 2)
     coarse = grid.vox2ras.copy()
     coarse[:3, :3] *= SPACING_MM / grid.spacing
-    full = Grid(tuple(int(np.ceil(size / SPACING_MM)) for size in head.shape), coarse)
+    first, second, third = (int(np.ceil(size / SPACING_MM)) for size in head.shape)
+    full = Grid((first, second, third), coarse)
     box = bounding_box(resample(head, grid, full) > 0.2, MARGIN)
     where = crop_grid(full, box)
     fixed = resample(head, grid, where)
@@ -136,7 +137,7 @@ def load_warp(path: str, grid: Grid) -> torch.Tensor:
     """Read greedy's warp, LPS mm, as a displacement along the axes of the grid, mm."""
     import nibabel as nib
 
-    warp = np.asarray(nib.load(path).dataobj).squeeze() * [-1, -1, 1]
+    warp = nib.Nifti1Image.from_filename(path).get_fdata().squeeze() * [-1, -1, 1]
     return torch.from_numpy(warp @ grid.directions).movedim(-1, 0).float()
 
 
