@@ -66,6 +66,8 @@ class MethodSettings:
         Estimated quality below which an exam is marked (``auto`` and ``any-exam``).
     sharpen_others
         Whether each other contrast becomes a volume beside the T1w, too (``auto``).
+    templates
+        Fields of the `TemplateFiles` of each standard space in which outputs are written, too.
     """
 
     method: str = 'auto'
@@ -77,6 +79,7 @@ class MethodSettings:
     fov: str = 'head'
     least_quality: float = LEAST_QUALITY
     sharpen_others: bool = False
+    templates: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

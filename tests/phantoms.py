@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.values.grid import Grid
@@ -50,3 +51,17 @@ def write_description(root: Path) -> None:
     content = {'Name': 'Phantoms', 'BIDSVersion': '1.9.0', 'DatasetType': 'raw'}
     (root / 'dataset_description.json').write_text(json.dumps(content))
     (root / 'README').write_text('Phantoms of the tests of bids_synthsr.\n')
+
+
+def draw_brain(shape: tuple[int, ...], radii: tuple[float, ...]) -> np.ndarray:
+    """Draw an ellipsoid of grey matter with white matter and ventricles, off the middle."""
+    at = [(axis - size / 2) / radius for axis, size, radius in
+          zip(np.indices(shape), shape, radii, strict=True)]  # fmt: skip
+    radius = np.sqrt(sum(axis**2 for axis in at))
+    angle = np.arctan2(at[0], at[1])
+    edge = 0.8 + 0.08 * np.cos(7 * angle) * np.cos(4 * at[2])
+    image = np.where(radius < 1, 70.0, 0.0)
+    image[radius < edge] = 110
+    image[(radius < 0.25) | (np.abs(at[0]) + np.abs(at[1] - 0.3) < 0.12)] = 30
+    image[np.abs(at[2] + 0.6) + np.abs(at[1] + 0.4) < 0.25] = 90
+    return gaussian_filter(image, 0.6).astype(np.float32) * (radius < 1.05)

@@ -91,7 +91,7 @@ def init_stages_wf(*, setup: ExamSetup, stage: str) -> pe.Workflow:
     ])  # fmt: skip
     workflow.add_nodes([last])
     for later in stages:
-        if later.builder:
+        if later.builder and later.is_wanted(setup.method):
             stage_wf = later.build(setup)
             handed_on = [(f'outputnode.{field}', f'inputnode.{field}') for field in HANDED_ON]
             workflow.connect([(last, stage_wf, handed_on)])

@@ -39,6 +39,9 @@ class Stage:
         a workflow of its own.
     builder
         ``module:function`` that builds its workflow; empty for a part of that of an exam.
+    asked_by
+        Field of `MethodSettings` that is filled where the stage is wanted; empty for a stage
+        that always is.
     """
 
     name: str
@@ -46,6 +49,11 @@ class Stage:
     last_step: str
     nodes: tuple[str, ...] = ()
     builder: str = ''
+    asked_by: str = ''
+
+    def is_wanted(self, method: MethodSettings) -> bool:
+        """Whether the stage is to be done at all."""
+        return not self.asked_by or bool(getattr(method, self.asked_by))
 
     def build(self, setup: ExamSetup) -> pe.Workflow:
         """Build the workflow of a stage that has one of its own."""
@@ -99,6 +107,13 @@ _ENTRIES = (
         state='synthesized',
         last_step=SYNTHESIS_STEP,
         nodes=('method_wf', 'products', 'warnings', 'outputnode'),
+    ),
+    Stage(
+        'standardize',
+        state='standardized',
+        last_step='standardize',
+        builder='bids_synthsr.workflows.standard:init_standard_wf',
+        asked_by='templates',
     ),
     Stage(
         'report',

@@ -62,6 +62,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
         return WRONG_USE
     if options.notrack:
         announce('%s', NOTHING_TRACKED)
+    for note in request.notes:
+        announce('%s', note)
     if unread := describe_unread_options(request.settings.method):
         announce('%s', unread)
     with chdir(NEUTRAL):

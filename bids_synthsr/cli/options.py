@@ -180,6 +180,15 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         'reference, or that of all scans together',
     )
     group.add_argument(
+        '--output-spaces',
+        nargs='+',
+        default=[],
+        metavar='SPACE',
+        help='standard spaces in which outputs are written, too, as in fMRIPrep: templates of '
+        'TemplateFlow, with a resolution if need be (MNI152NLin2009cAsym:res-2); "anat" is '
+        'always there (auto and any-exam)',
+    )
+    group.add_argument(
         '--min-quality',
         type=float,
         default=LEAST_QUALITY,

@@ -6,7 +6,7 @@ import argparse
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bids_synthsr.cli.door import gigabytes
 from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
+from bids_synthsr.dataset.templates import NATIVE, locate_template
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
@@ -34,6 +35,7 @@ from bids_synthsr.settings import (
     RunSettings,
     Settings,
 )
+from bids_synthsr.workflows.stages import STAGES
 
 PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
 
@@ -57,13 +59,17 @@ def request_of(
     ValueError, OSError
         For options that contradict each other or the machine, and for unreadable files.
     """
+    templates, notes = find_templates(options, environ)
+    settings = settings_of(options, environ)
+    settings = replace(settings, method=replace(settings.method, templates=templates))
+    check_stage(settings)
     modes: dict[Mode, bool] = {
         'dry-run': options.dry_run,
         'reports-only': options.reports_only,
         'boilerplate-only': options.boilerplate_only,
     }
     return Request(
-        settings=settings_of(options, environ),
+        settings=settings,
         command=tuple(command),
         mode=next((mode for mode, is_wanted in modes.items() if is_wanted), 'process'),
         empties_work_dir=options.clean_workdir,
@@ -71,7 +77,43 @@ def request_of(
         fetches=options.get,
         options=config_of(options),
         started_in=Path.cwd(),
+        notes=notes,
     )
+
+
+def find_templates(
+    options: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[tuple[dict[str, Any], ...], list[str]]:
+    """Find the template of every space that is asked for, before any exam is processed.
+
+    Returns
+    -------
+    templates, notes
+        Fields of the `TemplateFiles` of each, and what takes the place of what is missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no such template, or if the method makes nothing to be brought to it.
+    """
+    spaces = [words for words in dict.fromkeys(options.output_spaces) if words not in NATIVE]
+    if spaces and 'mask' not in METHODS[options.method].further_volumes:
+        raise ValueError(
+            f'--output-spaces: {options.method} makes no brain mask, which the registration to '
+            'a template needs: choose --method auto'
+        )
+    found = [locate_template(words, environ) for words in spaces]
+    templates = dict.fromkeys(files for files, _ in found)
+    return tuple(asdict(files) for files in templates), [note for _, note in found if note]
+
+
+def check_stage(settings: Settings) -> None:
+    """Refuse a last stage that there is nothing to do for."""
+    stage = STAGES[settings.run.stage]
+    if not stage.is_wanted(settings.method):
+        raise ValueError(
+            f'--stage {stage.name}: there is nothing to do in it without --output-spaces'
+        )
 
 
 def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Settings:

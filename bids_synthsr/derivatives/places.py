@@ -285,6 +285,11 @@ def name_of_transform(scan: str, reference: str) -> tuple[str, dict[str, str]]:
     return 'xfm', {**entities, 'from': suffix, 'to': space_of(reference), 'mode': 'image'}
 
 
+def name_of_space_transform(source: str, target: str) -> tuple[str, dict[str, str]]:
+    """BIDS suffix and entities of a transform from one space to another."""
+    return 'xfm', {'from': source, 'to': target, 'mode': 'image'}
+
+
 def sidecar_of(output: Path) -> Path:
     """Name the sidecar of an output."""
     return output.with_name(output.name.removesuffix('.gz')).with_suffix('.json')

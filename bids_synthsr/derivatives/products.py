@@ -31,7 +31,7 @@ from bids_synthsr.derivatives.provenance import (
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.values.method import Image, Origin, Product, Synthesis
 
-Kind = Literal['image', 'table', 'transform']
+Kind = Literal['image', 'table', 'transform', 'warp']
 SELECTION = 'selection'  # suffix of the table of scans
 
 
@@ -42,9 +42,9 @@ class ProductFile:
     Parameters
     ----------
     file
-        Path of its file: NIfTI, ITK text, or JSON rows of a table.
+        Path of its file: NIfTI, JSON rows of a table, or a transform of ITK (text or HDF5).
     kind
-        What it is: an image, a table or a transform.
+        What it is: an image, a table, a rigid transform, or a warp.
     suffix
         BIDS suffix of the output, such as ``T1w``.
     entities
@@ -57,7 +57,9 @@ class ProductFile:
         Label values that may occur in it; empty for all but segmentations.
     frame
         Name of the scan in whose frame it lies, for the main volume alone; all other images lie
-        in the space of that volume.
+        in the space of that volume, but for those that name another ``space``.
+    space
+        BIDS URI or address of the template in whose space it lies; empty for that of the exam.
     sha256
         Digest of the file, by which later steps see that it changed; empty where none follow.
     """
@@ -71,6 +73,7 @@ class ProductFile:
     labels: Sequence[int] = ()
     frame: str = ''
     sha256: str = ''
+    space: str = ''
 
     @property
     def desc(self) -> str:

@@ -15,8 +15,10 @@ from bids_synthsr.dataset.files import (
     written_atomically,
 )
 from bids_synthsr.dataset.query import DESCRIPTION
+from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.tables import table_text
+from bids_synthsr.registration.standard import StandardTransform
 from bids_synthsr.values.method import Origin
 from bids_synthsr.values.text import plain_text
 
@@ -37,9 +39,11 @@ NOT_BIDS = (
     '*_uncertainty.json',
     '*_xfm.txt',
     '*_xfm.json',
+    '*_xfm.h5',
     '.tmp-*',
 )
 
+INTERPOLATIONS = {0: 'nearest voxel', 1: 'linear', 3: 'cubic splines'}  # by their order
 KINDS = {  # of volumes that a method computed, by suffix
     'dseg': 'Segmentation (values in the look-up table of its name)',
     'probseg': 'Probability of a class of tissue',
@@ -134,6 +138,36 @@ def describe_transform(fit: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'Description': 'Rigid transform, to resample the scan in the space of the output.',
         'Fit': dict(fit),
+    }
+
+
+def describe_space_transform(transform: StandardTransform, files: TemplateFiles) -> dict[str, Any]:
+    """Describe a transform to or from a standard space, and how well the two brains fit."""
+    return {
+        'Description': 'Affine transform and deformation, for tools that read those of ITK.',
+        'Template': files.space,
+        'Fit': {
+            'brain_dice': round(transform.overlap, 4),
+            'correlation': round(transform.correlation, 4),
+            'affine_growth': round(transform.growth, 4),
+        },
+    }
+
+
+def describe_carried(described: Mapping[str, Any], order: int) -> dict[str, Any]:
+    """Describe an output in a standard space by the sidecar of that in the space of the exam.
+
+    Parameters
+    ----------
+    described
+        Sidecar of the output in the space of the exam.
+    order
+        Order of the splines by which it was interpolated, once.
+    """
+    kept = ('Description', 'Synthetic', 'SkullStripped', 'Type')
+    return {
+        **{key: value for key, value in described.items() if key in kept},
+        'Interpolation': INTERPOLATIONS[order],
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
+from bids_synthsr.dataset.composites import find_composite_fault
 from bids_synthsr.dataset.files import (
     read_json,
     write_json,
@@ -30,7 +31,8 @@ from bids_synthsr.derivatives.provenance import (
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
 
-EXTENSIONS = {'image': '.nii.gz', 'table': '.tsv', 'transform': '.txt'}  # by kind of product
+# by kind of product
+EXTENSIONS = {'image': '.nii.gz', 'table': '.tsv', 'transform': '.txt', 'warp': '.h5'}
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
 SCALED_TYPES = {RESAMPLED: np.int16, 'probseg': np.int16, RELIABILITY: np.uint8}
@@ -63,6 +65,8 @@ def _find_fault(product: ProductFile) -> str:
             return find_image_fault(load_volume(path)[0], product.suffix)
         if product.kind == 'table':
             return find_table_fault(read_json(path))
+        if product.kind == 'warp':
+            return find_composite_fault(path)
         load_rigid(path)
         return ''
     except (ValueError, OSError, EOFError, ImageFileError) as error:
@@ -143,7 +147,7 @@ def save_products(
     space = exam.dataset.uri(exam.path_of(main.suffix, main.entities))
     outputs = []
     for product in products:
-        frame = sources[product.frame] if product.frame else space
+        frame = sources[product.frame] if product.frame else product.space or space
         outputs += _save_product(product, exam, sources, frame)
     return outputs
 
@@ -181,4 +185,9 @@ def _save_transform(product: ProductFile, path: Path) -> Path:
     return path
 
 
-_SAVE = {'image': _save_image, 'table': _save_table, 'transform': _save_transform}
+_SAVE = {
+    'image': _save_image,
+    'table': _save_table,
+    'transform': _save_transform,
+    'warp': _save_transform,
+}

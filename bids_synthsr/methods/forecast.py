@@ -11,8 +11,10 @@ from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
 from bids_synthsr.values.method import Forecast
 
+STANDARD_GB, STANDARD_S = 2.2, 75.0  # registration to a template, and what is carried over
 
-def forecast_exam(method: Method, size: ExamSize) -> Forecast:
+
+def forecast_exam(method: Method, size: ExamSize, spaces: int = 0) -> Forecast:
     """Forecast what an exam will take on a CPU.
 
     Parameters
@@ -21,6 +23,8 @@ def forecast_exam(method: Method, size: ExamSize) -> Forecast:
         Entry of the method in the catalogue.
     size
         Scans and output of the exam.
+    spaces
+        Number of standard spaces in which outputs are written.
     """
     synthesis = method.load().forecast(size)
     out, scans = size.output_millions, size.scan_millions
@@ -33,5 +37,6 @@ def forecast_exam(method: Method, size: ExamSize) -> Forecast:
         resample_gb=IDLE_GB + (0.045 if others else 0.029) * out + 0.012 * largest,
         synthesize_gb=synthesis.memory_gb,
         outputs_gb=IDLE_GB + 0.1 + (0.055 if others else 0.018) * out + 0.011 * largest,
-        cpu_s=synthesis.cpu_s + sum(aligning) + 8 + 0.4 * out * len(scans),
+        cpu_s=synthesis.cpu_s + sum(aligning) + 8 + 0.4 * out * len(scans) + STANDARD_S * spaces,
+        standardize_gb=STANDARD_GB + 0.01 * out if spaces else 0.0,
     )

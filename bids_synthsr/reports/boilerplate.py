@@ -59,6 +59,13 @@ GRID = (
     'this grid by one linear interpolation, together with a reliability map: 1 where a voxel was '
     'measured, 0 where it is interpolated [@synthsr].'
 )
+STANDARD = (
+    'The T1w was registered to {spaces} [@templateflow; @mni] at 2 mm, within the brain: by an '
+    'affine transform (greedy{greedy} [@greedy], local correlation), then by a symmetric '
+    'diffeomorphism, the exponential of a stationary velocity field [@velocity] that maximised '
+    'local correlation [@syn]. Outputs were brought there by one interpolation: cubic splines '
+    'for the T1w, the nearest voxel for mask and segmentations, linear for probabilities.'
+)
 CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
     'abnormal tissue may be missing or altered in it.'
@@ -159,6 +166,8 @@ class MethodFacts:
         Field of view of the output: ``reference`` or ``union``.
     weights
         Name of the file of weights and the start of its SHA-256; empty where there is none.
+    spaces
+        Names of the standard spaces in which outputs are written, too.
     versions
         By distribution name, such as ``{'bids_synthsr': '0.1', 'picsl-greedy': '1.4'}``.
     """
@@ -178,6 +187,7 @@ class MethodFacts:
     spacing: float = 1.0
     fov: str = 'head'
     weights: str = ''
+    spaces: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -202,6 +212,7 @@ def facts_of_settings(
         takes_transforms=takes_transforms,
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),
+        spaces=tuple(template['space'] for template in settings.get('templates', ())),
         versions=versions,
     )
 
@@ -239,7 +250,11 @@ def summary_text(facts: MethodFacts) -> str:
 def methods_text(facts: MethodFacts) -> str:
     """Describe what was run, in Markdown: paragraphs, then the references as first cited."""
     caution = CAUTION_OF_ACQUIRED if facts.main == 'acquired' else CAUTION
-    paragraphs = [_inputs(facts), _grid(facts), _method(facts), caution]
+    paragraphs = [_inputs(facts), _grid(facts), _method(facts)]
+    if facts.spaces:
+        spaces = _join_names(tuple(dict.fromkeys(facts.spaces)))
+        paragraphs.append(STANDARD.format(spaces=spaces, **_versions(facts)))
+    paragraphs.append(caution)
     cited: dict[str, None] = {}
 
     def cite(match: re.Match[str]) -> str:

@@ -15,7 +15,13 @@ from bids_synthsr.dataset.files import read_json, read_object
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.dataset.selection import Row
-from bids_synthsr.derivatives.places import Derivatives, ExamDerivatives, sidecar_of
+from bids_synthsr.dataset.templates import TemplateFiles, load_template
+from bids_synthsr.derivatives.places import (
+    Derivatives,
+    ExamDerivatives,
+    name_of_space_transform,
+    sidecar_of,
+)
 from bids_synthsr.derivatives.records import Record, StepCost, read_steps
 from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.resampling import resample
@@ -32,6 +38,7 @@ from bids_synthsr.reports.content import (
     FileRow,
     Role,
     SelectionRow,
+    StandardSpace,
     StructureRow,
     Volume,
 )
@@ -82,6 +89,7 @@ def collect_report(place: ExamDerivatives, record: Record, scans: Iterable[Scan]
         segmentation=_segmentation(place, record),
         structures=_structures(place, record),
         quality=main.get('MethodDetails', {}).get('quality', {}),
+        spaces=tuple(_spaces(place, record, run)),
         files=tuple(_files(place, record)),
         steps=steps_of(place, record.run_uuid),
         provenance=_provenance(run, main, record),
@@ -230,6 +238,29 @@ def _products(place: ExamDerivatives, record: Record) -> list[Path]:
     root = place.dataset.root
     images = [root / path for path in record.outputs if path.endswith('.nii.gz')]
     return [path for path in images if 'Method' in read_json(sidecar_of(path))]
+
+
+def _spaces(
+    place: ExamDerivatives, record: Record, run: Mapping[str, Any]
+) -> Iterator[StandardSpace]:
+    """Load the main volume in every standard space, and the template if it is still there."""
+    templates = [TemplateFiles(**fields) for fields in run.get('templates', ())]
+    for path in (place.dataset.root / name for name in record.outputs):
+        entities, suffix, extension = split_name(path.name)
+        if extension != '.nii.gz' or suffix != 'T1w' or entities.get('space') in (None, *SUFFIXES):
+            continue
+        space, resolution = entities['space'], entities.get('res', '')
+        main = Volume(space, *load_volume(path))
+        name = f'{space}, resolution {resolution}' if resolution else space
+        fit = read_json(sidecar_of(place.path_of(*name_of_space_transform('T1w', space), '.h5')))
+        same = [files for files in templates if files.entities.items() <= entities.items()]
+        template = None
+        if same and Path(same[0].t1w).is_file():
+            of_space = load_template(same[0])
+            template = resample(of_space.t1w, of_space.grid, main.grid)
+        yield StandardSpace(
+            name, main, template, fit['Fit']['brain_dice'], fit['Fit']['correlation']
+        )
 
 
 def _files(place: ExamDerivatives, record: Record) -> Iterator[FileRow]:

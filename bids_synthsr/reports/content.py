@@ -77,6 +77,31 @@ class AlignedPair:
     is_accepted: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class StandardSpace:
+    """The main volume in a standard space.
+
+    Parameters
+    ----------
+    name
+        Name of the space, with its resolution if one was asked for.
+    main
+        The main volume in that space.
+    template
+        The template on the same grid; None where its file is gone.
+    dice
+        Overlap of the brain with that of the template.
+    correlation
+        Correlation of the volume with the template, in its brain.
+    """
+
+    name: str
+    main: Volume
+    template: np.ndarray | None
+    dice: float
+    correlation: float
+
+
 @dataclass(frozen=True)
 class SelectionRow:
     """What became of a scan that was found.
@@ -209,6 +234,8 @@ class ExamReport:
         Volumes of the structures in it.
     quality
         Figures from 0 to 1 by name, such as ``coverage``.
+    spaces
+        The main volume in every standard space that was asked for.
     files
         All outputs of the exam, those of every stage.
     steps
@@ -234,6 +261,7 @@ class ExamReport:
     segmentation: Volume | None = None
     structures: tuple[StructureRow, ...] = ()
     quality: Mapping[str, float] = field(default_factory=dict)
+    spaces: tuple[StandardSpace, ...] = ()
     files: tuple[FileRow, ...] = ()
     steps: tuple[StepCost, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)

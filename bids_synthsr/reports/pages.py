@@ -176,6 +176,20 @@ def segmentation_pictures(report: ExamReport) -> Iterator[Picture]:
             )
 
 
+def space_pictures(report: ExamReport) -> Iterator[Picture]:
+    """Show the main volume in every standard space, below the template, plane by plane."""
+    for space in report.spaces:
+        above = [] if space.template is None else [space.template]
+        fit = (
+            f'Overlap of the brains {space.dice:.2f} (Dice), correlation {space.correlation:.2f}.'
+        )
+        for axis in (2, 1, 0):
+            figure = figures.rows_of_slices([*above, space.main.voxels], space.main.grid, axis)
+            title = f'{PLANES[axis].capitalize()}: {space.name}'
+            alt = f'{title}: {"the template above, below " if above else ""}the T1w of the exam.'
+            yield Picture(embedding.jpeg(figure), alt, title, fit if axis == 2 else '')
+
+
 def histogram_pictures(report: ExamReport) -> Iterator[Picture]:
     """Show the intensities of scans and outputs."""
     volumes = [*report.natives, *report.outputs]
@@ -264,6 +278,15 @@ SECTIONS = (
         (segmentation_pictures,),
         f'{RADIOLOGICAL} Colours as in FreeSurfer. Uncertainty: black is sure, yellow is an '
         'expected error of a quarter of the intensity of white matter.',
+    ),
+    Section(
+        'spaces',
+        'Standard spaces',
+        attrgetter('spaces'),
+        'pictures.html',
+        (space_pictures,),
+        f'{RADIOLOGICAL} Above the template, below the T1w of the exam in its space: the edges '
+        'of ventricles and brain lie in the same places.',
     ),
     Section(
         'intensities',

@@ -60,6 +60,7 @@ def describe_run(settings: Settings, command: Sequence[str]) -> dict[str, Any]:
         'command': command_line(command),
         'settings': describe_method(settings.method),
         'derivatives': [str(folder) for folder in settings.input.derivatives],
+        'templates': [dict(template) for template in settings.method.templates],
         'device': settings.run.device,
         'machine': f'{platform.platform()}, {settings.run.nprocs} processes',
         'python': platform.python_version(),

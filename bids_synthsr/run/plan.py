@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -151,7 +152,7 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
         num_threads=num_threads,
         in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
     )
-    return forecast_exam(METHODS[method.method], size)
+    return forecast_exam(METHODS[method.method], size, len(method.templates))
 
 
 def threads_of(run: RunSettings, exams: int) -> int:
@@ -168,11 +169,21 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     unread = others - set(METHODS[method.method].options)
     facts = {name: value for name, value in asdict(method).items() if name not in unread}
     facts |= {'contrasts': list(method.contrasts), 'weights': None}
+    del facts['templates']
+    if method.templates:
+        facts['templates'] = [_describe_template(template) for template in method.templates]
     if method.weights is not None:
         facts['weights'] = sha256(method.weights)
     if METHODS[method.method].beside:
         facts['weights_beside'] = sha256(find_shipped(METHODS[METHODS[method.method].beside]))
     return facts
+
+
+def _describe_template(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Name a template by its space and its content, not by where it lies."""
+    words = {key: template[key] for key in ('space', 'resolution')}
+    files = {key: sha256(Path(template[key])) for key in ('t1w', 'mask') if template[key]}
+    return words | files
 
 
 def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:

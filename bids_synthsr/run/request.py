@@ -35,6 +35,8 @@ class Request:
         Options as TOML values, by which the same run can be requested again.
     started_in
         Current folder at the door, which relative paths of the command refer to.
+    notes
+        What went otherwise than was asked for, a sentence each.
     """
 
     settings: Settings
@@ -45,3 +47,4 @@ class Request:
     fetches: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)
+    notes: Sequence[str] = ()

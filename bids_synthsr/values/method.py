@@ -162,7 +162,7 @@ class Forecast:
 
     Parameters
     ----------
-    select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb
+    select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb, standardize_gb
         Memory of the largest step of each kind, GB.
     cpu_s
         Time of all steps together, in seconds of one core.
@@ -174,6 +174,7 @@ class Forecast:
     synthesize_gb: float
     outputs_gb: float
     cpu_s: float
+    standardize_gb: float = 0.0
 
     @property
     def memory_gb(self) -> float:

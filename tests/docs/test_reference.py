@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from documented_commands import load_generated
 
-from bids_synthsr.derivatives.places import Derivatives, entities_of_synthesis
+from bids_synthsr.derivatives.places import (
+    Derivatives,
+    entities_of_synthesis,
+    name_of_space_transform,
+)
 from bids_synthsr.methods.acquired import COARSEST_MM, LEAST_PERCENT
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import TRAINED_MM
@@ -68,6 +72,15 @@ def test_names_of_outputs(tmp_path):
     named += [exam.synthesized('dseg', 'anyexam'), exam.synthesized('mask', 'brain')]
     named += [exam.volumes('anyexam'), exam.selection, exam.transform('FLAIR', 'T1w')]
     named += [exam.resampled('FLAIR', 'T1w'), exam.reliability('FLAIR', 'T1w')]
+    space = {'space': 'MNI152NLin2009cAsym'}
+    named += [
+        exam.path_of(suffix, {**space, 'res': '2', 'desc': desc})
+        for suffix, desc in (('T1w', 'preproc'), ('mask', 'brain'))
+    ]
+    named += [
+        exam.path_of(*name_of_space_transform(*spaces), '.h5')
+        for spaces in (('T1w', space['space']), (space['space'], 'T1w'))
+    ]
     assert listed == {path.name.removeprefix(exam.label) for path in named}
 
 

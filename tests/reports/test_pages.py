@@ -20,6 +20,7 @@ from bids_synthsr.reports.content import (
     FileRow,
     IndexRow,
     SelectionRow,
+    StandardSpace,
     StructureRow,
     Volume,
 )
@@ -103,6 +104,10 @@ def full_report(name='T1w'):
             StructureRow('CSF', (300,), 9),
         ),
         quality={'expected_dice': 0.91, 'coverage': 0.99, 'agreement': 0.9, 'score': 0.81},
+        spaces=(
+            StandardSpace(name, Volume(name, voxels, grid), other, 0.97, 0.85),
+            StandardSpace('MNI152NLin6Asym', Volume(name, voxels, grid), None, 0.97, 0.85),
+        ),
         files=(
             FileRow('sub-01/anat/sub-01_desc-tv_T1w.nii.gz', f'Made of {EVIL}'),
             FileRow('x.tsv'),

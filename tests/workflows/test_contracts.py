@@ -19,6 +19,7 @@ from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
 from bids_synthsr.workflows.stages import ExamSetup
+from bids_synthsr.workflows.standard import init_standard_wf
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELLED = HeadFiles('head', '01', labels=Path(__file__))
@@ -62,7 +63,7 @@ def build(name):
         return init_method_wf(method=Synthesize(method='cubic'), n_procs=1, mem_gb=1)
     if name == 'init_truth_wf':
         return init_truth_wf(head=LABELLED, segmenter=None, num_threads=1)
-    if name == 'init_outputs_wf':
+    if name in ('init_outputs_wf', 'init_standard_wf'):
         setup = ExamSetup(
             exam={'subject': '01', 'session': None},
             fingerprint={},
@@ -70,7 +71,8 @@ def build(name):
             forecast=Forecast(1, 1, 1, 1, 1, 1),
             folders={'bids_dir': 'in', 'output_dir': 'out', 'run_uuid': '1'},
         )
-        return init_outputs_wf(setup=setup)
+        builder = init_outputs_wf if name == 'init_outputs_wf' else init_standard_wf
+        return builder(setup=setup)
     if name == 'init_case_wf':
         return init_case_wf(
             head=LABELLED,
@@ -90,6 +92,7 @@ def build(name):
 
 WITH_FIELDS = (
     init_align_wf, init_exam_wf, init_method_wf, init_outputs_wf, init_truth_wf, init_case_wf,
+    init_standard_wf,
 )  # fmt: skip
 
 

@@ -1,0 +1,131 @@
+"""Products in standard spaces: transforms both ways, and what is carried over by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from bids_synthsr.dataset.composites import affine_of, field_of, save_composite
+from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.templates import TemplateFiles
+from bids_synthsr.derivatives.places import name_of_space_transform
+from bids_synthsr.derivatives.products import ProductFile
+from bids_synthsr.derivatives.provenance import describe_carried, describe_space_transform
+from bids_synthsr.registration.standard import StandardTransform
+from bids_synthsr.values.grid import Grid
+
+ORDERS = {'dseg': 0, 'mask': 0, 'probseg': 1}  # of the splines by suffix; else cubic
+CUBIC = 3
+
+
+@dataclass(frozen=True, eq=False)
+class T1wInSpace:
+    """The main T1w of an exam and where its brain is.
+
+    Parameters
+    ----------
+    voxels, grid
+        Intensities ``(I, J, K)``, and where they lie.
+    mask
+        Brain mask ``(I, J, K)``, on the same grid.
+    sources
+        Names of the scans that the T1w was made of.
+    """
+
+    voxels: np.ndarray
+    grid: Grid
+    mask: np.ndarray
+    sources: Sequence[str]
+
+    @classmethod
+    def load(cls, products: Sequence[ProductFile]) -> T1wInSpace:
+        """Read the main volume and the brain mask among the products of an exam.
+
+        Raises
+        ------
+        ValueError
+            If the method made no T1w, or no brain mask.
+        """
+        main = next(product for product in products if product.frame)
+        masks = [product for product in products if product.suffix == 'mask']
+        if main.suffix != 'T1w' or not masks:
+            raise ValueError(
+                f'The method made a {main.suffix} {"with" if masks else "without"} a brain mask. '
+                'Standard spaces need a T1w with a brain mask: choose --method auto.'
+            )
+        voxels, grid = load_volume(Path(main.file))
+        return cls(voxels, grid, load_volume(Path(masks[0].file))[0], main.sources)
+
+
+def save_transforms(
+    transform: StandardTransform, files: TemplateFiles, sources: Sequence[str], folder: Path
+) -> list[ProductFile]:
+    """Write the transforms of a T1w to a standard space and back.
+
+    Parameters
+    ----------
+    transform
+        How the points of both belong together.
+    files
+        The template of the space.
+    sources
+        Names of the scans that the T1w was made of.
+    folder
+        Folder that the files are written to.
+    """
+    affine = affine_of(transform.template2t1w)
+    inverse = affine_of(np.linalg.inv(transform.template2t1w))
+    there, back = (field_of(one, transform.grid) for one in (transform.there, transform.back))
+    steps = {('T1w', files.space): [there, affine], (files.space, 'T1w'): [inverse, back]}
+    products = []
+    for (source, target), parts in steps.items():
+        path = save_composite(folder / f'from-{source}_to-{target}.h5', parts)
+        suffix, entities = name_of_space_transform(source, target)
+        sidecar = describe_space_transform(transform, files)
+        products.append(ProductFile(str(path), 'warp', suffix, entities, sources, sidecar))
+    return products
+
+
+def standard_products(
+    products: Sequence[ProductFile],
+    transform: StandardTransform,
+    files: TemplateFiles,
+    target: Grid,
+    folder: Path,
+) -> Iterator[ProductFile]:
+    """Carry T1w, mask and segmentations of an exam to a standard space.
+
+    Parameters
+    ----------
+    products
+        What the stages before made for keeps.
+    transform
+        How the points of the T1w and of the template belong together.
+    files
+        The template of the space.
+    target
+        Grid of the outputs.
+    folder
+        Folder that the files are written to.
+    """
+    for number, product in enumerate(products):
+        if not (product.frame or product.suffix in ORDERS):
+            continue
+        order = ORDERS.get(product.suffix, CUBIC)
+        voxels, grid = load_volume(Path(product.file))
+        carried = transform.carry(voxels, grid, target, order)
+        if order == CUBIC:
+            carried = carried.clip(voxels.min(), voxels.max())  # splines overshoot
+        path = save_volume(folder / f'volume-{number}.nii', carried, target)
+        yield replace(
+            product,
+            file=str(path),
+            entities={**product.entities, **files.entities},
+            sidecar=describe_carried(product.sidecar, order),
+            frame='',
+            space=files.uri,
+            sha256='',
+        )
