@@ -23,7 +23,8 @@ READ = (  # files
     '--weights', '--bids-filter-file', '--config-file', '--nipype-plugin-file', '--use-plugin',
 )  # fmt: skip
 READ_MANY = ('--derivatives', '-d')  # folders, or NAME=FOLDER
-WRITE = ('--work-dir', '-w', '--bids-database-dir')  # folders that are made
+WRITE = ('--work-dir', '-w', '--bids-database-dir', '--as-dataset')  # folders that are made
+TEMPLATES = 'TEMPLATEFLOW_HOME'  # names the folder of the templates of standard spaces
 GPU = {'docker': ('--gpus', 'all'), 'podman': ('--device', 'nvidia.com/gpu=all')}
 PASSED_ON = (  # what a Slurm job may use
     'SLURM_MEM_PER_NODE', 'SLURM_MEM_PER_CPU', 'SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE',
@@ -142,6 +143,8 @@ def build_command(
         own += ['--work-dir', mounts.to_write('work', '/work')]  # the program's own default
     inside = [*places, options.analysis_level, *own]
     known = [f'{name}={environ[name]}' for name in PASSED_ON if name in environ]
+    if environ.get(TEMPLATES):
+        known.append(f'{TEMPLATES}={mounts.to_read(environ[TEMPLATES], "/templateflow")}')
     image = options.image or IMAGES.get(options.engine, SIF)
     if options.engine in GPU:
         outside = _docker(options.engine, options.gpu, mounts, known, has_terminal)

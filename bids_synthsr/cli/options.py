@@ -262,6 +262,13 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         'and nothing else',
     )
     group.add_argument(
+        '--as-dataset',
+        type=Path,
+        metavar='DIR',
+        help='write the T1w of all finished exams as a raw BIDS data set, too, for programs that '
+        'take no other (fMRIPrep, MRIQC, FastSurfer)',
+    )
+    group.add_argument(
         '--config-file',
         type=Path,
         metavar='FILE',

@@ -77,6 +77,7 @@ def request_of(
         fetches=options.get,
         options=config_of(options),
         started_in=Path.cwd(),
+        as_dataset=options.as_dataset and options.as_dataset.resolve(),
         notes=notes,
     )
 

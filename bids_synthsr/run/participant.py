@@ -6,12 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
+from pathlib import Path
 
 from bids_synthsr.dataset.fetching import fetch, find_absent, find_datalad
 from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.validation import validate
+from bids_synthsr.derivatives.handed_over import check_handover, hand_over
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.ownership import check_links, check_owner, check_source
 from bids_synthsr.derivatives.places import Derivatives
@@ -69,6 +71,8 @@ def _plan_and_run(request: Request) -> int:
     try:
         check_owner(derivatives)
         check_source(derivatives, settings.input.bids_dir)
+        if request.as_dataset:
+            check_handover(request.as_dataset, settings.output_dir, settings.input.bids_dir)
         if request.fetches and request.mode in ('process', 'dry-run'):
             _fetch(settings.input, request.mode == 'dry-run')
         exams, absences = _find(settings, request.validates)
@@ -141,7 +145,17 @@ def _run(
         code = _close_run(plans, settings, closing)
         table = derivatives.run_scans(settings.run_uuid)
         write_fates(table, plans, absences, derivatives, closing.outcomes)
+        if request.as_dataset:
+            _hand_over(derivatives, settings.input.bids_dir, request.as_dataset)
         return SOME_FAILED if faults else code
+
+
+def _hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> None:
+    """Write the T1w of all finished exams as a raw data set, and say so."""
+    given = hand_over(derivatives, bids_dir, folder)
+    announce('%s holds the T1w of %d exams as a raw data set', folder, len(given.exams))
+    for exam in given.left:
+        announce('%s has no T1w and is not in it: choose --method auto', exam)
 
 
 def _fetch(inputs: InputSettings, is_dry: bool) -> None:

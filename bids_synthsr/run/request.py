@@ -35,6 +35,8 @@ class Request:
         Options as TOML values, by which the same run can be requested again.
     started_in
         Current folder at the door, which relative paths of the command refer to.
+    as_dataset
+        Folder for the T1w of all finished exams as a raw data set; None for no such.
     notes
         What went otherwise than was asked for, a sentence each.
     """
@@ -47,4 +49,5 @@ class Request:
     fetches: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)
+    as_dataset: Path | None = None
     notes: Sequence[str] = ()

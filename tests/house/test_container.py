@@ -30,7 +30,7 @@ def command(tmp_path, monkeypatch, capsys, wrapper):
     """Tell the command that the wrapper would become."""
     (tmp_path / 'bids').mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in wrapper.PASSED_ON:
+    for name in (*wrapper.PASSED_ON, wrapper.TEMPLATES):
         monkeypatch.delenv(name, raising=False)
 
     def build(*own, options=()):
@@ -117,6 +117,14 @@ def test_other_engines(command, tmp_path):
 def test_what_a_slurm_job_may_use_is_passed_on(command, monkeypatch):
     monkeypatch.setenv('SLURM_MEM_PER_NODE', '4000')
     assert 'SLURM_MEM_PER_NODE=4000' in command()
+
+
+def test_templates_are_shown_to_the_container(command, monkeypatch, tmp_path):
+    (tmp_path / 'templates').mkdir()
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(tmp_path / 'templates'))
+    words = command()
+    assert 'TEMPLATEFLOW_HOME=/templateflow' in words
+    assert f'{tmp_path}/templates:/templateflow:ro' in mounted(words)
 
 
 @pytest.mark.parametrize('sign', [':', ','])

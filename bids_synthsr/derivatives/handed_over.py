@@ -1,0 +1,179 @@
+"""The T1w of all finished exams as a raw data set of their own, for programs that take no other.
+
+fMRIPrep, MRIQC, FastSurfer and many more look for a T1w in a raw BIDS data set. Such a folder is
+the program's own: it says so in its description, and nothing else is ever written to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bids_synthsr.dataset.filenames import join_name, split_name
+from bids_synthsr.dataset.files import read_object, write_json, write_text, written_atomically
+from bids_synthsr.dataset.query import DESCRIPTION
+from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
+from bids_synthsr.derivatives.places import Derivatives, sidecar_of
+from bids_synthsr.derivatives.provenance import BIDS_VERSION, generator, link_to
+from bids_synthsr.derivatives.records import Record, read_records
+from bids_synthsr.derivatives.tables import read_table, table_text
+from bids_synthsr.values.text import plain_text
+
+PARTICIPANTS = 'participants.tsv'
+MAKER = f'{generator()["Name"]} --as-dataset'  # as no other data set says
+README = """\
+These T1w volumes were written by bids_synthsr, from the scans of another data set.
+
+"rec-acquired" is a T1w as it was acquired, on a grid of 1 mm and even in intensity.
+"rec-anyexam" and other names are T1w volumes that were computed from the scans of the exam.
+The latter were not acquired: their sidecars say "Synthetic".
+They show what is usual where no scan measured, and are not meant for diagnosis.
+"""
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What was handed over.
+
+    Parameters
+    ----------
+    exams
+        Labels of the exams whose T1w are in the data set.
+    left
+        Labels of the finished exams that have no T1w.
+    """
+
+    exams: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+def check_handover(folder: Path, output_dir: Path, bids_dir: Path) -> None:
+    """Refuse a folder for the data set that is somebody's, or that holds input or output.
+
+    Raises
+    ------
+    ValueError
+        With the reason, and the way out.
+    """
+    for name, other in (('input data set', bids_dir), ('output folder', output_dir)):
+        if lies_in(folder, other) or lies_in(other, folder):
+            raise ValueError(
+                f'--as-dataset {folder}: it and the {name} {other} would lie in each other: '
+                'choose another folder'
+            )
+    if _is_own(folder):
+        return
+    owner = find_folder_owner(folder)
+    if not owner and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        owner = f'{folder} is not empty, and this program has not made it'
+    if owner:
+        raise ValueError(f'--as-dataset: {owner}: choose another folder')
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is a data set that was handed over before."""
+    try:
+        content = read_object(folder / DESCRIPTION)
+    except (OSError, ValueError):
+        return False
+    entries = content.get('GeneratedBy')
+    names = [entry.get('Name') for entry in entries] if isinstance(entries, list) else []
+    return content.get('DatasetType') == 'raw' and names == [MAKER]
+
+
+def hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> HandedOver:
+    """Write the T1w of all finished exams as a raw data set; what is there is brought up to date.
+
+    Volumes are hard links where the file system allows, and else copies.
+
+    Parameters
+    ----------
+    derivatives
+        Where the outputs lie.
+    bids_dir
+        The data set that they were made of.
+    folder
+        Root of the data set, see `check_handover`.
+    """
+    _describe(folder, derivatives, bids_dir)
+    records = [x for x in read_records(derivatives).values() if x.state == 'finished']
+    given, left = [], []
+    for record in sorted(records, key=lambda record: record.exam):
+        t1w = next(_t1w_of(record), None)
+        if t1w is None:
+            left.append(record.exam)
+            continue
+        _give(derivatives, record, t1w, folder)
+        given.append(record.exam)
+    subjects = {exam.partition('_')[0] for exam in given}
+    _write_participants(bids_dir / PARTICIPANTS, folder / PARTICIPANTS, subjects)
+    return HandedOver(tuple(given), tuple(left))
+
+
+def _t1w_of(record: Record) -> Iterator[str]:
+    """Name the main T1w among the outputs of an exam: it alone names no space."""
+    for name in record.outputs:
+        entities, suffix, extension = split_name(Path(name).name)
+        if suffix == 'T1w' and extension == '.nii.gz' and 'space' not in entities:
+            yield name
+
+
+def _give(derivatives: Derivatives, record: Record, t1w: str, folder: Path) -> None:
+    """Link or copy the T1w of an exam, with a sidecar; another one of it goes."""
+    place = derivatives.exam_of(record.exam)
+    anat = folder / place.anat.relative_to(derivatives.root)
+    label = ''.join(filter(str.isalnum, record.main)) or 'computed'
+    path = anat / join_name({**place.entities, 'rec': label}, 'T1w', '.nii.gz')
+    for other in anat.glob(f'{place.label}_rec-*_T1w.*'):
+        if other not in (path, sidecar_of(path)):
+            other.unlink()
+    source = derivatives.root / t1w
+    described = read_object(sidecar_of(source))
+    with written_atomically(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)
+    kept = ('Description', 'Synthetic', 'SkullStripped', 'Sources')
+    write_json(sidecar_of(path), {
+        'Modality': 'MR',
+        **{key: described[key] for key in kept if key in described},
+        'GeneratedBy': [generator()],
+    })  # fmt: skip
+
+
+def _describe(folder: Path, derivatives: Derivatives, bids_dir: Path) -> None:
+    """Describe the data set, in a form that `_is_own` knows again."""
+    raw = read_object(bids_dir / DESCRIPTION)
+    name = plain_text(str(raw.get('Name') or bids_dir.name))
+    content: dict[str, Any] = {
+        'Name': f'T1w of 1 mm of {name}',
+        'BIDSVersion': BIDS_VERSION,
+        'DatasetType': 'raw',
+        'GeneratedBy': [{**generator(), 'Name': MAKER}],
+        'SourceDatasets': [{'URL': derivatives.root.resolve().as_uri()}],
+        'DatasetLinks': {'raw': link_to(folder, bids_dir)},
+    }
+    write_json(folder / DESCRIPTION, content)
+    write_text(folder / 'README', README)
+
+
+def _write_participants(source: Path, path: Path, subjects: set[str]) -> None:
+    """Copy the rows of the people who are in the data set."""
+    try:
+        rows = [row for row in read_table(source) if row.get('participant_id') in subjects]
+    except (OSError, ValueError):
+        rows = []
+    listed = {row['participant_id'] for row in rows}
+    columns = [*rows[0]] if rows else ['participant_id']
+    rows += [
+        {column: subject if column == 'participant_id' else 'n/a' for column in columns}
+        for subject in sorted(subjects - listed)
+    ]
+    if rows:
+        write_text(path, table_text(rows))
