@@ -68,6 +68,8 @@ class MethodSettings:
         Whether each other contrast becomes a volume beside the T1w, too (``auto``).
     templates
         Fields of the `TemplateFiles` of each standard space in which outputs are written, too.
+    on_scans
+        Whether mask and segmentation are written on the own grid of each scan, too.
     """
 
     method: str = 'auto'
@@ -80,6 +82,7 @@ class MethodSettings:
     least_quality: float = LEAST_QUALITY
     sharpen_others: bool = False
     templates: tuple[Mapping[str, Any], ...] = ()
+    on_scans: bool = False
 
 
 @dataclass(frozen=True)

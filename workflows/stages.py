@@ -40,8 +40,8 @@ class Stage:
     builder
         ``module:function`` that builds its workflow; empty for a part of that of an exam.
     asked_by
-        Field of `MethodSettings` that is filled where the stage is wanted; empty for a stage
-        that always is.
+        Fields of `MethodSettings` of which one is filled where the stage is wanted; empty for a
+        stage that always is.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Stage:
     last_step: str
     nodes: tuple[str, ...] = ()
     builder: str = ''
-    asked_by: str = ''
+    asked_by: tuple[str, ...] = ()
 
     def is_wanted(self, method: MethodSettings) -> bool:
         """Whether the stage is to be done at all."""
-        return not self.asked_by or bool(getattr(method, self.asked_by))
+        return not self.asked_by or any(getattr(method, field) for field in self.asked_by)
 
     def build(self, setup: ExamSetup) -> pe.Workflow:
         """Build the workflow of a stage that has one of its own."""
@@ -113,7 +113,7 @@ _ENTRIES = (
         state='standardized',
         last_step='standardize',
         builder='bids_synthsr.workflows.standard:init_standard_wf',
-        asked_by='templates',
+        asked_by=('templates', 'on_scans'),
     ),
     Stage(
         'report',

@@ -37,7 +37,11 @@ def init_standard_wf(*, setup: ExamSetup, name: str = 'standard_wf') -> pe.Workf
     )
     # one thread: more of them cost more than they bring
     standardize = pe.Node(
-        Standardize(templates=[dict(template) for template in setup.method.templates]),
+        Standardize(
+            templates=[dict(template) for template in setup.method.templates],
+            on_scans=setup.method.on_scans,
+            exam=dict(setup.exam) if setup.method.on_scans else {},
+        ),
         name=STAGES['standardize'].last_step,
         mem_gb=setup.forecast.standardize_gb,
     )

@@ -24,8 +24,8 @@ import torch
 from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.evaluation.truth import make_truth
 from bids_synthsr.imaging.displacements import jacobian_determinants, lattice, pull, pull_at
-from bids_synthsr.imaging.geometry import bounding_box, crop_grid, vox2vox
-from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.imaging.geometry import bounding_box, crop_grid
+from bids_synthsr.imaging.resampling import resample, take_nearest
 from bids_synthsr.morphometry.volumes import MAIN
 from bids_synthsr.registration.deformable import (
     DeformableSettings,
@@ -91,19 +91,8 @@ def make_pair(one: Path, another: Path) -> Pair:
             os.chdir(home)
     other2fixed = np.linalg.inv(fixed2other)
     moving = resample(other, other_grid, where, other2fixed)
-    return Pair(fixed, moving, nearest(labels, grid, where, np.eye(4)),
-                nearest(other_labels, other_grid, where, other2fixed), where)  # fmt: skip
-
-
-def nearest(labels: np.ndarray, source: Grid, grid: Grid, xfm: np.ndarray) -> np.ndarray:
-    """Give every voxel the nearest label, ``(I, J, K)``; 0 outside."""
-    matrix = vox2vox(grid, source, np.linalg.inv(xfm))
-    at = np.einsum('xy,yijk->xijk', matrix[:3, :3], np.indices(grid.shape))
-    index = np.rint(at + matrix[:3, 3, None, None, None]).astype(int)
-    size = np.array(labels.shape)[:, None, None, None]
-    inside = ((index >= 0) & (index < size)).all(0)
-    index = np.clip(index, 0, size - 1)
-    return labels[tuple(index)] * inside
+    return Pair(fixed, moving, take_nearest(labels, grid, where),
+                take_nearest(other_labels, other_grid, where, other2fixed), where)  # fmt: skip
 
 
 def run_ours(pair: Pair, stiffness: float, device: str) -> tuple[torch.Tensor, torch.Tensor]:

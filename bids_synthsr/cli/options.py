@@ -186,7 +186,8 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         metavar='SPACE',
         help='standard spaces in which outputs are written, too, as in fMRIPrep: templates of '
         'TemplateFlow, with a resolution if need be (MNI152NLin2009cAsym:res-2); "anat" is '
-        'always there (auto and any-exam)',
+        'always there, "scan" brings mask and segmentation to the own grid of each scan (auto and '
+        'any-exam)',
     )
     group.add_argument(
         '--min-quality',

@@ -17,7 +17,7 @@ from bids_synthsr.cli.door import gigabytes
 from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
-from bids_synthsr.dataset.templates import NATIVE, locate_template
+from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, locate_template
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.methods.catalogue import METHODS
@@ -61,7 +61,9 @@ def request_of(
     """
     templates, notes = find_templates(options, environ)
     settings = settings_of(options, environ)
-    settings = replace(settings, method=replace(settings.method, templates=templates))
+    on_scans = ON_SCANS in options.output_spaces
+    method = replace(settings.method, templates=templates, on_scans=on_scans)
+    settings = replace(settings, method=method)
     check_stage(settings)
     modes: dict[Mode, bool] = {
         'dry-run': options.dry_run,
@@ -103,7 +105,7 @@ def find_templates(
             f'--output-spaces: {options.method} makes no brain mask, which the registration to '
             'a template needs: choose --method auto'
         )
-    found = [locate_template(words, environ) for words in spaces]
+    found = [locate_template(words, environ) for words in spaces if words != ON_SCANS]
     templates = dict.fromkeys(files for files, _ in found)
     return tuple(asdict(files) for files in templates), [note for _, note in found if note]
 

@@ -24,6 +24,7 @@ from bids_synthsr.values.grid import Grid
 PATIENCE_S = 20.0  # until an attempt to fetch a template is given up
 WORDS = re.compile(r'(?P<name>[A-Za-z][A-Za-z0-9]*)(:res-0?(?P<resolution>[1-9]))?')
 NATIVE = ('anat', 'T1w')  # spaces in which the outputs lie anyway
+ON_SCANS = 'scan'  # the own grid of each scan
 FALLBACK = 'MNI152NLin2009aSym'  # nilearn brings it
 COULD_BE_FALLBACK = 'MNI152'  # how the names of spaces begin for which it may stand in
 NILEARN = Path(nilearn.datasets.__file__).parent / 'data'

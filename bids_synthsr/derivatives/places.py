@@ -20,6 +20,7 @@ from bids_synthsr.values.exam import SUFFIXES, UNIFORM
 
 RELIABILITY = 'reliability'  # suffix of maps of where a scan measured
 RESAMPLED = 'resampled'  # desc- of scans on the output grid
+OF_SCAN = 'orig'  # space- of a scan's own grid, as BIDS calls it
 LEFTOVER = f'{TEMPORARY}*'
 STALE_S = 600  # a page or table takes a second to write
 
@@ -271,6 +272,12 @@ def name_of_resampled(scan: str, reference: str) -> tuple[str, dict[str, str]]:
     """BIDS suffix and entities of a scan on the output grid."""
     entities, suffix, _ = split_name(scan)
     return suffix, {**entities, 'space': space_of(reference), 'desc': RESAMPLED}
+
+
+def name_in_scan(scan: str) -> dict[str, str]:
+    """BIDS entities of a segmentation on a scan's own grid: its ``desc-`` is the contrast."""
+    entities, suffix, _ = split_name(scan)
+    return {**entities, 'space': OF_SCAN, 'desc': suffix}
 
 
 def name_of_reliability(scan: str, reference: str) -> tuple[str, dict[str, str]]:

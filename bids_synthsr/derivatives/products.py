@@ -59,7 +59,8 @@ class ProductFile:
         Name of the scan in whose frame it lies, for the main volume alone; all other images lie
         in the space of that volume, but for those that name another ``space``.
     space
-        BIDS URI or address of the template in whose space it lies; empty for that of the exam.
+        Name of the scan, or address of the template, in whose space it lies; empty for that of
+        the exam.
     sha256
         Digest of the file, by which later steps see that it changed; empty where none follow.
     """

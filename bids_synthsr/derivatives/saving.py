@@ -147,7 +147,8 @@ def save_products(
     space = exam.dataset.uri(exam.path_of(main.suffix, main.entities))
     outputs = []
     for product in products:
-        frame = sources[product.frame] if product.frame else product.space or space
+        named = product.frame or product.space
+        frame = sources.get(named, named) or space
         outputs += _save_product(product, exam, sources, frame)
     return outputs
 

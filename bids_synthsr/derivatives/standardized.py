@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bids_synthsr.dataset.composites import affine_of, field_of, save_composite
-from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.images import load_grid, load_rigid, load_volume, save_volume
 from bids_synthsr.dataset.templates import TemplateFiles
-from bids_synthsr.derivatives.places import name_of_space_transform
+from bids_synthsr.derivatives.places import RESAMPLED, name_in_scan, name_of_space_transform
 from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.derivatives.provenance import describe_carried, describe_space_transform
+from bids_synthsr.imaging.resampling import take_nearest
 from bids_synthsr.registration.standard import StandardTransform
 from bids_synthsr.values.grid import Grid
 
@@ -58,6 +59,38 @@ class T1wInSpace:
             )
         voxels, grid = load_volume(Path(main.file))
         return cls(voxels, grid, load_volume(Path(masks[0].file))[0], main.sources)
+
+
+def scan_products(
+    products: Sequence[ProductFile], scans: Mapping[str, Path], folder: Path
+) -> Iterator[ProductFile]:
+    """Bring mask and segmentation of an exam to the own grid of each scan that was used.
+
+    Parameters
+    ----------
+    products
+        What the stages before made for keeps.
+    scans
+        Files of the scans by their names.
+    folder
+        Folder that the files are written to.
+    """
+    scan2ref = {x.sources[0]: load_rigid(Path(x.file)) for x in products if x.kind == 'transform'}
+    wanted = {x.suffix: x for x in reversed(products) if x.suffix in ('mask', 'dseg')}
+    for name in (x.sources[0] for x in products if x.desc == RESAMPLED):
+        target = load_grid(scans[name])
+        ref2scan = np.linalg.inv(scan2ref.get(name, np.eye(4)))
+        for suffix, product in wanted.items():
+            voxels, grid = load_volume(Path(product.file))
+            labels = take_nearest(voxels, grid, target, ref2scan)
+            path = save_volume(folder / f'{name}-{suffix}.nii', labels, target)
+            described = describe_carried(product.sidecar, ORDERS[suffix])
+            table = f' (as in desc-{product.desc}_dseg.tsv)' if suffix == 'dseg' else ''
+            described['Description'] += f', on the grid of the {name}{table}'
+            yield replace(
+                product, file=str(path), entities=name_in_scan(name), sidecar=described,
+                labels=(), space=name, sha256='',
+            )  # fmt: skip
 
 
 def save_transforms(

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from bids_synthsr.dataset.files import written_atomically
-from bids_synthsr.evaluation.truth import take_nearest
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.head import head_mask
-from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.imaging.resampling import resample, take_nearest
 from bids_synthsr.imaging.similarity import agreement, closeness, fit_line, fit_monotone
 from bids_synthsr.morphometry.volumes import StructureVolume, compare_structures
 from bids_synthsr.reports.figures import rows_of_slices

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.ndimage import affine_transform
 
 from bids_synthsr.evaluation.painting import as_targets, paint_truth
 from bids_synthsr.imaging.geometry import (
@@ -14,10 +13,9 @@ from bids_synthsr.imaging.geometry import (
     crop_grid,
     in_ras_order,
     output_grid,
-    vox2vox,
     voxels_in_ras_order,
 )
-from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.imaging.resampling import resample, take_nearest
 from bids_synthsr.synthesis.labels import LabelTable
 from bids_synthsr.synthesis.overlays import brain_mask
 from bids_synthsr.values.grid import Grid
@@ -136,17 +134,3 @@ def labels_in_ras(voxels: np.ndarray, grid: Grid, name: str) -> tuple[np.ndarray
         raise ValueError(f'{name} is empty: all its labels are 0')
     box = bounding_box(labels > 0, MARGIN_VOX)
     return np.ascontiguousarray(labels[box]), crop_grid(in_ras_order(grid), box)
-
-
-def take_nearest(labels: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
-    """Give every voxel of a grid the nearest label; 0 outside.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` label values on ``source``.
-    source, target
-        Where the labels lie, and where they are wanted.
-    """
-    target2source = np.linalg.inv(vox2vox(source, target))
-    return affine_transform(labels, target2source, output_shape=target.shape, order=0)

@@ -59,6 +59,24 @@ def resample(
     return _sample_cubic(smooth, target2source, target.shape) * inside
 
 
+def take_nearest(
+    labels: np.ndarray, source: Grid, target: Grid, source2target: np.ndarray | None = None
+) -> np.ndarray:
+    """Give every voxel of a grid the nearest label; 0 outside.
+
+    Parameters
+    ----------
+    labels
+        ``(I, J, K)`` label values on ``source``.
+    source, target
+        Where the labels lie, and where they are wanted.
+    source2target
+        Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    """
+    target2source = np.linalg.inv(vox2vox(source, target, source2target))
+    return affine_transform(labels, target2source, output_shape=target.shape, order=0)
+
+
 def anti_alias(voxels: np.ndarray, source: Grid, target_spacing: float) -> np.ndarray:
     """Smooth the axes finer than the target: Gaussian, FWHM² = target² - spacing² (mm²)."""
     for axis, spacing in enumerate(source.spacing):

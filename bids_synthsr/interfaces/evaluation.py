@@ -242,7 +242,7 @@ class CompareVolume(Step):
             on_grid,
             save_comparison,
         )
-        from bids_synthsr.evaluation.truth import take_nearest
+        from bids_synthsr.imaging.resampling import take_nearest
 
         truth, grid = load_volume(Path(inputs.head))
         brain = load_volume(Path(inputs.mask))[0] > 0

@@ -18,6 +18,8 @@ class Standardize(Step):
 
         products = traits.List(traits.Dict, mandatory=True, desc='fields of ProductFile')
         templates = traits.List(traits.Dict, mandatory=True, desc='fields of TemplateFiles')
+        on_scans = traits.Bool(False, usedefault=True, desc='the own grids of scans, too')
+        exam = traits.Dict(usedefault=True, desc='the exam in plain values, for these grids')
 
     class Outputs(OutputFields):
         """The outputs in all spaces."""
@@ -28,11 +30,13 @@ class Standardize(Step):
         """Carry the outputs to every space."""
         import torch
 
+        from bids_synthsr.dataset.selection import scans_of
         from bids_synthsr.dataset.templates import TemplateFiles, load_template
         from bids_synthsr.derivatives.products import ProductFile
         from bids_synthsr.derivatives.standardized import (
             T1wInSpace,
             save_transforms,
+            scan_products,
             standard_products,
         )
         from bids_synthsr.registration.standard import fit_template
@@ -41,6 +45,9 @@ class Standardize(Step):
         before = [ProductFile(**product) for product in inputs.products]
         t1w = T1wInSpace.load(before)
         products = list(before)
+        if inputs.on_scans:
+            scans = {scan.name: scan.path for scan in reversed(scans_of(inputs.exam))}
+            products += scan_products(before, scans, folder)
         for fields in inputs.templates:
             files = TemplateFiles(**fields)
             template = load_template(files)

@@ -170,6 +170,8 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(method).items() if name not in unread}
     facts |= {'contrasts': list(method.contrasts), 'weights': None}
     del facts['templates']
+    if not method.on_scans:
+        del facts['on_scans']
     if method.templates:
         facts['templates'] = [_describe_template(template) for template in method.templates]
     if method.weights is not None:

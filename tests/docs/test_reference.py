@@ -11,6 +11,7 @@ from documented_commands import load_generated
 from bids_synthsr.derivatives.places import (
     Derivatives,
     entities_of_synthesis,
+    name_in_scan,
     name_of_space_transform,
 )
 from bids_synthsr.methods.acquired import COARSEST_MM, LEAST_PERCENT
@@ -81,6 +82,7 @@ def test_names_of_outputs(tmp_path):
         exam.path_of(*name_of_space_transform(*spaces), '.h5')
         for spaces in (('T1w', space['space']), (space['space'], 'T1w'))
     ]
+    named += [exam.path_of(suffix, name_in_scan('FLAIR')) for suffix in ('dseg', 'mask')]
     assert listed == {path.name.removeprefix(exam.label) for path in named}
 
 

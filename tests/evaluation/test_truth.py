@@ -8,9 +8,9 @@ from bids_synthsr.evaluation.truth import (
     conform_head,
     labels_in_ras,
     make_truth,
-    take_nearest,
 )
 from bids_synthsr.imaging.geometry import apply_affine
+from bids_synthsr.imaging.resampling import take_nearest
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.values.grid import Grid
 

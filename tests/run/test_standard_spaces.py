@@ -109,6 +109,28 @@ def test_an_exam_is_brought_to_the_template_and_back(run, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures('brainy')
+def test_mask_and_segmentation_are_brought_to_the_grids_of_the_scans(run, tmp_path):
+    write_scan(tmp_path / 'bids/sub-01/anat', 'sub-01', 'FLAIR')
+    assert run('--method', 'brainy', '--output-spaces', 'scan') == 0
+    anat = tmp_path / 'out/sub-01/anat'
+    made, where = load_volume(anat / 'sub-01_dseg.nii.gz')
+    for contrast in ('T1w', 'FLAIR'):
+        raw = load_volume(tmp_path / f'bids/sub-01/anat/sub-01_{contrast}.nii.gz')[1]
+        labels, grid = load_volume(anat / f'sub-01_space-orig_desc-{contrast}_dseg.nii.gz')
+        mask = load_volume(anat / f'sub-01_space-orig_desc-{contrast}_mask.nii.gz')[0]
+        assert grid == raw
+        np.testing.assert_array_equal(mask > 0, labels > 0)
+        volumes = (
+            x.sum() * np.prod(y.spacing) for x, y in ((labels > 0, grid), (made > 0, where))
+        )
+        first, second = volumes
+        assert 0 < first <= 1.1 * second
+    name = 'sub-01_space-orig_desc-FLAIR_dseg.json'
+    sidecar = json.loads((anat / name).read_text())
+    assert sidecar['SpatialReference'] == 'bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz'
+
+
+@pytest.mark.usefixtures('brainy')
 def test_the_stage_can_be_done_alone(run, tmp_path, capsys):
     assert run('--method', 'brainy', '--output-spaces', SPACE, '--stage', 'standardize') == 0
     assert 'sub-01  standardized' in capsys.readouterr().err
