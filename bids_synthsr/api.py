@@ -39,6 +39,7 @@ from bids_synthsr.dataset.selection import (
 )
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.products import ProductFile
+from bids_synthsr.derivatives.provenance import complete_sidecar
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.check import find_settings_fault
 from bids_synthsr.run.arguments import (
@@ -129,10 +130,13 @@ class ExamVolumes:
         Images that the method made, as `synthesize` returns them.
     left_out
         Names of the files that were not used.
+    sidecars
+        How each of the volumes came about, in JSON types, by the same names.
     """
 
     volumes: dict[str, SpatialImage]
     left_out: tuple[str, ...]
+    sidecars: dict[str, dict[str, Any]]
 
 
 def synthesize_exam(
@@ -154,9 +158,14 @@ def synthesize_exam(
         settings = with_weights(settings, os.environ if environ is None else environ)
         run = run_exam(scans, settings, Path(folder) / 'work', num_threads=threads, device=device)
         volumes: dict[str, SpatialImage] = {
-            name: image_of(*load_volume(file)) for name, file in run.volumes.items()
+            name: image_of(*load_volume(Path(product.file)))
+            for name, product in run.products.items()
         }
-        return ExamVolumes(volumes, run.left_out)
+        sidecars = {
+            name: complete_sidecar(product.sidecar, [run.file_of[x] for x in product.sources])
+            for name, product in run.products.items()
+        }
+        return ExamVolumes(volumes, run.left_out, sidecars)
 
 
 def name_further_volumes(
@@ -224,10 +233,11 @@ def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Pat
 
 @dataclass(frozen=True)
 class _Run:
-    """Files of the volumes of an exam by their names, and the names of files not used."""
+    """The volumes of an exam by their names, files not used, and the file of every scan."""
 
-    volumes: dict[str, Path]
+    products: dict[str, ProductFile]
     left_out: tuple[str, ...]
+    file_of: dict[str, str]
 
 
 def run_exam(
@@ -272,7 +282,8 @@ def run_exam(
     for line in (*describe_changes(selection.rows, rows), *remarks):
         LOGGER.warning('%s', line)
     left_out = tuple(row['file'] for row in rows if row['role'] == LEFT_OUT)
-    return _Run(_volumes_of(synthesis.products), left_out)
+    file_of = {row['scan']: row['file'] for row in rows}
+    return _Run(_volumes_of(synthesis.products), left_out, file_of)
 
 
 def _select(exam: Exam, files: Sequence[PlainScan], settings: MethodSettings) -> Selection:
@@ -332,15 +343,13 @@ def _remarks(rows: Sequence[Row], warnings: Sequence[str]) -> Iterator[str]:
         yield f'{file_of.get(scan, scan)}{colon}{text}'
 
 
-def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, Path]:
-    """Name the files of the images that a method made, by contrast, later ones by desc as well."""
-    volumes: dict[str, Path] = {}
+def _volumes_of(products: Sequence[Mapping[str, Any]]) -> dict[str, ProductFile]:
+    """Name the images that a method made, by contrast, later ones by desc as well."""
+    volumes: dict[str, ProductFile] = {}
     for product in (ProductFile(**fields) for fields in products):
         if product.kind == 'image':
             name = product.contrast
-            volumes[f'{product.desc or TISSUE}_{name}' if name in volumes else name] = Path(
-                product.file
-            )
+            volumes[f'{product.desc or TISSUE}_{name}' if name in volumes else name] = product
     return volumes
 
 

@@ -125,18 +125,29 @@ def _find_overwritten(options: argparse.Namespace, names: Sequence[str]) -> str:
     replaces those that it made.
     """
     from bids_synthsr.derivatives.ownership import find_overwritten
+    from bids_synthsr.derivatives.places import sidecar_of
 
     others = [with_word(options.output, name) for name in names]
     inputs = [*options.scans, *filter(None, [options.weights])]
-    fault = find_overwritten([options.output, *others], inputs)
-    precious = (path for path in others if os.path.lexists(path) and not _is_made_here(path))
+    sidecars = [sidecar_of(path) for path in (options.output, *others)]
+    fault = find_overwritten([options.output, *others, *sidecars], inputs)
+    precious = (
+        path for path in (*others, *sidecars) if os.path.lexists(path) and not _is_made_here(path)
+    )
     return fault or next((PRECIOUS.format(path) for path in precious), '')
 
 
 def _is_made_here(path: Path) -> bool:
-    """Whether this command made an image, as its header tells."""
+    """Whether this command made an image or a sidecar, as its header or content tells."""
+    from bids_synthsr.dataset.files import read_object
     from bids_synthsr.dataset.image_files import UnusableScanError, read_header
+    from bids_synthsr.derivatives.provenance import generator
 
+    if path.suffix == '.json':
+        with suppress(ValueError, OSError):
+            makers = read_object(path).get('GeneratedBy')
+            return isinstance(makers, dict) and makers.get('Name') == generator()['Name']
+        return False
     try:
         header = read_header(path, [])
     except UnusableScanError:
@@ -187,7 +198,8 @@ def _save(
     import nibabel as nb
 
     from bids_synthsr.api import synthesize_exam
-    from bids_synthsr.dataset.files import written_atomically
+    from bids_synthsr.dataset.files import write_json, written_atomically
+    from bids_synthsr.derivatives.places import sidecar_of
 
     made = synthesize_exam(
         options.scans,
@@ -208,6 +220,8 @@ def _save(
                 if isinstance(volume, nb.Nifti1Image):
                     volume.header['descrip'] = MAKER
                 nb.save(volume, stack.enter_context(written_atomically(path)))
+        for path, sidecar in zip(paths, made.sidecars.values(), strict=True):
+            write_json(sidecar_of(path), sidecar)
     except OSError as error:
         message = f'{options.output} cannot be written: {error.strerror}'
         raise FailedExamError(message) from error

@@ -18,10 +18,12 @@ from bids_synthsr.imaging.missing_slices import MissingSlices, fill_slices, find
 from bids_synthsr.values.exam import Scan
 
 MIN_HEAD_MM = 60.0  # below half of the MNI152 brain, 145 x 181 x 155 mm: a targeted slab
+SLAB_MM = 12.0  # where a head reaches the faces of the field of view: slices of air, sampling
 MAX_HEAD_WIDTH_MM = (
     280.0  # heads are 140 to 170 mm wide and ears add to that; trunks exceed 300 mm
 )
 MAX_BELOW = 0.02  # of most slices, and within the head: more were read as another type
+DEEP_SHARE = 0.1  # of the highest intensity: noise of filtered images is not so far below 0
 MAX_NONFINITE = 1e-3  # of the voxels that are not background; more may hide anatomy
 FEW_SLICES, FEW_SHARE = 3, 0.1  # that are interpolated at most, of few and of many slices
 WIDE = 1.05  # width over length: heads of adults and children have 0.7 to 0.95
@@ -152,7 +154,8 @@ def _replace_below_air(voxels: np.ndarray, slice_axis: int, notes: list[str]) ->
         return voxels
     is_inside = np.moveaxis(is_below & ~surroundings(is_below), slice_axis, 0)
     share = is_below.mean()
-    if np.median(is_inside.mean((1, 2))) > MAX_BELOW:
+    is_deep = -np.median(voxels[is_below]) > DEEP_SHARE * voxels.max()
+    if is_deep and np.median(is_inside.mean((1, 2))) > MAX_BELOW:
         raise UnusableScanError(
             f'{share:.1%} of its voxels, within the head too, lie below 0, although its air does '
             'not, as where numbers without a sign were read with one: convert it again from the '
@@ -160,7 +163,7 @@ def _replace_below_air(voxels: np.ndarray, slice_axis: int, notes: list[str]) ->
         )
     notes.append(
         f'{share:.1%} of its voxels lie below 0 (down to {voxels.min():.4g}), although its air '
-        'does not, as where images were padded; they were set to 0.'
+        'does not, as where images were padded or filtered; they were set to 0.'
     )
     return np.where(is_below, 0, voxels)
 
@@ -214,7 +217,9 @@ def _check_head(scan: Scan, voxels: np.ndarray, notes: list[str]) -> None:
     """Refuse what cannot be a head, by its size; tell where it is wider than long."""
     size, is_cut = head_bounds(voxels, scan.geometry[0])
     extent = ' x '.join(f'{length:.0f}' for length in size)
-    if size.min() < MIN_HEAD_MM or size[0] > MAX_HEAD_WIDTH_MM:
+    # a slab that is just wide enough may show a little less of a head than its own width
+    least_mm = MIN_HEAD_MM - SLAB_MM * is_cut
+    if (size < least_mm).any() or size[0] > MAX_HEAD_WIDTH_MM:
         raise UnusableScanError(
             f'No head was found: the largest object in it measures {extent} mm '
             '(left-right x back-front x down-up). If it shows a head, check its voxel sizes.'

@@ -48,7 +48,8 @@ KINDS = {  # of volumes that a method computed, by suffix
     'dseg': 'Segmentation (values in the look-up table of its name)',
     'probseg': 'Probability of a class of tissue',
     'mask': 'Brain mask (brain, ventricles and CSF)',
-    'uncertainty': 'Expected absolute error of the T1w (Laplace scale, in its units)',
+    'uncertainty': 'Expected absolute error of the T1w (Laplace scale, in its units; 0 far from '
+    'the brain, where nothing was predicted)',
 }
 OF_ACQUIRED = {  # of those that show what was measured
     'T1w': 'The acquired T1w, interpolated by cubic splines, corrected for its bias field by N4 '
@@ -95,7 +96,7 @@ def describe_synthesis(suffix: str, origin: Origin) -> dict[str, Any]:
         'was not acquired and is not meant for diagnosis.'
     )
     return {
-        'Description': kinds.get(suffix, 'Synthetic image')
+        'Description': kinds.get(suffix, f'Synthetic {suffix}')
         + ('' if origin.is_acquired else computed),
         'Synthetic': not origin.is_acquired,
         'SkullStripped': False,
@@ -121,6 +122,7 @@ def describe_resampled() -> dict[str, Any]:
     """Describe a scan on the output grid."""
     return {
         'Description': 'The acquired scan, interpolated linearly, once.',
+        'Synthetic': False,
         'SkullStripped': False,
     }
 

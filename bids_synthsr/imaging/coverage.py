@@ -142,7 +142,8 @@ def find_cuts(brain: np.ndarray, is_measured: np.ndarray, spacing: np.ndarray) -
         Where the brain is, ``(I, J, K)`` bool, axes in RAS order. Without the brain stem, which
         goes on into the neck.
     is_measured
-        Where any scan measured, ``(I, J, K)`` bool.
+        Where any scan measured, on this grid and one voxel around it, ``(I + 2, J + 2, K + 2)``
+        bool: what scans show beyond the grid is not cut by them.
     spacing
         Voxel size along I, J and K, mm.
 
@@ -151,7 +152,7 @@ def find_cuts(brain: np.ndarray, is_measured: np.ndarray, spacing: np.ndarray) -
     cuts
         Area of the cut, mm², by its side, such as ``top``; small ones are left out.
     """
-    inside = np.pad(is_measured, 1)
+    inside, here = is_measured, is_measured[1:-1, 1:-1, 1:-1]
     cuts = {}
     for axis, names in enumerate(SIDES):
         area = float(np.prod(spacing) / spacing[axis])
@@ -159,7 +160,7 @@ def find_cuts(brain: np.ndarray, is_measured: np.ndarray, spacing: np.ndarray) -
             window = [slice(1, -1)] * 3
             window[axis] = slice(1 + step, inside.shape[axis] - 1 + step)
             beyond = inside[tuple(window)]
-            cut = area * int((brain & is_measured & ~beyond).sum())
+            cut = area * int((brain & here & ~beyond).sum())
             if cut >= LEAST_CUT_MM2:
                 cuts[name] = cut
     return cuts

@@ -41,9 +41,9 @@ def find_difference(contrast: str, size_mm: float) -> str:
         Its coarsest axis, mm: a voxel, or the thickness of a slice.
     """
     if suffix_of(contrast) != CONTRAST:
-        return f'A {contrast} is no T1w.'
+        return f'The {contrast} is no T1w.'
     if {*entities_of(contrast)} - {'acq'}:
-        return f'A {contrast} is no plain T1w.'
+        return f'The {contrast} is no plain T1w: its name tells of more than that.'
     if round(size_mm, 2) > COARSEST_MM:
         return f'The coarsest axis of a T1w has {size_mm:.3g} mm, more than {COARSEST_MM:g} mm.'
     return ''

@@ -23,7 +23,7 @@ from bids_synthsr.imaging.coverage import (
     find_cuts,
     measure_coverage,
 )
-from bids_synthsr.imaging.geometry import apply_affine
+from bids_synthsr.imaging.geometry import apply_affine, crop_grid
 from bids_synthsr.imaging.inference import precision_for_bfloat16
 from bids_synthsr.imaging.resampling import in_field_of_view
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
@@ -230,7 +230,9 @@ def cover_brain(
     views = [(scan.grid, scan.scan2ref) for scan in observations]
     brain = apply_affine(grid.vox2ras, segmentation.brain)
     coverages = measure_coverage([brain], [*views, (grid, np.eye(4))], grid.directions)
-    seen = [in_field_of_view(scan.grid, grid, scan.scan2ref) for scan in observations]
+    first, second, third = (slice(-1, size + 1) for size in grid.shape)
+    wider = crop_grid(grid, (first, second, third))
+    seen = [in_field_of_view(scan.grid, wider, scan.scan2ref) for scan in observations]
     is_above_neck = np.zeros(max(STRUCTURES) + 1, bool)
     is_above_neck[[x.index for x in STRUCTURES.values() if x.is_brain and x.index not in STEM]] = (
         True

@@ -126,7 +126,7 @@ def find_fine_t1w(
             return index, FINE_T1W
         if suffix_of(scan.contrast) == acquired.CONTRAST:
             doubts.append(doubt)
-    return None, ' '.join(doubts) or 'The exam has no T1w.'
+    return None, ' '.join(doubts) or 'No T1w was used.'
 
 
 def _renamed(product: Product) -> Product:

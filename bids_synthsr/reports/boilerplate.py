@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from bids_synthsr.dataset.files import parse_json
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.derivatives.records import Record
-from bids_synthsr.methods.catalogue import METHODS
+from bids_synthsr.methods.catalogue import DEFAULT, METHODS
 
 CITATION = re.compile(r'\[@([^]]+)\]')
 
@@ -38,8 +39,8 @@ REFERENCE = {  # by whether the user asked for one
 }
 OF_SEVERAL = {  # by whether T1w may be among the scans that the reference is chosen from
     True: 'Of several, a T1w came first, above all one for which no contrast agent is named, and '
-    'of equals the one with the smallest voxels.',
-    False: 'Of several, it was the one with the smallest voxels.',
+    'of equals the one whose coarsest axis was finest.',
+    False: 'Of several, it was the one whose coarsest axis was finest.',
 }
 GIVEN_OF_EXAM = 'The transform of {scans} to the reference was given, and not found anew.'
 GIVEN_OF_RUN = (
@@ -229,7 +230,14 @@ def facts_of_record(record: Record, run: Mapping[str, Any]) -> MethodFacts:
     """
     settings = record.fingerprint.get('settings') or run.get('settings', {})
     versions = run.get('versions') or {'bids_synthsr': record.fingerprint.get('version', '')}
-    return facts_of_settings(settings, versions, bool(settings.get('transforms')))
+    facts = facts_of_settings(settings, versions, bool(settings.get('transforms')))
+    names = [Path(name).name for name in record.outputs]
+    beside = [desc for desc in BESIDE if any(f'_desc-{desc}_' in name for name in names)]
+    return replace(
+        facts,
+        main=record.main if record.main in MAIN else '',
+        beside=tuple(beside) if facts.method == DEFAULT else (),
+    )
 
 
 def summary_text(facts: MethodFacts) -> str:

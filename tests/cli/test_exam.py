@@ -1,5 +1,6 @@
 """One exam from plain files and from Python."""
 
+import json
 import logging
 import re
 import subprocess
@@ -54,7 +55,21 @@ def test_files_in_one_volume_out(scans, tmp_path, capsys):
     assert main([*map(str, scans), '-o', str(out), *QUICK]) == 0
     assert str(out) in capsys.readouterr().err
     assert np.allclose(nb.load(out).header.get_zooms(), 4)
+    sidecar = json.loads(out.with_name('out.json').read_text())
+    assert sidecar['Synthetic'] is True and sidecar['Method'] == 'cubic'
+    assert sidecar['Sources'] == [scans[0].name]
+    assert main([*map(str, scans), '-o', str(out), *QUICK]) == 0  # its own sidecar may go
     assert sorted((tmp_path / 'scans').iterdir()) == before
+
+
+def test_a_sidecar_of_others_is_not_replaced(scans, tmp_path, capsys):
+    (tmp_path / 'out.json').write_text('{"Precious": true}')
+    out = tmp_path / 'out.nii.gz'
+    with pytest.raises(SystemExit, match='2'):
+        main([*map(str, scans), '-o', str(out), *QUICK])
+    assert 'this command has not made it' in capsys.readouterr().err
+    assert not out.exists()
+    assert 'Precious' in (tmp_path / 'out.json').read_text()
 
 
 def test_images_in_images_out():

@@ -373,6 +373,13 @@ def test_trunk_is_no_head(save):
     assert_refused(judged(save(image(vox2ras=vox2ras))), 'No head was found')
 
 
+def test_a_slab_that_is_wide_enough_is_not_too_small_for_a_head(save):
+    voxels = head((22, 26, 30), [7, 7, 7])[:, :, 10:21]  # 66 mm, of which the last is air
+    voxels[..., -1] = voxels.min()
+    path = save(image(np.ascontiguousarray(voxels), vox2ras=np.diag([7.0, 7, 6, 1])))
+    assert judged(path).problems == ()
+
+
 def test_few_odd_voxels_become_zero_and_are_told(save):
     voxels = head()
     voxels[12, 13, 10], voxels[11, 13, 10] = np.nan, -np.inf

@@ -320,6 +320,13 @@ def test_numbers_without_a_sign_that_were_read_with_one_are_refused():
     assert made is None and 'were read with one' in scan.problems[0]
 
 
+def test_noise_that_reaches_a_little_below_zero_is_no_fault():
+    voxels = head(GRID)
+    noise = np.random.default_rng(0).normal(0, 0.03 * voxels.max(), voxels.shape)
+    scan, made = judged((voxels + noise).astype(np.float32))
+    assert scan.problems == () and made is not None
+
+
 @pytest.mark.parametrize('level', [33, 100, 255, 274])
 def test_slice_of_one_value_is_no_measurement(level):
     voxels = head(GRID)

@@ -139,6 +139,14 @@ def test_a_brain_that_is_cut_is_a_warning():
     assert any('The brain is cut at the top (' in text for text in made.warnings)
 
 
+def test_a_brain_that_the_output_cuts_is_not_cut_by_the_scans():
+    labels = phantom(60)
+    whole = observe(labels)
+    segmentation = Segmentation(labels[..., :30], (), np.argwhere(labels == 2), None, 1.0)
+    _, cuts = cover_brain([whole], grid_of((60, 60, 30)), segmentation)
+    assert not cuts
+
+
 def test_scans_that_agree_are_told_from_those_that_do_not():
     first = observe(phantom(60))
     assert made_of([first, first]).facts['quality']['agreement'] == 1

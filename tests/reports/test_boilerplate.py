@@ -74,7 +74,10 @@ def test_text_names_scans_versions_weights_and_reason():
     [
         ({}, 'a T1w, or any scan where there was no T1w. Of several, a T1w came first'),
         ({}, 'above all one for which no contrast agent is named'),
-        ({'reference': 'FLAIR'}, '(FLAIR). Of several, it was the one with the smallest voxels.'),
+        (
+            {'reference': 'FLAIR'},
+            '(FLAIR). Of several, it was the one whose coarsest axis was finest.',
+        ),
         ({'reference': 'acq=sag'}, 'asked for (acq=sag). Of several, a T1w came first'),
         ({'wanted': ('T1w', 'FLAIR')}, 'Each exam, that is the usable T1w and FLAIR scans of a'),
         ({}, 'The other scans were aligned to the reference by rigid registration'),

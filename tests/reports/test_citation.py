@@ -51,6 +51,18 @@ def test_settings_of_exams_are_told(text_of, settings, words):
     assert words not in text_of(record('sub-01'))
 
 
+def test_what_auto_did_not_do_is_not_told(text_of):
+    acquired = replace(record('sub-01', method='auto'), main='acquired')
+    outputs = {
+        f'sub-02/anat/sub-02_{name}_T1w.nii.gz': None
+        for name in ('desc-preproc', 'space-T1w_desc-sr')
+    }
+    predicted = replace(record('sub-02', method='auto'), main='any-exam', outputs=outputs)
+    n4, tv, sr = 'by N4', 'total variation', 'trained on T1w scans of 1 mm'
+    assert [word in text_of(acquired) for word in (n4, tv, sr)] == [True, False, False]
+    assert [word in text_of(predicted) for word in (n4, tv, sr)] == [False, False, True]
+
+
 def test_exams_that_are_not_finished_are_left_out(text_of):
     failed = replace(record('sub-01', method='cubic'), state='failed')
     assert CUBIC not in text_of(failed, record('sub-02'))
