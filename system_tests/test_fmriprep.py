@@ -15,6 +15,7 @@ from exam_weights import weights_of
 from phantoms import centred, head, write_description
 
 from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.dataset.validation import run_validator
 
 BIN = Path(sys.executable).parent
 COLLECT = """
@@ -22,6 +23,12 @@ import json, sys
 from smriprep.utils.bids import collect_derivatives
 found = collect_derivatives(sys.argv[1], sys.argv[2], [])
 print(json.dumps({key: value for key, value in found.items() if key.startswith('t1w')}))
+"""
+COLLECT_RAW = """
+import json, sys
+from niworkflows.utils.bids import collect_data
+found, _ = collect_data(sys.argv[1], sys.argv[2], bids_validate=False)
+print(json.dumps(found['t1w']))
 """
 SHAPES = {'01': (26, 32, 24, 6.0, 7.0), '02': (104, 128, 104, 1.5, 1.5)}  # thick and fine
 
@@ -48,10 +55,21 @@ def out(tmp_path_factory):
     command = [
         BIN / 'bids_synthsr', root / 'bids', root / 'out', 'participant', '--weights',
         weights_of(root / 'w.safetensors'), '--work-dir', root / 'work', '--min-quality', '0',
-        '--skip-bids-validation',
+        '--skip-bids-validation', '--as-dataset', root / 'raw',
     ]  # fmt: skip
     subprocess.run(command, check=True)
     return root / 'out'
+
+
+@pytest.mark.parametrize(('subject', 'made'), [('01', 'anyexam'), ('02', 'acquired')])
+def test_it_finds_the_t1w_of_the_raw_data_set(python, out, subject, made):
+    raw = out.with_name('raw')
+    assert run_validator(raw) == []
+    done = subprocess.run(
+        [python, '-c', COLLECT_RAW, raw, subject], capture_output=True, text=True, check=True
+    )
+    t1w = f'{raw}/sub-{subject}/anat/sub-{subject}_rec-{made}_T1w.nii.gz'
+    assert json.loads(done.stdout.splitlines()[-1]) == [t1w]
 
 
 @pytest.mark.parametrize('subject', SHAPES)
