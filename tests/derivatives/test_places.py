@@ -178,7 +178,7 @@ def test_sidecars_say_what_is_synthetic_and_where_it_comes_from(derivatives, tmp
     assert read(sidecar_of(beside))['SpatialReference'] == space
     assert read(sidecar_of(exam.synthesized('mask', 'brain')))['Type'] == 'Brain'
     resampled = read(sidecar_of(exam.resampled(SCANS[1], SCANS[0])))
-    assert 'Synthetic' not in resampled and resampled['SpatialReference'] == space
+    assert resampled['Synthetic'] is False and resampled['SpatialReference'] == space
     assert resampled['Sources'] == [f'bids:raw:{SCANS[1]}']
     moved = read(sidecar_of(exam.transform(SCANS[1], SCANS[0])))
     assert moved['Sources'] == [f'bids:raw:{SCANS[1]}', 'bids:raw:T1w']

@@ -71,8 +71,8 @@ def test_a_fine_t1w_is_the_main_volume_as_it_was_acquired():
     ('contrasts', 'thick', 'reason', 'beside'),
     [
         (['T1w', 'T2w'], True, '4 mm, more than 1.5 mm', [('T1w', 'sr')]),
-        (['FLAIR'], False, 'no T1w', []),
-        (['T2w', 'FLAIR'], True, 'no T1w', []),
+        (['FLAIR'], False, 'No T1w', []),
+        (['T2w', 'FLAIR'], True, 'No T1w', []),
         (['ce-gd_T1w'], False, 'no plain T1w', []),
         (['ce-gd_T1w'], True, 'no plain T1w', [('T1w', 'sr')]),
     ],
