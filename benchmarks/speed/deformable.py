@@ -39,7 +39,8 @@ from bids_synthsr.values.grid import Grid
 SPACING_MM = 2.0
 NOISE = 0.03  # of white matter
 MARGIN = 6  # voxels around the brain
-GREEDY = '-d 3 -threads {} -seed 1 -m NCC 2x2x2 -sv -s 2vox 1vox -n 100x50x30'
+GREEDY = '-d 3 -threads {} -seed 1 -m NCC 2x2x2 -sv -s {} -n 100x50x30'
+SMOOTHING = {'greedy': '2vox 1vox', 'greedy-free': '1.732vox 0.707vox'}  # its default is the last
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def run_ours(pair: Pair, stiffness: float, device: str) -> tuple[torch.Tensor, t
     return there, back
 
 
-def run_greedy(pair: Pair, threads: int) -> tuple[torch.Tensor, torch.Tensor]:
+def run_greedy(pair: Pair, threads: int, smoothing: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Register by greedy with stationary velocities: displacement there and back, mm."""
     from picsl_greedy import Greedy3D
 
@@ -116,7 +117,8 @@ def run_greedy(pair: Pair, threads: int) -> tuple[torch.Tensor, torch.Tensor]:
         save_volume(Path(f'{name}.nii'), voxels, pair.grid)
     with Path('greedy.log').open('w', encoding='utf-8') as log:
         Greedy3D().execute(
-            f'{GREEDY.format(threads)} -i fixed.nii moving.nii -o warp.nii -oinv back.nii -wp 0',
+            f'{GREEDY.format(threads, smoothing)} -wp 0 '
+            '-i fixed.nii moving.nii -o warp.nii -oinv back.nii',
             out=log, err=log,
         )  # fmt: skip
     return load_warp('warp.nii', pair.grid), load_warp('back.nii', pair.grid)
@@ -134,17 +136,16 @@ def measure(task: tuple[str, Pair, float, int, str]) -> dict[str, float]:
     """Register a pair in this process, and measure how well."""
     tool, pair, stiffness, threads, device = task
     torch.set_num_threads(threads)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, wall = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        if tool == 'greedy':
-            there, back = run_greedy(pair, threads)
+        if tool in SMOOTHING:
+            there, back = run_greedy(pair, threads, SMOOTHING[tool])
         else:
             there, back = run_ours(pair, stiffness, device)
         os.chdir('/')
     took, waited = time.process_time() - start, time.perf_counter() - wall
-    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # of the whole process
     brain = torch.from_numpy(pair.fixed_labels > 0)
     determinants = jacobian_determinants(there / SPACING_MM)[brain]
     around = (there + pull(back, there / SPACING_MM)).norm(dim=0)[brain]
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--stiffness', type=float, default=0.15)
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--tools', nargs='+', default=['ours', 'greedy'])
+    parser.add_argument('--tools', nargs='+', default=['ours', *SMOOTHING])
     parser.add_argument('--save', type=Path, help='folder for pictures')
     options = parser.parse_args(arguments)
     paths = sorted(options.label_maps.glob('*.nii*'))
