@@ -11,7 +11,7 @@ from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
 from bids_synthsr.values.method import Forecast
 
-STANDARD_GB, STANDARD_S = 2.2, 75.0  # registration to a template, and what is carried over
+STANDARD_GB, STANDARD_S = 1.1, 65.0  # registration to a template, and what is carried over
 
 
 def forecast_exam(method: Method, size: ExamSize, spaces: int = 0) -> Forecast:
