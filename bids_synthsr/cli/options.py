@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_completion(parser)
     _add_filter_options(parser)
     _add_method_options(parser)
+    _add_output_options(parser)
     _add_performance_options(parser)
     _add_run_options(parser)
     return parser
@@ -180,16 +181,6 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         'reference, or that of all scans together',
     )
     group.add_argument(
-        '--output-spaces',
-        nargs='+',
-        default=[],
-        metavar='SPACE',
-        help='standard spaces in which outputs are written, too, as in fMRIPrep: templates of '
-        'TemplateFlow, with a resolution if need be (MNI152NLin2009cAsym:res-2); "anat" is '
-        'always there, "scan" brings mask and segmentation to the own grid of each scan (auto and '
-        'any-exam)',
-    )
-    group.add_argument(
         '--min-quality',
         type=float,
         default=LEAST_QUALITY,
@@ -200,6 +191,27 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--sharpen-others',
         action='store_true',
         help='make a volume of each contrast beside the T1w, by total variation (auto only)',
+    )
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options for further outputs')
+    group.add_argument(
+        '--output-spaces',
+        nargs='+',
+        default=[],
+        metavar='SPACE',
+        help='standard spaces in which outputs are written, too, as in fMRIPrep: templates of '
+        'TemplateFlow, with a resolution if need be (MNI152NLin2009cAsym:res-2); "anat" is '
+        'always there, "scan" brings mask and segmentation to the own grid of each scan (auto and '
+        'any-exam)',
+    )
+    group.add_argument(
+        '--as-dataset',
+        type=Path,
+        metavar='DIR',
+        help='write the T1w of all finished exams as a raw BIDS data set, too, for programs that '
+        'take no other (fMRIPrep, MRIQC, FastSurfer)',
     )
 
 
@@ -261,13 +273,6 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='remove first what earlier runs on this input and output left in the work folder, '
         'and nothing else',
-    )
-    group.add_argument(
-        '--as-dataset',
-        type=Path,
-        metavar='DIR',
-        help='write the T1w of all finished exams as a raw BIDS data set, too, for programs that '
-        'take no other (fMRIPrep, MRIQC, FastSurfer)',
     )
     group.add_argument(
         '--config-file',

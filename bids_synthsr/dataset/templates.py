@@ -145,7 +145,8 @@ def locate_template(words: str, environ: Mapping[str, str]) -> tuple[TemplateFil
     if files is not None:
         return files, ''
     missing = f'The template {name} is not in {home}, and cannot be fetched ({reason}).'
-    way_out = FETCHING.format(name=name, resolution=resolution or 1)
+    resolutions = sorted({1, resolution or 1})  # it is registered at 1 mm whatever is asked for
+    way_out = FETCHING.format(name=name, resolution=resolutions)
     if not name.startswith(COULD_BE_FALLBACK):
         raise ValueError(f'--output-spaces {words}: {missing} {way_out}')
     return _of_nilearn(resolution), (
@@ -158,14 +159,10 @@ def _look_up(home: Path, name: str, resolution: int) -> TemplateFiles | None:
     """Find a template in the folder of TemplateFlow; None unless its files are all there."""
     folder = home / f'tpl-{name}'
     t1w, mask, target = (
-        next(filter(_is_filled, [folder / f'tpl-{name}_res-0{at}_{end}']), None)
-        for at, end in (
-            (1, 'T1w.nii.gz'),
-            (1, 'desc-brain_mask.nii.gz'),
-            (resolution or 1, 'T1w.nii.gz'),
-        )
+        folder / f'tpl-{name}_res-0{end}.nii.gz'
+        for end in ('1_T1w', '1_desc-brain_mask', f'{resolution or 1}_T1w')
     )
-    if t1w is None or mask is None or target is None:
+    if not all(map(_is_filled, (t1w, mask, target))):
         return None
     return TemplateFiles(name, resolution, str(t1w), str(mask), str(target))
 

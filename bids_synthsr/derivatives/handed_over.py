@@ -16,7 +16,11 @@ from typing import Any
 from bids_synthsr.dataset.filenames import join_name, split_name
 from bids_synthsr.dataset.files import read_object, write_json, write_text, written_atomically
 from bids_synthsr.dataset.query import DESCRIPTION
-from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
+from bids_synthsr.derivatives.ownership import (
+    check_folders_within,
+    find_folder_owner,
+    lies_in,
+)
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.provenance import BIDS_VERSION, generator, link_to
 from bids_synthsr.derivatives.records import Record, read_records
@@ -25,6 +29,7 @@ from bids_synthsr.values.text import plain_text
 
 PARTICIPANTS = 'participants.tsv'
 MAKER = f'{generator()["Name"]} --as-dataset'  # as no other data set says
+BY_MAKER = [{**generator(), 'Name': MAKER}]
 README = """\
 These T1w volumes were written by bids_synthsr, from the scans of another data set.
 
@@ -65,7 +70,7 @@ def check_handover(folder: Path, output_dir: Path, bids_dir: Path) -> None:
                 f'--as-dataset {folder}: it and the {name} {other} would lie in each other: '
                 'choose another folder'
             )
-    if _is_own(folder):
+    if _names_maker(folder / DESCRIPTION):
         return
     owner = find_folder_owner(folder)
     if not owner and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -74,15 +79,14 @@ def check_handover(folder: Path, output_dir: Path, bids_dir: Path) -> None:
         raise ValueError(f'--as-dataset: {owner}: choose another folder')
 
 
-def _is_own(folder: Path) -> bool:
-    """Whether a folder is a data set that was handed over before."""
+def _names_maker(path: Path) -> bool:
+    """Whether a description or sidecar says that this option alone wrote it."""
     try:
-        content = read_object(folder / DESCRIPTION)
+        entries = read_object(path).get('GeneratedBy')
     except (OSError, ValueError):
         return False
-    entries = content.get('GeneratedBy')
-    names = [entry.get('Name') for entry in entries] if isinstance(entries, list) else []
-    return content.get('DatasetType') == 'raw' and names == [MAKER]
+    names = [x.get('Name') if isinstance(x, dict) else x for x in entries or ()]
+    return names == [MAKER]
 
 
 def hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> HandedOver:
@@ -100,15 +104,16 @@ def hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> HandedO
         Root of the data set, see `check_handover`.
     """
     _describe(folder, derivatives, bids_dir)
+    checked = {folder}
     records = [x for x in read_records(derivatives).values() if x.state == 'finished']
-    given, left = [], []
+    given, left = {}, []
     for record in sorted(records, key=lambda record: record.exam):
         t1w = next(_t1w_of(record), None)
         if t1w is None:
             left.append(record.exam)
             continue
-        _give(derivatives, record, t1w, folder)
-        given.append(record.exam)
+        given[record.exam] = _give(derivatives, record, t1w, folder, checked)
+    _remove_others(folder, set(given.values()))
     subjects = {exam.partition('_')[0] for exam in given}
     _write_participants(bids_dir / PARTICIPANTS, folder / PARTICIPANTS, subjects)
     return HandedOver(tuple(given), tuple(left))
@@ -122,15 +127,30 @@ def _t1w_of(record: Record) -> Iterator[str]:
             yield name
 
 
-def _give(derivatives: Derivatives, record: Record, t1w: str, folder: Path) -> None:
-    """Link or copy the T1w of an exam, with a sidecar; another one of it goes."""
+def _remove_others(folder: Path, given: set[Path]) -> None:
+    """Remove what was handed over before and is no longer: its sidecars say that it is ours."""
+    sidecars = {sidecar_of(path) for path in given}
+    for sidecar in folder.glob('sub-*/**/anat/*_rec-*_T1w.json'):
+        if sidecar not in sidecars and _names_maker(sidecar):
+            sidecar.with_suffix('.nii.gz').unlink(missing_ok=True)
+            sidecar.unlink()
+
+
+def _give(
+    derivatives: Derivatives, record: Record, t1w: str, folder: Path, checked: set[Path]
+) -> Path:
+    """Link or copy the T1w of an exam, with a sidecar; return its path.
+
+    Raises
+    ------
+    ValueError
+        If its folder is a link, which may lead into the input.
+    """
     place = derivatives.exam_of(record.exam)
     anat = folder / place.anat.relative_to(derivatives.root)
+    check_folders_within((anat,), checked)
     label = ''.join(filter(str.isalnum, record.main)) or 'computed'
     path = anat / join_name({**place.entities, 'rec': label}, 'T1w', '.nii.gz')
-    for other in anat.glob(f'{place.label}_rec-*_T1w.*'):
-        if other not in (path, sidecar_of(path)):
-            other.unlink()
     source = derivatives.root / t1w
     described = read_object(sidecar_of(source))
     with written_atomically(path) as temporary:
@@ -143,19 +163,20 @@ def _give(derivatives: Derivatives, record: Record, t1w: str, folder: Path) -> N
     write_json(sidecar_of(path), {
         'Modality': 'MR',
         **{key: described[key] for key in kept if key in described},
-        'GeneratedBy': [generator()],
+        'GeneratedBy': BY_MAKER,
     })  # fmt: skip
+    return path
 
 
 def _describe(folder: Path, derivatives: Derivatives, bids_dir: Path) -> None:
-    """Describe the data set, in a form that `_is_own` knows again."""
+    """Describe the data set, in a form that `_names_maker` knows again."""
     raw = read_object(bids_dir / DESCRIPTION)
     name = plain_text(str(raw.get('Name') or bids_dir.name))
     content: dict[str, Any] = {
         'Name': f'T1w of 1 mm of {name}',
         'BIDSVersion': BIDS_VERSION,
         'DatasetType': 'raw',
-        'GeneratedBy': [{**generator(), 'Name': MAKER}],
+        'GeneratedBy': BY_MAKER,
         'SourceDatasets': [{'URL': derivatives.root.resolve().as_uri()}],
         'DatasetLinks': {'raw': link_to(folder, bids_dir)},
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -176,7 +176,4 @@ def _judged(
             'the T1w and the brain mask'
         )
     correlation = np.corrcoef(carried[fixed_mask], fixed[fixed_mask])[0, 1]
-    return StandardTransform(
-        transform.template2t1w, transform.there, transform.back, transform.grid, float(overlap),
-        float(correlation),
-    )  # fmt: skip
+    return replace(transform, overlap=float(overlap), correlation=float(correlation))

@@ -145,17 +145,23 @@ def _run(
         code = _close_run(plans, settings, closing)
         table = derivatives.run_scans(settings.run_uuid)
         write_fates(table, plans, absences, derivatives, closing.outcomes)
-        if request.as_dataset:
-            _hand_over(derivatives, settings.input.bids_dir, request.as_dataset)
-        return SOME_FAILED if faults else code
+        is_given = not request.as_dataset or _hand_over(
+            derivatives, settings.input.bids_dir, request.as_dataset
+        )
+        return SOME_FAILED if faults or not is_given else code
 
 
-def _hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> None:
-    """Write the T1w of all finished exams as a raw data set, and say so."""
-    given = hand_over(derivatives, bids_dir, folder)
+def _hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> bool:
+    """Write the T1w of all finished exams as a raw data set; tell whether that went well."""
+    try:
+        given = hand_over(derivatives, bids_dir, folder)
+    except ValueError as error:
+        announce('--as-dataset: %s', error)
+        return False
     announce('%s holds the T1w of %d exams as a raw data set', folder, len(given.exams))
     for exam in given.left:
         announce('%s has no T1w and is not in it: choose --method auto', exam)
+    return True
 
 
 def _fetch(inputs: InputSettings, is_dry: bool) -> None:

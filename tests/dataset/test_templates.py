@@ -81,7 +81,7 @@ def test_another_template_takes_the_place_under_its_own_name(tmp_path, templatef
     files, note = locate_template(f'{SPACE}:res-2', environ_of(tmp_path / 'home'))
     assert files.entities == {'space': 'MNI152NLin2009aSym', 'res': '2'}
     assert 'outputs are named by it' in note
-    assert "api.get('MNI152NLin2009cAsym', resolution=2" in note
+    assert "api.get('MNI152NLin2009cAsym', resolution=[1, 2]" in note
     template = load_template(files)
     assert template.grid.shape == (197, 233, 189)
     assert template.target.shape == (99, 117, 95)

@@ -84,6 +84,32 @@ def test_it_is_brought_up_to_date(bids, derivatives, tmp_path):
     assert t1w.samefile(place.path_of('T1w', {'desc': 'preproc'}))
 
 
+def test_what_is_no_longer_finished_goes_and_nothing_of_others(bids, derivatives, tmp_path):
+    folder = tmp_path / 'raw'
+    finish(derivatives, '01')
+    finish(derivatives, '02')
+    hand_over(derivatives, bids, folder)
+    theirs = folder / 'sub-02/anat/sub-02_rec-mine_T1w.nii.gz'
+    theirs.write_text('precious')
+    write_json(sidecar_of(theirs), {'GeneratedBy': [{'Name': 'me'}]})
+    finish(derivatives, '02', state='failed')
+    assert hand_over(derivatives, bids, folder).exams == ('sub-01',)
+    assert sorted(path.name for path in theirs.parent.iterdir()) == [
+        'sub-02_rec-mine_T1w.json', 'sub-02_rec-mine_T1w.nii.gz',
+    ]  # fmt: skip
+
+
+def test_a_link_into_the_input_is_not_followed(bids, derivatives, tmp_path):
+    folder = tmp_path / 'raw'
+    finish(derivatives, '01')
+    folder.mkdir()
+    (folder / 'sub-01').symlink_to(bids / 'sub-01')
+    before = sorted((bids / 'sub-01/anat').iterdir())
+    with pytest.raises(ValueError, match='is a link'):
+        hand_over(derivatives, bids, folder)
+    assert sorted((bids / 'sub-01/anat').iterdir()) == before
+
+
 def test_copies_take_the_place_of_links(bids, derivatives, tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError('no links here')
