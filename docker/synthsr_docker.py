@@ -20,11 +20,17 @@ ENGINES = ('docker', 'podman', 'apptainer', 'singularity')
 IMAGES = {'docker': 'synthsr', 'podman': 'synthsr'}
 SIF = 'synthsr.sif'  # of Apptainer, in the current folder
 READ = (  # files
-    '--weights', '--bids-filter-file', '--config-file', '--nipype-plugin-file', '--use-plugin',
+    '--weights', '--fs-license-file', '--bids-filter-file', '--config-file',
+    '--nipype-plugin-file', '--use-plugin',
 )  # fmt: skip
 READ_MANY = ('--derivatives', '-d')  # folders, or NAME=FOLDER
-WRITE = ('--work-dir', '-w', '--bids-database-dir', '--as-dataset')  # folders that are made
-TEMPLATES = 'TEMPLATEFLOW_HOME'  # names the folder of the templates of standard spaces
+WRITE = (  # folders that are made
+    '--work-dir', '-w', '--bids-database-dir', '--as-dataset', '--fs-subjects-dir',
+)  # fmt: skip
+HOMES = (  # variables that name what is mounted: templates, and for --recon tools and licence
+    ('TEMPLATEFLOW_HOME', '/templateflow'), ('FREESURFER_HOME', '/opt/freesurfer'),
+    ('FASTSURFER_HOME', '/opt/fastsurfer'), ('FS_LICENSE', '/opt/license.txt'),
+)  # fmt: skip
 GPU = {'docker': ('--gpus', 'all'), 'podman': ('--device', 'nvidia.com/gpu=all')}
 PASSED_ON = (  # what a Slurm job may use
     'SLURM_MEM_PER_NODE', 'SLURM_MEM_PER_CPU', 'SLURM_CPUS_PER_TASK', 'SLURM_CPUS_ON_NODE',
@@ -143,8 +149,10 @@ def build_command(
         own += ['--work-dir', mounts.to_write('work', '/work')]  # the program's own default
     inside = [*places, options.analysis_level, *own]
     known = [f'{name}={environ[name]}' for name in PASSED_ON if name in environ]
-    if environ.get(TEMPLATES):
-        known.append(f'{TEMPLATES}={mounts.to_read(environ[TEMPLATES], "/templateflow")}')
+    homes = HOMES if any(word.partition('=')[0] == '--recon' for word in own) else HOMES[:1]
+    for name, place in homes:
+        if environ.get(name):
+            known.append(f'{name}={mounts.to_read(environ[name], place)}')
     image = options.image or IMAGES.get(options.engine, SIF)
     if options.engine in GPU:
         outside = _docker(options.engine, options.gpu, mounts, known, has_terminal)

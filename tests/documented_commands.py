@@ -48,6 +48,7 @@ SLOW = (
     'synthsr evaluate leave-one-out bids evaluation --methods tv,cubic',
     'bids_synthsr bids out participant --output-spaces MNI152NLin2009cAsym MNI152NLin6Asym:res-2',
     'bids_synthsr bids out participant --as-dataset raw_t1w',
+    'bids_synthsr bids out participant --longitudinal',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work',
     'ls demo/out/sub-01/ses-1/anat',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work --method tv',
@@ -68,6 +69,9 @@ SKIPPED = {
     'make demo': _REPOSITORY,
     f'make demo PIP_OPTIONS="{_CPU_BUILD}"': _REPOSITORY,
     'make test-container ENGINE=podman IMAGE=synthsr': _ENGINE,
+    'bids_synthsr bids out participant --recon recon-all --fs-license-file license.txt': (
+        'needs FreeSurfer: tests/run/test_surfaces.py runs a fake of it'
+    ),
     'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16G': 'wants 16 GB',
     'bids_synthsr bids out participant --method synthsr --weights SynthSR_v10_210712.h5': _WEIGHTS,
     'bids_synthsr bids out participant --nipype-plugin-file slurm.yml': _SLURM,

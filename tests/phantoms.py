@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.values.grid import Grid
 
 AXIAL = np.diag([8.0, 8.0, 12.0, 1.0])
@@ -43,6 +43,13 @@ def write_scan(folder: Path, name: str, contrast: str, grid: Grid | None = None)
     sidecar = {'Modality': 'MR', 'MRAcquisitionType': '2D', 'SliceThickness': 12.0}
     (folder / f'{name}_{contrast}.json').write_text(json.dumps(sidecar))
     return path
+
+
+def write_t1w(bids: Path, label: str, brightness: float = 1.0) -> Path:
+    """Write the T1w of an exam, brighter by a factor."""
+    path = write_scan(bids.joinpath(*label.split('_')) / 'anat', label, 'T1w')
+    voxels, grid = load_volume(path)
+    return save_volume(path, voxels * brightness, grid)
 
 
 def write_description(root: Path) -> None:

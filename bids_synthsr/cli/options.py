@@ -26,6 +26,7 @@ from bids_synthsr.dataset.files import read_toml
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
 from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings
+from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
 NOT_IN_CONFIG = ('config_file', 'help', 'print_completion', 'version')
@@ -57,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_filter_options(parser)
     _add_method_options(parser)
     _add_output_options(parser)
+    _add_surface_options(parser)
     _add_performance_options(parser)
     _add_run_options(parser)
     return parser
@@ -207,11 +209,57 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         'any-exam)',
     )
     group.add_argument(
+        '--longitudinal',
+        action='store_true',
+        help='compare the sessions of each person once their exams are finished: a space half-way '
+        'between them, what grew and shrank, a table and a page (auto and any-exam)',
+    )
+    group.add_argument(
         '--as-dataset',
         type=Path,
         metavar='DIR',
         help='write the T1w of all finished exams as a raw BIDS data set, too, for programs that '
         'take no other (fMRIPrep, MRIQC, FastSurfer)',
+    )
+
+
+def _add_surface_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options for surfaces, by tools that are installed beside')
+    group.add_argument(
+        '--recon',
+        choices=tuple(TOOLS),
+        metavar='TOOL',
+        help='let this tool work on every finished exam: recon-all, recon-all-clinical, '
+        'fastsurfer or samseg; it is not part of this program [none]',
+    )
+    group.add_argument(
+        '--recon-input',
+        choices=('t1w', 'native'),
+        default='t1w',
+        help='what the tool gets: the T1w of the exam, or the reference scan as it was acquired '
+        '(recon-all-clinical and samseg)',
+    )
+    group.add_argument(
+        '--fs-license-file',
+        type=Path,
+        metavar='FILE',
+        help='licence of FreeSurfer [$FS_LICENSE, then license.txt in $FREESURFER_HOME]',
+    )
+    group.add_argument(
+        '--fs-subjects-dir',
+        type=Path,
+        metavar='DIR',
+        help='folder of the subjects that the tool fills [sourcedata/freesurfer in OUTPUT_DIR]',
+    )
+    group.add_argument(
+        '--fs-no-resume',
+        action='store_true',
+        help='begin again where a tool was interrupted, instead of going on',
+    )
+    group.add_argument(
+        '--fs-overwrite',
+        action='store_true',
+        help='remove the folder of a subject that this program had made of another input',
     )
 
 

@@ -20,6 +20,7 @@ from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, locate_template
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
+from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.run.machine import (
     available_cores,
@@ -29,12 +30,13 @@ from bids_synthsr.run.machine import (
 )
 from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
-from bids_synthsr.run.request import Mode, Request
+from bids_synthsr.run.request import Mode, Request, SurfaceRequest
 from bids_synthsr.settings import (
     InputSettings,
     RunSettings,
     Settings,
 )
+from bids_synthsr.surfaces.tools import TOOLS, find_tool
 from bids_synthsr.workflows.stages import STAGES
 
 PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
@@ -80,6 +82,8 @@ def request_of(
         options=config_of(options),
         started_in=Path.cwd(),
         as_dataset=options.as_dataset and options.as_dataset.resolve(),
+        longitudinal=options.longitudinal,
+        surfaces=surfaces_of(options, settings, environ),
         notes=notes,
     )
 
@@ -108,6 +112,38 @@ def find_templates(
     found = [locate_template(words, environ) for words in spaces if words != ON_SCANS]
     templates = dict.fromkeys(files for files, _ in found)
     return tuple(asdict(files) for files in templates), [note for _, note in found if note]
+
+
+def surfaces_of(
+    options: argparse.Namespace, settings: Settings, environ: Mapping[str, str]
+) -> SurfaceRequest | None:
+    """Find the tool of surfaces that is asked for, and all that it needs, before any exam.
+
+    Raises
+    ------
+    ValueError
+        If the tool or its licence is missing, or cannot get what it is to get.
+    """
+    if options.recon is None:
+        return None
+    is_native = options.recon_input == 'native'
+    if is_native and not TOOLS[options.recon].takes_native:
+        raise ValueError(
+            f'--recon-input native: {options.recon} takes a T1w of about 1 mm alone: leave it out'
+        )
+    if 'mask' not in METHODS[options.method].further_volumes:
+        raise ValueError(
+            f'--recon: {options.method} makes no T1w with a brain mask: choose --method auto'
+        )
+    folder = options.fs_subjects_dir or Derivatives(settings.output_dir).subjects
+    if lies_in(folder, settings.input.bids_dir) and not lies_in(folder, settings.output_dir):
+        raise ValueError(
+            f'--fs-subjects-dir {folder} lies in the input data set, which is never written to'
+        )
+    tool = find_tool(options.recon, options.fs_license_file, environ)
+    return SurfaceRequest(
+        tool, folder.resolve(), is_native, options.fs_overwrite, not options.fs_no_resume
+    )
 
 
 def check_stage(settings: Settings) -> None:

@@ -30,7 +30,7 @@ ENTITIES = {
 }
 ORDER = (
     *(key for key in ENTITIES.values() if key != 'chunk'),
-    *('from', 'to', 'mode', 'space', 'chunk', 'res', 'desc'),
+    *('from', 'to', 'mode', 'hemi', 'space', 'chunk', 'atlas', 'res', 'desc'),
 )
 RANKS = {key: rank for rank, key in enumerate(ORDER)}
 INDEX_ENTITIES = ('run', 'echo', 'flip', 'inv', 'chunk')  # numbers: 1 and 01 are the same

@@ -20,6 +20,7 @@ from bids_synthsr.values.exam import SUFFIXES, UNIFORM
 
 RELIABILITY = 'reliability'  # suffix of maps of where a scan measured
 RESAMPLED = 'resampled'  # desc- of scans on the output grid
+COMMON = 'subject'  # space- half-way between the sessions of a person
 OF_SCAN = 'orig'  # space- of a scan's own grid, as BIDS calls it
 LEFTOVER = f'{TEMPORARY}*'
 STALE_S = 600  # a page or table takes a second to write
@@ -66,6 +67,27 @@ class Derivatives:
     def records(self) -> Path:
         """Folder of the records of exams."""
         return self.root / 'logs' / 'exams'
+
+    def person_record(self, subject: str) -> Path:
+        """What was compared of a person with several sessions."""
+        return self.root / 'logs' / 'longitudinal' / f'sub-{subject}.json'
+
+    def surface_record(self, exam: str) -> Path:
+        """What a tool of surfaces has made of an exam, by the label of the exam."""
+        return self.root / 'logs' / 'surfaces' / f'{exam}.json'
+
+    @property
+    def subjects(self) -> Path:
+        """Folder that tools of surfaces fill, as in fMRIPrep."""
+        return self.root / 'sourcedata' / 'freesurfer'
+
+    def surface_page(self, exam: str) -> Path:
+        """Page of the surfaces of an exam, by its label."""
+        return self.root / f'{exam}_surfaces.html'
+
+    def person_page(self, subject: str) -> Path:
+        """Page of what changed between the sessions of a person."""
+        return self.root / f'sub-{subject}_longitudinal.html'
 
     @property
     def absences(self) -> Path:
@@ -297,9 +319,15 @@ def name_of_space_transform(source: str, target: str) -> tuple[str, dict[str, st
     return 'xfm', {'from': source, 'to': target, 'mode': 'image'}
 
 
+def entities_of_common(desc: str = '') -> dict[str, str]:
+    """BIDS entities of a volume in the space half-way between the sessions of a person."""
+    return {'space': COMMON, **({'desc': desc} if desc else {})}
+
+
 def sidecar_of(output: Path) -> Path:
     """Name the sidecar of an output."""
-    return output.with_name(output.name.removesuffix('.gz')).with_suffix('.json')
+    stem = output.name.removesuffix('.gz').removesuffix('.gii')
+    return output.with_name(stem).with_suffix('.json')
 
 
 def remove_leftovers(exam: ExamDerivatives) -> None:

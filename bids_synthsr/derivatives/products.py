@@ -31,7 +31,7 @@ from bids_synthsr.derivatives.provenance import (
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.values.method import Image, Origin, Product, Synthesis
 
-Kind = Literal['image', 'table', 'transform', 'warp']
+Kind = Literal['image', 'table', 'transform', 'warp', 'surface', 'shape']
 SELECTION = 'selection'  # suffix of the table of scans
 
 
@@ -42,9 +42,9 @@ class ProductFile:
     Parameters
     ----------
     file
-        Path of its file: NIfTI, JSON rows of a table, or a transform of ITK (text or HDF5).
+        Path of its file: NIfTI, JSON rows of a table, a transform of ITK (text or HDF5), GIFTI.
     kind
-        What it is: an image, a table, a rigid transform, or a warp.
+        What it is: an image, a table, a rigid transform, a warp, a surface, or values on one.
     suffix
         BIDS suffix of the output, such as ``T1w``.
     entities

@@ -32,7 +32,14 @@ from bids_synthsr.derivatives.soundness import find_image_fault, find_table_faul
 from bids_synthsr.derivatives.tables import labels_text, table_text
 
 # by kind of product
-EXTENSIONS = {'image': '.nii.gz', 'table': '.tsv', 'transform': '.txt', 'warp': '.h5'}
+EXTENSIONS = {
+    'image': '.nii.gz',
+    'table': '.tsv',
+    'transform': '.txt',
+    'warp': '.h5',
+    'surface': '.surf.gii',
+    'shape': '.shape.gii',
+}
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
 SCALED_TYPES = {RESAMPLED: np.int16, 'probseg': np.int16, RELIABILITY: np.uint8}
@@ -149,14 +156,31 @@ def save_products(
     for product in products:
         named = product.frame or product.space
         frame = sources.get(named, named) or space
-        outputs += _save_product(product, exam, sources, frame)
+        outputs += save_product(product, exam, sources, frame)
     return outputs
 
 
-def _save_product(
+def save_product(
     product: ProductFile, exam: ExamDerivatives, sources: Mapping[str, str], frame: str
 ) -> list[Path]:
-    """Write one product, and its sidecar where it has one."""
+    """Write one product, and its sidecar where it has one.
+
+    Parameters
+    ----------
+    product
+        What a stage made for keeps.
+    exam
+        Place of the outputs.
+    sources
+        BIDS URIs of what it was made of, by their names.
+    frame
+        BIDS URI of the image in whose space it lies.
+
+    Returns
+    -------
+    outputs
+        Paths of the files that belong to this exam alone.
+    """
     path, *sidecars = _paths_of(product, exam)
     _SAVE[product.kind](product, path)
     if product.labels:  # a look-up table that all exams share
@@ -180,7 +204,7 @@ def _save_table(product: ProductFile, path: Path) -> Path:
     return write_text(path, table_text(read_json(Path(product.file))))
 
 
-def _save_transform(product: ProductFile, path: Path) -> Path:
+def _save_copy(product: ProductFile, path: Path) -> Path:
     with written_atomically(path) as temporary:
         shutil.copyfile(product.file, temporary)
     return path
@@ -189,6 +213,8 @@ def _save_transform(product: ProductFile, path: Path) -> Path:
 _SAVE = {
     'image': _save_image,
     'table': _save_table,
-    'transform': _save_transform,
-    'warp': _save_transform,
+    'transform': _save_copy,
+    'warp': _save_copy,
+    'surface': _save_copy,
+    'shape': _save_copy,
 }

@@ -198,6 +198,14 @@ def rigid(
     return transform
 
 
+def nearest_rigid(transform: np.ndarray) -> np.ndarray:
+    """Replace the linear part of a transform by the rotation that is nearest to it, ``(4, 4)``."""
+    left, _, right = np.linalg.svd(transform[:3, :3])
+    nearest = transform.copy()
+    nearest[:3, :3] = left @ right
+    return nearest
+
+
 def rotation_angle_deg(transform: np.ndarray) -> float:
     """Angle by which a rigid transform turns space, degrees."""
     cosine = (np.trace(transform[:3, :3]) - 1) / 2

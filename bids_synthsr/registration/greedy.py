@@ -83,11 +83,14 @@ def run_greedy(reference: Path, scan: Path, start: str) -> np.ndarray:
 
 
 def run_affine(
-    template: tuple[np.ndarray, Grid], head: tuple[np.ndarray, Grid], mask: np.ndarray
+    template: tuple[np.ndarray, Grid],
+    head: tuple[np.ndarray, Grid],
+    mask: np.ndarray,
+    degrees_of_freedom: int = 12,
 ) -> np.ndarray:
     """Find the affine transform from a template to a head of the same contrast.
 
-    By local correlation; files stay in the current folder.
+    By local correlation, at the voxels of the template; files stay in the current folder.
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def run_affine(
         Voxels ``(I, J, K)`` and grid of the template and of the head.
     mask
         Where they are compared, on the grid of the template.
+    degrees_of_freedom
+        12 for any affine transform, 6 for a rigid one.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def run_affine(
     save_volume(Path('mask.nii'), mask, grid)
     save_volume(Path('head.nii'), *sampled(*head, COARSE_MM))
     _execute(
-        f'-dof 12 -m NCC 4x4x4 -ia-image-centers -n {AFFINE_ITERATIONS} '
+        f'-dof {degrees_of_freedom} -m NCC 4x4x4 -ia-image-centers -n {AFFINE_ITERATIONS} '
         '-i template.nii head.nii -gm mask.nii -o affine.mat'
     )
     return np.loadtxt('affine.mat')

@@ -117,10 +117,10 @@ def fit_template(
     fixed = resample(template, template_grid, space)
     fixed_mask = (resample((template > 0).astype(np.float32), template_grid, space) > 0.5) * 1.0
     brain = np.where(mask > 0, t1w, 0).astype(np.float32)
-    affine = run_affine((_scaled(fixed), space), (_scaled(brain), grid), fixed_mask)
+    affine = run_affine((bright_as_one(fixed), space), (bright_as_one(brain), grid), fixed_mask)
     _check_size(affine)
     moving = resample(brain, grid, space, np.linalg.inv(affine))
-    first, second = (torch.from_numpy(_scaled(image))[None] for image in (fixed, moving))
+    first, second = (torch.from_numpy(bright_as_one(image))[None] for image in (fixed, moving))
     velocity = register(first, second, SPACING_MM)
     there, back = (
         displacement_of(sign * velocity, space.shape, SPACING_MM).numpy() for sign in (1, -1)
@@ -143,7 +143,7 @@ def _registration_grid(template: np.ndarray, grid: Grid) -> Grid:
     return Grid((first, second, third), vox2ras)
 
 
-def _scaled(image: np.ndarray) -> np.ndarray:
+def bright_as_one(image: np.ndarray) -> np.ndarray:
     """Scale an image so that bright tissue, which is white matter in a T1w, is 1."""
     bright = np.percentile(image[image > 0], BRIGHT) if (image > 0).any() else 1.0
     return (image / bright).astype(np.float32)

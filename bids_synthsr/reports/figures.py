@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from bids_synthsr.imaging.geometry import apply_affine
 from bids_synthsr.imaging.head import otsu_threshold
 from bids_synthsr.reports.screen import (
     PLANES,
@@ -28,6 +30,7 @@ from bids_synthsr.reports.screen import (
     to_screen,
     window_of,
 )
+from bids_synthsr.surfaces.meshes import Mesh, cut_by_plane
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.structures import STRUCTURES
 
@@ -48,6 +51,11 @@ LINE_COLORS = ('#3b82d6', '#e07b39', '#2e9e6b', '#b065d0', '#c9a227', '#5f7f8f')
 BINS, BRIGHTEST = 75, 150  # of a histogram: number, and percent of white at its end
 NATIVE_SLICES, OUTPUT_SLICES = 10, 5
 OPACITY = 0.55  # of labels over an image
+SURFACE_COLORS = ((255, 60, 60), (255, 214, 10))
+FINER, ASIDE = 3, 1e-3  # of lines on slices; beside a vertex, which a plane must not meet
+THICKEST_MM = 5.0  # shown brightest
+VIEW_PX_PER_MM, CLOSING, NEARER_MM, MOST_DOTS = 2.0, 1, 0.5, 20
+MOST_GROWTH = 0.3  # logarithm that is shown in full colour
 UNSURE = 0.25  # of the brightest: an expected error that is shown brightest
 MEASURED = (255, 214, 10)  # yellow of what a scan measured
 DETAIL = 80.0  # mm of a reliability map that are shown
@@ -286,6 +294,172 @@ def heat_slices(voxels: np.ndarray, error: np.ndarray, grid: Grid, axis: int) ->
         return (colormaps['inferno']((values / most).clip(0, 1))[..., :3] * 255).astype(np.uint8)
 
     return _laid_over(voxels, error, grid, axis, paint)
+
+
+def growth_slices(voxels: np.ndarray, growth: np.ndarray, grid: Grid, axis: int) -> Figure:
+    """Show slices of a volume with what has grown over it in red, and what has shrunk in blue.
+
+    Parameters
+    ----------
+    voxels
+        Volume below, ``(I, J, K)``.
+    growth
+        Logarithm of the factor by which each voxel is larger, on the same grid.
+    grid
+        Where the voxels of both lie.
+    axis
+        Screen axis across the slices: an index of `PLANES`.
+    """
+
+    def paint(grey: np.ndarray, values: np.ndarray) -> np.ndarray:
+        share = (values / MOST_GROWTH).clip(-1, 1)
+        color = colormaps['bwr']((share + 1) / 2)[..., :3] * 255
+        shows = np.abs(share)[..., None] ** 0.5
+        return ((1 - shows) * grey[..., None] + shows * color).astype(np.uint8)
+
+    return _laid_over(voxels, growth, grid, axis, paint)
+
+
+def surface_slices(
+    voxels: np.ndarray, grid: Grid, axis: int, cuts: Sequence[tuple[str, Sequence[Mesh]]]
+) -> Figure:
+    """Show slices of a volume with the lines along which surfaces cut them.
+
+    Parameters
+    ----------
+    voxels, grid
+        The volume, ``(I, J, K)``, and where it lies.
+    axis
+        Screen axis across the slices: an index of `PLANES`.
+    cuts
+        Name and meshes of each kind of surface; the first is drawn in red, the next in yellow.
+    """
+    screen = cropped(to_screen(voxels, grid), head_box(to_screen(voxels, grid)))
+    ras2screen = np.linalg.inv(screen.vox2ras)
+    placed = [
+        [replace(mesh, points=apply_affine(ras2screen, mesh.points)) for mesh in meshes]
+        for _, meshes in cuts
+    ]
+    panels, window = [], window_of(voxels)
+    others = [other for other in range(3) if other != axis]
+    for index in slice_positions(screen, axis, OUTPUT_SLICES):
+        panel = slice_panel(screen, axis, index, window, describe_position(screen, axis, index))
+        height, width = panel.pixels.shape
+        size = (width * FINER, height * FINER)
+        image = Image.fromarray(panel.pixels).convert('RGB')
+        image = image.resize(size, Image.Resampling.BICUBIC)
+        pen = ImageDraw.Draw(image)
+        for color, meshes in zip(SURFACE_COLORS, placed, strict=False):
+            segments = (cut_by_plane(mesh, axis, index + ASIDE) for mesh in meshes)
+            for segment in chain.from_iterable(segments):
+                ends = (segment[:, others] + 0.5) * FINER
+                pen.line([*map(tuple, ends)], fill=color, width=1)
+        panels.append(replace(panel, pixels=np.asarray(image)))
+    return mosaic(panels, columns=OUTPUT_SLICES)
+
+
+def surface_views(hemispheres: Sequence[tuple[Mesh, np.ndarray]]) -> Figure:
+    """Draw the hemispheres with the thickness of the cortex: left, right, and from above.
+
+    Parameters
+    ----------
+    hemispheres
+        Surface of the left and of the right hemisphere, and a value in mm for each vertex.
+    """
+    views = [(mesh, (0, side)) for mesh in hemispheres for side in (-1, 1)]
+    panels = [_view([mesh], *way) for mesh, way in views]
+    names = ('left, from outside', 'left, from inside', 'right, from inside', 'right, outside')
+    panels = [replace(x, caption=name) for x, name in zip(panels, names, strict=True)]
+    panels.append(replace(_view(hemispheres, 2, 1), caption='from above'))
+    return mosaic(panels, columns=len(panels))
+
+
+def _view(hemispheres: Sequence[tuple[Mesh, np.ndarray]], axis: int, side: int) -> Panel:
+    """Look at surfaces along an axis: the nearest of what lies behind each pixel, lit."""
+    dots = np.concatenate([_dots(mesh, value) for mesh, value in hemispheres])
+    points, values, light = dots[:, :3], dots[:, 3], (dots[:, 4 + axis] * side).clip(0)
+    # from the left or the right, the front is at that side; from above, it is at the top
+    across = points[:, 1] * -side if axis == 0 else points[:, 0]
+    down = -points[:, 2] if axis == 0 else -points[:, 1]
+    low = np.array([across.min(), down.min()])
+    column, row = ((np.stack([across, down]).T - low) * VIEW_PX_PER_MM).astype(int).T
+    shape = (row.max() + 1, column.max() + 1)
+    nearest = np.argsort(points[:, axis] * side)  # the nearest is painted last
+    color = colormaps['inferno'](values / THICKEST_MM)[:, :3] * (0.35 + 0.65 * light[:, None])
+    pixels = np.zeros((*shape, 3), np.float32)
+    depth = np.full(shape, -np.inf)
+    pixels[row[nearest], column[nearest]] = color[nearest] * 255
+    depth[row[nearest], column[nearest]] = (points[:, axis] * side)[nearest]
+    for _ in range(CLOSING):  # vertices are farther apart than pixels
+        pixels, depth = _spread(pixels, depth)
+    size = (shape[0] / VIEW_PX_PER_MM, shape[1] / VIEW_PX_PER_MM)
+    return Panel(pixels.clip(0, 255).astype(np.uint8), size, ('', '', '', ''))
+
+
+def _dots(mesh: Mesh, values: np.ndarray) -> np.ndarray:
+    """Cover a surface with dots about a pixel apart: place, value and direction, ``(N, 7)``."""
+    of_vertex = np.column_stack([mesh.points, values, _slopes(mesh)])
+    corners = of_vertex[mesh.triangles]  # (M, 3, 7)
+    sides = np.linalg.norm(corners[:, 0, :3] - corners[:, 1, :3], axis=1)
+    count = int(np.clip(np.ceil(np.percentile(sides, 95) * VIEW_PX_PER_MM), 1, MOST_DOTS))
+    shares = [(x, y, count - x - y) for x in range(count + 1) for y in range(count + 1 - x)]
+    return np.concatenate([
+        np.einsum('c,mcf->mf', np.array(share) / count, corners).astype(np.float32)
+        for share in shares
+    ])  # fmt: skip
+
+
+def _slopes(mesh: Mesh) -> np.ndarray:
+    """Compute the direction in which a surface looks at each vertex, ``(N, 3)``."""
+    first, second, third = (mesh.points[mesh.triangles[:, number]] for number in range(3))
+    normals = np.cross(second - first, third - first)
+    sums = np.stack(
+        [
+            np.bincount(mesh.triangles.ravel(), np.repeat(normals[:, axis], 3), len(mesh.points))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    return sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+
+
+def _spread(pixels: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let each pixel take the nearest of its four neighbours, if that is nearer than its own."""
+    for axis in (0, 1):
+        for step in (-1, 1):
+            beside, other = np.roll(depth, step, axis), np.roll(pixels, step, axis)
+            is_nearer = beside > depth + NEARER_MM
+            depth = np.where(is_nearer, beside, depth)
+            pixels = np.where(is_nearer[..., None], other, pixels)
+    return pixels, depth
+
+
+def change_chart(changes: Mapping[str, Sequence[float]], sessions: Sequence[str]) -> Figure:
+    """Draw how structures changed from session to session.
+
+    Parameters
+    ----------
+    changes
+        Change since the first session, in percent, by the name of the structure.
+    sessions
+        What the sessions are called below the chart.
+    """
+    figure = Figure((8, 3.2), facecolor='none')
+    axes = figure.add_axes((0.08, 0.14, 0.64, 0.82), facecolor='none')
+    axes.axhline(0, color=INK, linewidth=0.8)
+    for number, (name, values) in enumerate(changes.items()):
+        color = LINE_COLORS[number % len(LINE_COLORS)]
+        style = 'o-' if number < len(LINE_COLORS) else 's--'
+        axes.plot(range(len(values)), values, style, color=color, label=name, markersize=4)
+    axes.set_xticks(range(len(sessions)), sessions)
+    axes.set_ylabel('change, %', color=INK)
+    axes.tick_params(colors=INK)
+    axes.spines[['top', 'right', 'bottom']].set_visible(False)
+    axes.spines['left'].set_color(INK)
+    legend = axes.legend(frameon=False, labelcolor=INK, loc='center left', bbox_to_anchor=(1, 0.5))
+    for text in [*legend.get_texts(), *axes.get_xticklabels()]:
+        text.set_parse_math(False)
+    return figure
 
 
 def _laid_over(

@@ -30,6 +30,7 @@ from bids_synthsr.run.closing import (
     write_status,
 )
 from bids_synthsr.run.fates import write_fates
+from bids_synthsr.run.longitudinal import compare_sessions, warn_of_stale
 from bids_synthsr.run.messages import OutputError, announce, print_lines
 from bids_synthsr.run.opening import command_line, open_run
 from bids_synthsr.run.plan import (
@@ -44,10 +45,11 @@ from bids_synthsr.run.plugin import STOPPED, exit_code_of, stoppable
 from bids_synthsr.run.processing import process_exams
 from bids_synthsr.run.renewal import renew_lost_reports, renew_reports
 from bids_synthsr.run.request import Request
+from bids_synthsr.run.surfaces import reconstruct_surfaces
 from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, InputSettings, Settings
 from bids_synthsr.values.exam import Exam
-from bids_synthsr.workflows.stages import STAGES
+from bids_synthsr.workflows.stages import STAGES, last_stage
 
 LOGGER = logging.getLogger('bids_synthsr')
 MAX_NAMED = 20  # scans and participants on the terminal that are not processed
@@ -145,10 +147,31 @@ def _run(
         code = _close_run(plans, settings, closing)
         table = derivatives.run_scans(settings.run_uuid)
         write_fates(table, plans, absences, derivatives, closing.outcomes)
+        is_made = _make_surfaces(plans, request, settings, locks)
+        is_compared = _compare_sessions(request, settings, locks)
         is_given = not request.as_dataset or _hand_over(
             derivatives, settings.input.bids_dir, request.as_dataset
         )
-        return SOME_FAILED if faults or not is_given else code
+        return SOME_FAILED if faults or not (is_given and is_made and is_compared) else code
+
+
+def _make_surfaces(
+    plans: Sequence[Plan], request: Request, settings: Settings, locks: ExamLocks
+) -> bool:
+    """Make the surfaces of finished exams if that is requested; tell whether all went well."""
+    if request.surfaces is None or settings.run.stage != last_stage().name:
+        return True
+    return reconstruct_surfaces(plans, request.surfaces, settings, locks)
+
+
+def _compare_sessions(request: Request, settings: Settings, locks: ExamLocks) -> bool:
+    """Compare the sessions of people if that is requested; tell whether all went well."""
+    if settings.run.stage != last_stage().name:
+        return True
+    if not request.longitudinal:
+        warn_of_stale(settings)
+        return True
+    return compare_sessions(settings, locks)
 
 
 def _hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> bool:

@@ -8,8 +8,34 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bids_synthsr.settings import Settings
+from bids_synthsr.surfaces.tools import FoundTool
 
 Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
+
+
+@dataclass(frozen=True)
+class SurfaceRequest:
+    """What a door requests of a tool of surfaces.
+
+    Parameters
+    ----------
+    tool
+        The tool as it was found.
+    subjects_dir
+        Folder of the subjects that it fills.
+    takes_native
+        Whether it gets the reference scan as it was acquired, and not the T1w of the exam.
+    overwrites
+        Whether folders that were made of other input are removed.
+    resumes
+        Whether work that was interrupted is gone on with.
+    """
+
+    tool: FoundTool
+    subjects_dir: Path
+    takes_native: bool = False
+    overwrites: bool = False
+    resumes: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,10 @@ class Request:
         Current folder at the door, which relative paths of the command refer to.
     as_dataset
         Folder for the T1w of all finished exams as a raw data set; None for no such.
+    longitudinal
+        Whether the sessions of a person are compared, once their exams are finished.
+    surfaces
+        What is requested of a tool of surfaces; None for nothing.
     notes
         What went otherwise than was asked for, a sentence each.
     """
@@ -50,4 +80,6 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     started_in: Path = field(default_factory=Path.cwd)
     as_dataset: Path | None = None
+    longitudinal: bool = False
+    surfaces: SurfaceRequest | None = None
     notes: Sequence[str] = ()

@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 from documented_commands import load_generated
 
+from bids_synthsr.derivatives.compared import LOG_JACOBIAN
 from bids_synthsr.derivatives.places import (
+    COMMON,
     Derivatives,
+    entities_of_common,
     entities_of_synthesis,
     name_in_scan,
     name_of_space_transform,
 )
+from bids_synthsr.derivatives.surfaces import RECON, SURFACES
 from bids_synthsr.methods.acquired import COARSEST_MM, LEAST_PERCENT
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.sr_t1 import TRAINED_MM
 from bids_synthsr.registration.fit import GOOD_PEAK, MIN_OVERLAP, STEP, STEP_DEG
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
+from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.values.structures import TISSUES
 from bids_synthsr.workflows.stages import STAGES
 
@@ -83,6 +88,18 @@ def test_names_of_outputs(tmp_path):
         for spaces in (('T1w', space['space']), (space['space'], 'T1w'))
     ]
     named += [exam.path_of(suffix, name_in_scan('FLAIR')) for suffix in ('dseg', 'mask')]
+    named += [exam.path_of(*x) for x in (
+        ('T1w', entities_of_common('preproc')), (LOG_JACOBIAN, entities_of_common()),
+        (*name_of_space_transform('T1w', COMMON), '.txt'),
+    )]  # fmt: skip
+    recon = {'atlas': 'aseg', 'desc': RECON}
+    named += [exam.path_of('dseg', {'desc': x}) for tool in TOOLS.values()
+              for x in tool.segmentations]  # fmt: skip
+    named += [exam.path_of('volumes', recon, '.tsv')]
+    cortex = {'hemi': 'L', 'atlas': 'aparc', 'desc': RECON}
+    named += [exam.path_of('morph', cortex, '.tsv')]
+    named += [exam.path_of(name, {'hemi': 'L'}, '.surf.gii') for name in SURFACES]
+    named += [exam.path_of('thickness', {'hemi': 'L'}, '.shape.gii')]
     assert listed == {path.name.removeprefix(exam.label) for path in named}
 
 

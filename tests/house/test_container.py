@@ -30,7 +30,7 @@ def command(tmp_path, monkeypatch, capsys, wrapper):
     """Tell the command that the wrapper would become."""
     (tmp_path / 'bids').mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in (*wrapper.PASSED_ON, wrapper.TEMPLATES):
+    for name in (*wrapper.PASSED_ON, *(name for name, _ in wrapper.HOMES)):
         monkeypatch.delenv(name, raising=False)
 
     def build(*own, options=()):
@@ -125,6 +125,18 @@ def test_templates_are_shown_to_the_container(command, monkeypatch, tmp_path):
     words = command()
     assert 'TEMPLATEFLOW_HOME=/templateflow' in words
     assert f'{tmp_path}/templates:/templateflow:ro' in mounted(words)
+
+
+def test_tools_of_surfaces_are_shown_where_they_are_asked_for(command, monkeypatch, tmp_path):
+    (tmp_path / 'freesurfer').mkdir()
+    (tmp_path / 'license.txt').write_text('x')
+    monkeypatch.setenv('FREESURFER_HOME', str(tmp_path / 'freesurfer'))
+    monkeypatch.setenv('FS_LICENSE', str(tmp_path / 'license.txt'))
+    assert not any('freesurfer' in word for word in command())
+    words = command(options=['--recon', 'recon-all'])
+    assert 'FREESURFER_HOME=/opt/freesurfer' in words and 'FS_LICENSE=/opt/license.txt' in words
+    assert f'{tmp_path}/freesurfer:/opt/freesurfer:ro' in mounted(words)
+    assert f'{tmp_path}/license.txt:/opt/license.txt:ro' in mounted(words)
 
 
 @pytest.mark.parametrize('sign', [':', ','])

@@ -69,6 +69,7 @@ QUICK = (
     'bids_synthsr.settings', 'bids_synthsr.methods.catalogue', 'bids_synthsr.workflows.stages',
     'bids_synthsr.methods.check', 'bids_synthsr.values.words', 'bids_synthsr.values.text',
     'bids_synthsr.dataset.errors', 'bids_synthsr.dataset.files',
+    'bids_synthsr.surfaces', 'bids_synthsr.surfaces.tools',
     'bids_synthsr.cli', 'bids_synthsr.cli.door', 'bids_synthsr.cli.options',
     'bids_synthsr.cli.bids_app', 'bids_synthsr.cli.synthsr', 'bids_synthsr.cli.exam',
     'bids_synthsr.cli.status', 'bids_synthsr.cli.train', 'bids_synthsr.cli.evaluate',

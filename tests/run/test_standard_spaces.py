@@ -1,8 +1,6 @@
 """Outputs in standard spaces, from the command line to the report."""
 
 import json
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,41 +9,13 @@ from phantoms import draw_brain, write_description, write_scan
 
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.images import load_volume, save_volume
-from bids_synthsr.methods.catalogue import METHODS, Method
 from bids_synthsr.values.grid import Grid
-from bids_synthsr.values.method import Image, MethodForecast, Synthesis
 
 SPACE = 'MNI152NLin2009cAsym'
 
 
 def grid_of(shape, spacing=3.0):
     return Grid(shape, np.diag([spacing] * 3 + [1.0]))
-
-
-@pytest.fixture
-def brainy(monkeypatch):
-    """A method that makes the T1w and mask of a brain, whatever the scans show."""
-
-    def synthesize(observations, grid):
-        brain = draw_brain((38, 44, 36), (15, 18, 13.5))
-        where = grid_of(brain.shape)
-        mask = (brain > 0).astype(np.uint8)
-        labels = np.where(brain > 90, 2, mask).astype(np.int16)
-        return Synthesis((
-            Image('T1w', 'brainy', brain + 1, where),
-            Image('mask', 'brain', mask, where),
-            Image('dseg', '', labels, where, labels=(1, 2)),
-        ), {'scans': [x.contrast for x in observations]})  # fmt: skip
-
-    module = ModuleType('bids_synthsr.methods.brainy')
-    module.synthesize = synthesize
-    module.forecast = lambda size: MethodForecast(1.0, 1.0)
-    module.find_obstacle = lambda *_: ''
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(METHODS, 'brainy', Method(
-        name='brainy', module='brainy', desc='brainy', help='a brain', summary='A brain.',
-        methods_text='A brain was drawn.', further_volumes=('mask',),
-    ))  # fmt: skip
 
 
 @pytest.fixture

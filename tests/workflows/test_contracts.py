@@ -15,11 +15,13 @@ from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.longitudinal import init_person_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
 from bids_synthsr.workflows.stages import ExamSetup
 from bids_synthsr.workflows.standard import init_standard_wf
+from bids_synthsr.workflows.surfaces import init_recon_wf
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELLED = HeadFiles('head', '01', labels=Path(__file__))
@@ -73,6 +75,14 @@ def build(name):
         )
         builder = init_outputs_wf if name == 'init_outputs_wf' else init_standard_wf
         return builder(setup=setup)
+    if name == 'init_person_wf':
+        person = {'subject': '01', 'sessions': [], 'left': {}}
+        return init_person_wf(person=person, output_dir='out', run_uuid='1')
+    if name == 'init_recon_wf':
+        fields = ('exam', 'volume', 'sha256', 'uri', 't1w', 'mask')
+        setup = dict.fromkeys(('subjects_dir', 'output_dir', 'run_uuid', 'device'), 'x')
+        setup |= {'tool': {}, 'overwrites': False, 'resumes': True, 'num_threads': 1, 'mem_gb': 1}
+        return init_recon_wf(exam=dict.fromkeys(fields, 'sub-01'), setup=setup)
     if name == 'init_case_wf':
         return init_case_wf(
             head=LABELLED,
@@ -91,8 +101,8 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_method_wf, init_outputs_wf, init_truth_wf, init_case_wf,
-    init_standard_wf,
+    init_align_wf, init_exam_wf, init_person_wf, init_method_wf, init_outputs_wf, init_truth_wf,
+    init_case_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
 
 

@@ -1,0 +1,71 @@
+"""What is made of finished exams: parts of a workflow, whose failures cost that part alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.run.crashes import Crash, exam_label, read_crashes
+from bids_synthsr.run.machine import prepare_workers
+from bids_synthsr.run.opening import LOG
+from bids_synthsr.run.processing import DEFAULT_PLUGIN, SLURM
+from bids_synthsr.run.work_folder import mend_exam
+from bids_synthsr.settings import Settings
+
+if TYPE_CHECKING:
+    from nipype.pipeline import engine as pe
+
+LOGGER = logging.getLogger('bids_synthsr')
+
+
+def run_parts(
+    build: Callable[[], pe.Workflow], names: Sequence[str], settings: Settings, num_threads: int
+) -> dict[str, Crash]:
+    """Run the parts of a workflow, each as far as it can.
+
+    Parameters
+    ----------
+    build
+        Function that makes the workflow; its name is that of its folder.
+    names
+        Names of its parts, in the order in which they are worked on.
+    settings
+        Settings of the run.
+    num_threads
+        Threads that a process may use.
+
+    Returns
+    -------
+    crashes
+        The step at which a part failed, by the label of its exam or person.
+    """
+    from bids_synthsr.run.plugin import ExamByExamPlugin, request_resources, send_crashes
+
+    logs = Derivatives(settings.output_dir).run_logs(settings.run_uuid)
+    prepare_workers(num_threads)
+    workflow = build()
+    for name in names:
+        for fault in mend_exam(settings.work_dir / workflow.name / name):
+            LOGGER.warning('%s: %s', exam_label(name), fault)
+    crash_dir = logs / f'crash-{workflow.name}'
+    send_crashes(workflow, crash_dir)
+    defaults = {
+        'n_procs': settings.run.nprocs,
+        'memory_gb': settings.run.mem_gb,
+        'raise_insufficient': False,
+    }
+    arguments = {**defaults, **settings.run.plugin.get('plugin_args', {})}
+    engine = settings.run.plugin.get('plugin', DEFAULT_PLUGIN)
+    if engine == DEFAULT_PLUGIN:
+        engine = ExamByExamPlugin(list(names), arguments, logs / LOG)
+    elif engine == SLURM:
+        request_resources(workflow)
+    try:
+        workflow.run(plugin=engine, plugin_args=arguments)
+    except Exception as error:
+        if isinstance(error, OSError):  # such as a full disk
+            raise
+        LOGGER.debug('nipype', exc_info=True)  # the crash files tell what failed
+    return {crash.exam: crash for crash in read_crashes(crash_dir)}

@@ -1,0 +1,98 @@
+"""The sessions of people are compared, once their exams are finished."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from functools import partial
+
+from bids_synthsr.derivatives.locks import ExamLocks
+from bids_synthsr.derivatives.people import Person, find_people
+from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.derivatives.records import read_record, reason_to_redo
+from bids_synthsr.run.downstream import run_parts
+from bids_synthsr.run.messages import announce
+from bids_synthsr.settings import Settings
+
+LOGGER = logging.getLogger('bids_synthsr')
+STALE = (
+    '%s: the comparison of its sessions is of earlier volumes; the same command with '
+    '--longitudinal makes it anew'
+)
+
+
+def compare_sessions(settings: Settings, locks: ExamLocks) -> bool:
+    """Compare the sessions of every person who has several; tell whether all went well.
+
+    Parameters
+    ----------
+    settings
+        Settings of the run, with the work folder that belongs to its input and output.
+    locks
+        Locks of this run in the output folder.
+    """
+    derivatives = Derivatives(settings.output_dir)
+    people, is_well = [], True
+    for person in find_people(derivatives, settings.input.bids_dir, _subjects(settings)):
+        for session, reason in person.left.items():
+            announce('%s: ses-%s is not compared: %s', person.label, session, reason)
+        if not person.is_comparable:
+            announce('%s: fewer than two sessions can be compared', person.label)
+        elif not person.to_do:
+            LOGGER.info('%s: its sessions are compared already', person.label)
+        elif locks.claim(f'{person.label}_longitudinal'):
+            people.append(person)
+        else:
+            announce('%s: another run compares its sessions', person.label)
+    if people:
+        announce('Comparing the sessions of %d people', len(people))
+        is_well = _run(people, settings, derivatives)
+    return is_well
+
+
+def warn_of_stale(settings: Settings) -> None:
+    """Name the people whose sessions were compared before their volumes changed."""
+    derivatives = Derivatives(settings.output_dir)
+    for person in find_people(derivatives, settings.input.bids_dir, _subjects(settings)):
+        record = read_record(derivatives.person_record(person.subject))
+        if record and record.state == 'finished' and person.to_do:
+            announce(STALE, person.label)
+
+
+def _subjects(settings: Settings) -> tuple[str, ...]:
+    return tuple(label.removeprefix('sub-') for label in settings.input.participant_labels)
+
+
+def _run(people: list[Person], settings: Settings, derivatives: Derivatives) -> bool:
+    """Run the workflow of some people; name those that failed."""
+    from bids_synthsr.workflows.longitudinal import init_longitudinal_wf
+
+    plain = [
+        {
+            'subject': person.subject,
+            'sessions': [asdict(session) for session in person.sessions],
+            'left': dict(person.left),
+        }
+        for person in people
+    ]
+    build = partial(
+        init_longitudinal_wf,
+        people=plain,
+        output_dir=str(settings.output_dir),
+        run_uuid=settings.run_uuid,
+        work_dir=settings.work_dir,
+    )
+    names = [f'sub_{person.subject}' for person in people]
+    crashes = run_parts(build, names, settings, 1)
+    is_well = True
+    for person in people:
+        record = read_record(derivatives.person_record(person.subject))
+        if reason_to_redo(record, person.fingerprint, derivatives):
+            is_well = False
+            crash = crashes.get(person.label)
+            reason = f'{crash.message} ({crash.path})' if crash else 'it was not reached'
+            announce('%s: its sessions could not be compared: %s', person.label, reason)
+        else:
+            page = derivatives.person_page(person.subject)
+            announce('%s: %d sessions compared: %s', person.label, len(person.sessions), page)
+    return is_well

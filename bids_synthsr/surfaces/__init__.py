@@ -1,0 +1,1 @@
+"""Surfaces by tools of others: found, checked, resumed, and read."""
