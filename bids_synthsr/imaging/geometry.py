@@ -201,8 +201,8 @@ def rigid(
 def nearest_rigid(transform: np.ndarray) -> np.ndarray:
     """Replace the linear part of a transform by the rotation that is nearest to it, ``(4, 4)``."""
     left, _, right = np.linalg.svd(transform[:3, :3])
-    nearest = transform.copy()
-    nearest[:3, :3] = left @ right
+    nearest = np.eye(4)
+    nearest[:3, :3], nearest[:3, 3] = left @ right, transform[:3, 3]
     return nearest
 
 

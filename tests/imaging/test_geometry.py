@@ -15,6 +15,7 @@ from bids_synthsr.imaging.geometry import (
     crop_grid,
     displacement,
     in_ras_order,
+    nearest_rigid,
     output_grid,
     rigid,
     rotation_angle_deg,
@@ -163,3 +164,11 @@ def test_cropped_grid_leaves_every_voxel_where_it_is():
     np.testing.assert_allclose(
         apply_affine(cropped.vox2ras, inside), apply_affine(grid.vox2ras, index[box]), atol=1e-9
     )
+
+
+def test_the_nearest_rigid_transform_is_rigid_to_the_last_digit():
+    true = rigid(np.radians([10.0, -20, 30]), np.array([5.0, 6, 7]))
+    nearest = nearest_rigid(true + 1e-5 * np.random.default_rng(1).normal(size=(4, 4)))
+    np.testing.assert_array_equal(nearest[3], [0, 0, 0, 1])
+    np.testing.assert_allclose(nearest[:3, :3] @ nearest[:3, :3].T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(nearest, true, atol=1e-4)
