@@ -49,6 +49,7 @@ SLOW = (
     'bids_synthsr bids out participant --output-spaces MNI152NLin2009cAsym MNI152NLin6Asym:res-2',
     'bids_synthsr bids out participant --as-dataset raw_t1w',
     'bids_synthsr bids out participant --longitudinal',
+    'bids_synthsr bids out participant --export freesurfer',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work',
     'ls demo/out/sub-01/ses-1/anat',
     '.venv/bin/bids_synthsr demo/bids demo/out participant --work-dir demo/work --method tv',

@@ -215,6 +215,12 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         'between them, what grew and shrank, a table and a page (auto and any-exam)',
     )
     group.add_argument(
+        '--export',
+        choices=('freesurfer',),
+        help='write all finished exams in the form of another program, too: as folders of '
+        'subjects of FreeSurfer, conformed, in sourcedata/exported of OUTPUT_DIR',
+    )
+    group.add_argument(
         '--as-dataset',
         type=Path,
         metavar='DIR',

@@ -83,6 +83,7 @@ def request_of(
         started_in=Path.cwd(),
         as_dataset=options.as_dataset and options.as_dataset.resolve(),
         longitudinal=options.longitudinal,
+        exports=options.export is not None,
         surfaces=surfaces_of(options, settings, environ),
         notes=notes,
     )

@@ -81,6 +81,11 @@ class Derivatives:
         """Folder that tools of surfaces fill, as in fMRIPrep."""
         return self.root / 'sourcedata' / 'freesurfer'
 
+    @property
+    def exported(self) -> Path:
+        """Folder of finished exams as subjects of FreeSurfer."""
+        return self.root / 'sourcedata' / 'exported'
+
     def surface_page(self, exam: str) -> Path:
         """Page of the surfaces of an exam, by its label."""
         return self.root / f'{exam}_surfaces.html'

@@ -13,6 +13,7 @@ from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.dataset.indexes import wipe_index
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.dataset.validation import validate
+from bids_synthsr.derivatives.exported import export_subjects
 from bids_synthsr.derivatives.handed_over import check_handover, hand_over
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.ownership import check_links, check_owner, check_source
@@ -147,12 +148,27 @@ def _run(
         code = _close_run(plans, settings, closing)
         table = derivatives.run_scans(settings.run_uuid)
         write_fates(table, plans, absences, derivatives, closing.outcomes)
+        is_exported = not request.exports or _export(derivatives)
         is_made = _make_surfaces(plans, request, settings, locks)
         is_compared = _compare_sessions(request, settings, locks)
         is_given = not request.as_dataset or _hand_over(
             derivatives, settings.input.bids_dir, request.as_dataset
         )
-        return SOME_FAILED if faults or not (is_given and is_made and is_compared) else code
+        is_well = not faults and is_exported and is_made and is_compared and is_given
+        return code if is_well else SOME_FAILED
+
+
+def _export(derivatives: Derivatives) -> bool:
+    """Write all finished exams as subjects of FreeSurfer; tell whether that went well."""
+    try:
+        exported = export_subjects(derivatives)
+    except ValueError as error:
+        announce('--export: %s', error)
+        return False
+    announce('%s holds %d exams', exported.folder, len(exported.exams))
+    for exam, reason in exported.left.items():
+        announce('%s is not in it: %s', exam, reason)
+    return not exported.left
 
 
 def _make_surfaces(

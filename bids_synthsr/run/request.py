@@ -67,6 +67,8 @@ class Request:
         Whether the sessions of a person are compared, once their exams are finished.
     surfaces
         What is requested of a tool of surfaces; None for nothing.
+    exports
+        Whether finished exams are written as folders of subjects of FreeSurfer, too.
     notes
         What went otherwise than was asked for, a sentence each.
     """
@@ -81,5 +83,6 @@ class Request:
     started_in: Path = field(default_factory=Path.cwd)
     as_dataset: Path | None = None
     longitudinal: bool = False
+    exports: bool = False
     surfaces: SurfaceRequest | None = None
     notes: Sequence[str] = ()
