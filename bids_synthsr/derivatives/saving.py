@@ -30,6 +30,7 @@ from bids_synthsr.derivatives.provenance import (
 )
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
+from bids_synthsr.imaging.head import is_skull_stripped
 
 # by kind of product
 EXTENSIONS = {
@@ -40,6 +41,7 @@ EXTENSIONS = {
     'surface': '.surf.gii',
     'shape': '.shape.gii',
 }
+STRIPPED = 'SkullStripped'  # field of sidecars
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
 SCALED_TYPES = {RESAMPLED: np.int16, 'probseg': np.int16, RELIABILITY: np.uint8}
@@ -153,11 +155,35 @@ def save_products(
     main = next(product for product in products if product.frame)
     space = exam.dataset.uri(exam.path_of(main.suffix, main.entities))
     outputs = []
-    for product in products:
+    for product in with_skull(products):
         named = product.frame or product.space
         frame = sources.get(named, named) or space
         outputs += save_product(product, exam, sources, frame)
     return outputs
+
+
+def with_skull(products: Sequence[ProductFile]) -> list[ProductFile]:
+    """Tell of each volume whether it shows the brain alone, where a brain mask is known.
+
+    Parameters
+    ----------
+    products
+        What all stages made for keeps.
+    """
+    masks = [x for x in products if x.suffix == 'mask' and not x.space]
+    if not masks:
+        return list(products)
+    brain, grid = load_volume(Path(masks[0].file))
+    told = []
+    for product in products:
+        if STRIPPED in product.sidecar:
+            voxels, own_grid = load_volume(Path(product.file))
+            if own_grid == grid:
+                is_stripped = is_skull_stripped(voxels, brain, grid.spacing)
+                sidecar = {**product.sidecar, STRIPPED: is_stripped}
+                product = replace(product, sidecar=sidecar)
+        told.append(product)
+    return told
 
 
 def save_product(

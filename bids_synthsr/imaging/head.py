@@ -9,6 +9,8 @@ from bids_synthsr.imaging.geometry import axis_order, bounding_box
 from bids_synthsr.values.grid import Grid
 
 SAMPLING_MM = 2.0  # enough to find a head, and quick
+BESIDE_MM = 10.0  # of a brain: what is bright beyond it is head
+FAINT, LEAST_HEAD = 0.2, 0.05  # of the brain: its intensity, and its volume
 BRIGHTEST = 0.5  # percent: vessels and artefacts, which must not set the scale
 
 
@@ -63,6 +65,26 @@ def head_mask(voxels: np.ndarray, slice_axis: int) -> np.ndarray:
     head = brightest_object(voxels)
     slices = [ndimage.binary_fill_holes(plane) for plane in np.moveaxis(head, slice_axis, 0)]
     return np.moveaxis(np.stack(slices), 0, slice_axis)
+
+
+def is_skull_stripped(voxels: np.ndarray, brain: np.ndarray, spacing: np.ndarray) -> bool:
+    """Whether a volume shows next to nothing of the head outside of the brain.
+
+    Parameters
+    ----------
+    voxels
+        ``(I, J, K)`` intensities.
+    brain
+        Brain mask, ``(I, J, K)``.
+    spacing
+        Size of a voxel along each axis, mm.
+    """
+    inside = brain > 0
+    if not inside.any():
+        return False
+    beyond = ndimage.distance_transform_edt(~inside, spacing) > BESIDE_MM
+    bright = voxels > FAINT * np.median(voxels[inside])
+    return bool((bright & beyond).sum() < LEAST_HEAD * inside.sum())
 
 
 def brightest_object(voxels: np.ndarray) -> np.ndarray:

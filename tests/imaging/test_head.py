@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from bids_synthsr.imaging.head import brightest_object, head_mask, head_size
+from bids_synthsr.imaging.head import (
+    brightest_object,
+    head_mask,
+    head_size,
+    is_skull_stripped,
+)
 from bids_synthsr.values.grid import Grid
 
 
@@ -30,3 +35,14 @@ def test_size_of_the_head_is_along_r_a_and_s():
     vox2ras[0, 2] = -2
     # sampled every 2 mm: every second voxel of 1 mm, every voxel of 2 mm
     np.testing.assert_allclose(head_size(voxels, Grid(voxels.shape, vox2ras)), (20, 20, 30))
+
+
+def test_a_brain_alone_is_told_from_a_head():
+    at = np.indices((60, 60, 60)) - 30
+    radius = np.sqrt((at**2).sum(0))
+    brain, spacing = radius < 18, np.full(3, 3.0)
+    stripped = np.where(brain, 100.0, 0)
+    head = stripped + np.where((radius > 24) & (radius < 28), 60, 0)
+    assert is_skull_stripped(stripped, brain, spacing)
+    assert not is_skull_stripped(head, brain, spacing)
+    assert not is_skull_stripped(stripped, np.zeros_like(brain), spacing)
