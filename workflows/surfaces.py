@@ -95,7 +95,7 @@ def init_recon_wf(
     workflow.connect([
         (inputnode, recon, [('exam', 'subject')]),
         (inputnode, save, [('exam', 'exam')]),
-        (recon, save, [('folder', 'folder')]),
+        (recon, save, [('folder', 'folder'), ('version', 'version')]),
         (save, outputnode, [('record', 'record')]),
     ])  # fmt: skip
     return workflow

@@ -37,7 +37,7 @@ from bids_synthsr.settings import (
     Settings,
 )
 from bids_synthsr.surfaces.tools import TOOLS, find_tool
-from bids_synthsr.workflows.stages import STAGES
+from bids_synthsr.workflows.stages import STAGES, last_stage
 
 PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
 
@@ -64,6 +64,7 @@ def request_of(
     templates, notes = find_templates(options, environ)
     settings = settings_of(options, environ)
     on_scans = ON_SCANS in options.output_spaces
+    check_downstream(options)
     method = replace(settings.method, templates=templates, on_scans=on_scans)
     settings = replace(settings, method=method)
     check_stage(settings)
@@ -115,6 +116,30 @@ def find_templates(
     return tuple(asdict(files) for files in templates), [note for _, note in found if note]
 
 
+def check_downstream(options: argparse.Namespace) -> None:
+    """Refuse what is to be made of finished exams where none will be, or none that fit.
+
+    Raises
+    ------
+    ValueError
+        With the option, the reason and the way out.
+    """
+    wanted = {
+        '--longitudinal': options.longitudinal,
+        '--recon': options.recon is not None,
+        '--export': options.export is not None,
+    }
+    for option in (option for option, is_wanted in wanted.items() if is_wanted):
+        if 'mask' not in METHODS[options.method].further_volumes:
+            raise ValueError(
+                f'{option}: {options.method} makes no T1w with a brain mask: choose --method auto'
+            )
+        if options.stage != last_stage().name:
+            raise ValueError(
+                f'{option} works on finished exams, and --stage {options.stage} finishes none'
+            )
+
+
 def surfaces_of(
     options: argparse.Namespace, settings: Settings, environ: Mapping[str, str]
 ) -> SurfaceRequest | None:
@@ -132,15 +157,13 @@ def surfaces_of(
         raise ValueError(
             f'--recon-input native: {options.recon} takes a T1w of about 1 mm alone: leave it out'
         )
-    if 'mask' not in METHODS[options.method].further_volumes:
-        raise ValueError(
-            f'--recon: {options.method} makes no T1w with a brain mask: choose --method auto'
-        )
     folder = options.fs_subjects_dir or Derivatives(settings.output_dir).subjects
     if lies_in(folder, settings.input.bids_dir) and not lies_in(folder, settings.output_dir):
         raise ValueError(
             f'--fs-subjects-dir {folder} lies in the input data set, which is never written to'
         )
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'--fs-subjects-dir {folder} is a file: choose a folder')
     tool = find_tool(options.recon, options.fs_license_file, environ)
     return SurfaceRequest(
         tool, folder.resolve(), is_native, options.fs_overwrite, not options.fs_no_resume

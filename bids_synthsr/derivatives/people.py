@@ -90,7 +90,8 @@ class Person:
             for name, digest in session.digests.items()
         }
         days = {x.session: x.days for x in self.sessions}
-        return {'version': __version__, 'settings': {'days': days}, 'scans': scans}
+        settings = {'days': days, 'left': dict(self.left)}
+        return {'version': __version__, 'settings': settings, 'scans': scans}
 
 
 def find_people(
@@ -165,14 +166,23 @@ def _outputs_of(record: Record, session: str, derivatives: Derivatives) -> Sessi
 
 
 def _days_of(path: Path) -> Iterator[tuple[str, float]]:
-    """Read when sessions were acquired, in days since any time, by their labels."""
+    """Read when sessions were acquired, in days since any time, by their labels.
+
+    Times without a zone are taken for UTC.
+    """
     rows: list[dict[str, str]] = []
     with suppress(OSError, ValueError):
         rows = read_table(path)
+    times: dict[str, set[float]] = {}
     for row in rows:
         with suppress(ValueError, KeyError, TypeError):
-            time = datetime.fromisoformat(row['acq_time']).replace(tzinfo=UTC)
-            yield row['session_id'].removeprefix('ses-'), time.timestamp() / SECONDS_A_DAY
+            time = datetime.fromisoformat(row['acq_time'])
+            time = time if time.tzinfo else time.replace(tzinfo=UTC)
+            known = times.setdefault(row['session_id'].removeprefix('ses-'), set())
+            known.add(time.timestamp())
+    for session, known in times.items():
+        if len(known) == 1:  # a session with two times has none that is known
+            yield session, known.pop() / SECONDS_A_DAY
 
 
 def _natural(label: str) -> list[tuple[int, str]]:

@@ -68,6 +68,11 @@ class Derivatives:
         """Folder of the records of exams."""
         return self.root / 'logs' / 'exams'
 
+    def further_pages(self) -> list[str]:
+        """Names of the pages of people and of surfaces that there are."""
+        patterns = ('sub-*_longitudinal.html', 'sub-*_surfaces.html')
+        return sorted(path.name for pattern in patterns for path in self.root.glob(pattern))
+
     def person_record(self, subject: str) -> Path:
         """What was compared of a person with several sessions."""
         return self.root / 'logs' / 'longitudinal' / f'sub-{subject}.json'

@@ -58,6 +58,8 @@ class SurfaceInput:
         Whether the volume was computed and not acquired.
     thickest_mm
         Distance of the slices of the finest scan that was used, mm; 0 where it is not known.
+    digests
+        SHA-256 of T1w and brain mask, by their paths relative to the output folder.
     """
 
     exam: str
@@ -68,12 +70,15 @@ class SurfaceInput:
     mask: str
     is_synthetic: bool = False
     thickest_mm: float = 0.0
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def fingerprint(self, tool: FoundTool) -> dict[str, Any]:
         """All that the outputs depend on."""
         settings = {'tool': tool.name, 'tool_version': tool.version}
-        scans = {Path(self.volume).name: {'sha256': self.sha256}}
+        scans = {
+            Path(name).name: {'sha256': digest}
+            for name, digest in ((self.volume, self.sha256), *self.digests.items())
+        }
         return {'version': __version__, 'settings': settings, 'scans': scans}
 
 

@@ -9,6 +9,8 @@ from nipype.interfaces.base import traits
 
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 
+LAST_LINES = 3  # of what a tool prints, in a message
+
 
 class ReconstructSurfaces(Step):
     """Run a tool on the T1w of an exam, or go on where it was interrupted."""
@@ -31,10 +33,12 @@ class ReconstructSurfaces(Step):
         """Where the results are."""
 
         folder = traits.Str(desc='folder of the subject, all of whose files are there')
+        version = traits.Str(desc='of the tool that has made it, now or earlier')
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Judge the folder, run the tool, and check by its files that it is done."""
         from bids_synthsr.surfaces.reconstruction import Reconstruction, reconstruct
+        from bids_synthsr.surfaces.subjects import SubjectFolder, read_note
         from bids_synthsr.surfaces.tools import FoundTool
 
         task = Reconstruction(
@@ -50,7 +54,8 @@ class ReconstructSurfaces(Step):
         done = reconstruct(
             task, _run_command, folder, overwrites=inputs.overwrites, resumes=inputs.resumes
         )
-        return {'folder': str(done)}
+        made_by = read_note(SubjectFolder(task.subjects_dir, task.subject).mark)
+        return {'folder': str(done), 'version': made_by.version if made_by else ''}
 
 
 def _run_command(name: str, executable: str, environment: dict[str, str], **inputs: Any) -> None:
@@ -71,7 +76,10 @@ def _run_command(name: str, executable: str, environment: dict[str, str], **inpu
     }
     command = commands.command_of(kinds[name], executable, **inputs)
     command.inputs.environ.update(environment)
-    command.run()
+    runtime = command.run(ignore_exception=True).runtime
+    if runtime.returncode != 0:
+        said = (runtime.stderr or runtime.stdout or '').strip().splitlines()[-LAST_LINES:]
+        raise RuntimeError(f'{name} ended with code {runtime.returncode}: {" ".join(said)}')
 
 
 class SaveSurfaces(Step):
@@ -82,6 +90,7 @@ class SaveSurfaces(Step):
 
         exam = traits.Str(mandatory=True, desc='label of the exam')
         folder = traits.Str(mandatory=True, desc='folder of the subject')
+        version = traits.Str(mandatory=True, desc='of the tool that has made it')
         tool = traits.Dict(mandatory=True, desc='fields of FoundTool')
         source = traits.Dict(mandatory=True, desc='fields of SurfaceInput')
         output_dir = traits.Str(mandatory=True, desc='output folder')
@@ -94,6 +103,8 @@ class SaveSurfaces(Step):
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Read what the tool made, and write it all."""
+        from dataclasses import replace
+
         from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.derivatives.further import begin_outputs, publish_outputs
         from bids_synthsr.derivatives.places import Derivatives
@@ -104,8 +115,14 @@ class SaveSurfaces(Step):
 
         derivatives = Derivatives(Path(inputs.output_dir))
         place = derivatives.exam_of(inputs.exam)
-        source, tool = SurfaceInput(**inputs.source), FoundTool(**inputs.tool)
-        products = [*surface_products(Path(inputs.folder), source, tool, folder)]
+        source, found = SurfaceInput(**inputs.source), FoundTool(**inputs.tool)
+        tool = replace(found, version=inputs.version or found.version)
+        try:
+            products = [*surface_products(Path(inputs.folder), source, tool, folder)]
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(
+                f'{error}. Move {inputs.folder} away, and the tool works on the exam anew.'
+            ) from error
         record = derivatives.surface_record(inputs.exam)
         names = list_outputs(products, place)
         begin_outputs(record, inputs.exam, names, derivatives, inputs.run_uuid)
@@ -118,7 +135,7 @@ class SaveSurfaces(Step):
             ]
             page = write_surface_page(place, source, tool, Path(inputs.folder))
         published = publish_outputs(
-            record, inputs.exam, source.fingerprint(tool), outputs, [page], derivatives,
+            record, inputs.exam, source.fingerprint(found), outputs, [page], derivatives,
             inputs.run_uuid,
         )  # fmt: skip
         return {'record': str(published)}

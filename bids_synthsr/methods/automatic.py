@@ -185,7 +185,8 @@ def forecast(size: ExamSize) -> MethodForecast:
     coarsest = max(float(grid.spacing.max()), slices.slice_thickness)
     method = method_beside(size.contrasts, size.acquisitions, normals, coarsest)
     parts = [main, *(x.forecast(size) for x in filter(None, [_MODULES.get(method)]))]
-    memory_gb = max(part.memory_gb for part in parts)
+    together = max if size.in_16_bits else sum  # measured: what one gives back, the other takes
+    memory_gb = together(part.memory_gb for part in parts)
     return MethodForecast(memory_gb, sum(part.cpu_s for part in parts) + acquired.CPU_S)
 
 

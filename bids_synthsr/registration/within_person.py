@@ -29,11 +29,13 @@ from bids_synthsr.imaging.geometry import (
     with_spacing,
 )
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.registration.deformable import displacement_of, register
+from bids_synthsr.registration.deformable import DeformableSettings, displacement_of, register
 from bids_synthsr.registration.greedy import run_affine
 from bids_synthsr.registration.standard import bright_as_one
 from bids_synthsr.values.grid import Grid
 
+# stiffer than between people, whose folds differ: see `lab/growth.py` in lab/benchmarks.md
+SETTINGS = DeformableSettings(stiffness=4.0)
 STEP = 2  # voxels of the common space from one of the registration to the next
 MARGIN_VOX = 12  # around the brain
 RIGID = 6  # degrees of freedom
@@ -236,7 +238,7 @@ def find_changes(sessions: Sequence[SessionT1w], space: CommonSpace) -> tuple[Gr
     images = [torch.from_numpy(brain)[None] for brain in brains]
     spacing = float(coarse.spacing[0])
     velocities = {
-        (one, other): register(images[one], images[other], spacing)
+        (one, other): register(images[one], images[other], spacing, SETTINGS)
         for one, other in combinations(range(len(images)), 2)
     }
 

@@ -55,7 +55,7 @@ SURFACE_COLORS = ((255, 60, 60), (255, 214, 10))
 FINER, ASIDE = 3, 1e-3  # of lines on slices; beside a vertex, which a plane must not meet
 THICKEST_MM = 5.0  # shown brightest
 VIEW_PX_PER_MM, CLOSING, NEARER_MM, MOST_DOTS = 2.0, 1, 0.5, 20
-MOST_GROWTH = 0.3  # logarithm that is shown in full colour
+MOST_GROWTH = 0.2  # logarithm that is shown in full colour
 UNSURE = 0.25  # of the brightest: an expected error that is shown brightest
 MEASURED = (255, 214, 10)  # yellow of what a scan measured
 DETAIL = 80.0  # mm of a reliability map that are shown
@@ -314,7 +314,7 @@ def growth_slices(voxels: np.ndarray, growth: np.ndarray, grid: Grid, axis: int)
     def paint(grey: np.ndarray, values: np.ndarray) -> np.ndarray:
         share = (values / MOST_GROWTH).clip(-1, 1)
         color = colormaps['bwr']((share + 1) / 2)[..., :3] * 255
-        shows = np.abs(share)[..., None] ** 0.5
+        shows = np.abs(share)[..., None]
         return ((1 - shows) * grey[..., None] + shows * color).astype(np.uint8)
 
     return _laid_over(voxels, growth, grid, axis, paint)

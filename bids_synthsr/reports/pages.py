@@ -322,7 +322,10 @@ def write_thumbnail(report: ExamReport, path: Path) -> Path:
 
 
 def write_index(
-    rows: Sequence[IndexRow], path: Path, absences: Mapping[str, str] | None = None
+    rows: Sequence[IndexRow],
+    path: Path,
+    absences: Mapping[str, str] | None = None,
+    further: Sequence[str] = (),
 ) -> Path:
     """Write the page that lists the exams of a data set.
 
@@ -334,9 +337,13 @@ def write_index(
         HTML file to be written.
     absences
         Why participants have nothing to process, by their labels; None for no such participants.
+    further
+        Names of other pages beside the index, such as those of surfaces.
     """
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
-    return write_page('index.html', path, rows=rows, counts=counts, absences=absences or {})
+    return write_page(
+        'index.html', path, rows=rows, counts=counts, absences=absences or {}, further=further
+    )
 
 
 def write_page(template: str, path: Path, **values: Any) -> Path:

@@ -188,7 +188,7 @@ def write_data_set_index(derivatives: Derivatives) -> bool:
             rows = [_safe_row(x, derivatives) for x in records.values() if x.state != 'begun']
             absences = read_absences(derivatives)
             lacking = {x: absences[x] for x in absences if x not in records}
-            write_index(rows, derivatives.index, lacking)
+            write_index(rows, derivatives.index, lacking, derivatives.further_pages())
             write_folder_citation(derivatives, records.values())
     except Exception as error:
         LOGGER.debug('', exc_info=True)

@@ -15,6 +15,7 @@ from bids_synthsr.run.messages import announce
 from bids_synthsr.settings import Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
+WITHOUT = '%s: what %s shows is of sessions that are no longer there'
 STALE = (
     '%s: the comparison of its sessions is of earlier volumes; the same command with '
     '--longitudinal makes it anew'
@@ -38,15 +39,19 @@ def compare_sessions(settings: Settings, locks: ExamLocks) -> bool:
             announce('%s: ses-%s is not compared: %s', person.label, session, reason)
         if not person.is_comparable:
             announce('%s: fewer than two sessions can be compared', person.label)
+            if derivatives.person_record(person.subject).is_file():
+                announce(WITHOUT, person.label, derivatives.person_page(person.subject))
+                is_well = False
         elif not person.to_do:
             LOGGER.info('%s: its sessions are compared already', person.label)
         elif locks.claim(f'{person.label}_longitudinal'):
             people.append(person)
         else:
             announce('%s: another run compares its sessions', person.label)
+            is_well = False
     if people:
         announce('Comparing the sessions of %d people', len(people))
-        is_well = _run(people, settings, derivatives)
+        is_well = _run(people, settings, derivatives) and is_well
     return is_well
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
@@ -46,9 +46,10 @@ from bids_synthsr.run.plugin import STOPPED, exit_code_of, stoppable
 from bids_synthsr.run.processing import process_exams
 from bids_synthsr.run.renewal import renew_lost_reports, renew_reports
 from bids_synthsr.run.request import Request
-from bids_synthsr.run.surfaces import reconstruct_surfaces
+from bids_synthsr.run.surfaces import reconstruct_surfaces, warn_of_stale_surfaces
 from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, InputSettings, Settings
+from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
@@ -87,6 +88,8 @@ def _plan_and_run(request: Request) -> int:
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
         name_left_out([], absences)
+        for line in describe_downstream(request):
+            announce('%s', line)
         announce('%s', REQUESTS)
         return _print_requests(plans, settings)
     if request.mode == 'reports-only':
@@ -108,6 +111,19 @@ def _plan_and_run(request: Request) -> int:
         LOGGER.debug('', exc_info=True)
         announce('The run broke off: %s. Once that is mended, the same command goes on.', error)
         return SOME_FAILED
+
+
+def describe_downstream(request: Request) -> Iterator[str]:
+    """Tell what would be made of the exams once they are finished, a sentence each."""
+    if request.surfaces is not None:
+        tool = request.surfaces.tool
+        hours = TOOLS[tool.name].hours
+        yield (
+            f'Then {tool.name} {tool.version} would work on each exam, for up to {hours:g} hours, '
+            f'in {request.surfaces.subjects_dir}; the table below does not count that'
+        )
+    if request.longitudinal:
+        yield 'Then the sessions of every person with several would be compared'
 
 
 def _print_requests(plans: Sequence[Plan], settings: Settings) -> int:
@@ -154,6 +170,7 @@ def _run(
         is_given = not request.as_dataset or _hand_over(
             derivatives, settings.input.bids_dir, request.as_dataset
         )
+        write_data_set_index(derivatives)  # with the pages that came meanwhile
         is_well = not faults and is_exported and is_made and is_compared and is_given
         return code if is_well else SOME_FAILED
 
@@ -175,9 +192,13 @@ def _make_surfaces(
     plans: Sequence[Plan], request: Request, settings: Settings, locks: ExamLocks
 ) -> bool:
     """Make the surfaces of finished exams if that is requested; tell whether all went well."""
-    if request.surfaces is None or settings.run.stage != last_stage().name:
+    if settings.run.stage != last_stage().name:
         return True
-    return reconstruct_surfaces(plans, request.surfaces, settings, locks)
+    is_well = request.surfaces is None or reconstruct_surfaces(
+        plans, request.surfaces, settings, locks
+    )
+    warn_of_stale_surfaces(plans, settings)
+    return is_well
 
 
 def _compare_sessions(request: Request, settings: Settings, locks: ExamLocks) -> bool:

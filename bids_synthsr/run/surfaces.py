@@ -22,6 +22,7 @@ from bids_synthsr.settings import Settings
 from bids_synthsr.surfaces.tools import TOOLS
 
 LOGGER = logging.getLogger('bids_synthsr')
+STALE = '%s: its surfaces are of an earlier T1w; --recon with --fs-overwrite makes them anew'
 NO_T1W = '%s: it has no T1w with a brain mask, and no surfaces are made: choose --method auto'
 
 
@@ -41,7 +42,7 @@ def reconstruct_surfaces(
     locks
         Locks of this run in the output folder.
     """
-    derivatives, sources = Derivatives(settings.output_dir), {}
+    derivatives, sources, is_well = Derivatives(settings.output_dir), {}, True
     for plan in plans:
         label = plan.exam.label
         record = read_record(derivatives.exam_of(label).record)
@@ -50,6 +51,7 @@ def reconstruct_surfaces(
         source = _input_of(plan, record, derivatives, wanted, settings.input.bids_dir)
         if source is None:
             announce(NO_T1W, label)
+            is_well = False
             continue
         earlier = read_record(derivatives.surface_record(label))
         if not reason_to_redo(earlier, source.fingerprint(wanted.tool), derivatives):
@@ -58,10 +60,25 @@ def reconstruct_surfaces(
             sources[label] = source
         else:
             announce('%s: another run works on its surfaces', label)
+            is_well = False
     if not sources:
-        return True
+        return is_well
     announce('%s works on %d exams in %s', wanted.tool.name, len(sources), wanted.subjects_dir)
-    return _run(sources, wanted, settings, derivatives)
+    return _run(sources, wanted, settings, derivatives) and is_well
+
+
+def warn_of_stale_surfaces(plans: Sequence[Plan], settings: Settings) -> None:
+    """Name the exams whose surfaces were made before their T1w changed."""
+    derivatives = Derivatives(settings.output_dir)
+    for label in (plan.exam.label for plan in plans):
+        made = read_record(derivatives.surface_record(label))
+        record = read_record(derivatives.exam_of(label).record)
+        names = t1w_with_mask(record, derivatives) if record else None
+        if made is None or made.state != 'finished' or record is None or names is None:
+            continue
+        known = made.fingerprint.get('scans', {})
+        if known.get(Path(names[0]).name) != {'sha256': record.outputs[names[0]].sha256}:
+            announce(STALE, label)
 
 
 def _input_of(
@@ -74,11 +91,14 @@ def _input_of(
     t1w, mask = (derivatives.root / name for name in names)
     spacings = [scan.geometry[1].slice_spacing for scan in plan.scans]
     common = (str(t1w), str(mask))
+    digests = {name: record.outputs[name].sha256 for name in names}
     if wanted.takes_native and plan.scans:
         path = plan.scans[0].path
         uri = raw_uri(path, bids_dir)
         digest = plan.scans[0].sha256 or sha256(path)
-        return SurfaceInput(record.exam, str(path), digest, uri, *common, False, min(spacings))
+        return SurfaceInput(
+            record.exam, str(path), digest, uri, *common, False, min(spacings), digests
+        )
     sidecar = read_object(sidecar_of(t1w))
     return SurfaceInput(
         record.exam,
@@ -88,6 +108,7 @@ def _input_of(
         *common,
         bool(sidecar.get('Synthetic')),
         min(spacings, default=0.0),
+        digests,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.dataset.images import load_grid, load_volume
 from bids_synthsr.imaging.resampling import take_nearest
-from bids_synthsr.surfaces.subjects import SubjectFolder, SubjectNote
+from bids_synthsr.surfaces.subjects import SubjectFolder, SubjectNote, read_note
 from bids_synthsr.surfaces.tools import FoundTool
 
 LARGE_MM = 256  # field of view beyond which recon-all must be told
@@ -71,7 +71,7 @@ def reconstruct(
     folder
         Folder for messages of the command.
     overwrites
-        Whether a folder of other input is removed first.
+        Whether a folder of other input is moved away first.
     resumes
         Whether work that was interrupted is gone on with, and not begun again.
 
@@ -83,12 +83,15 @@ def reconstruct(
     place = SubjectFolder(task.subjects_dir, task.subject)
     task.subjects_dir.mkdir(parents=True, exist_ok=True)
     if overwrites and _is_other(place, task):
-        place.wipe()
+        place.move_aside()
     status = place.judge(task.note)
     if status == 'done':
         return place.path
-    if status == 'begun' and not (resumes and task.tool.name == 'recon-all'):
-        place.wipe()  # other tools cannot go on
+    can_resume = (
+        resumes and task.tool.name == 'recon-all' and holds_volume(place.path, task.volume)
+    )
+    if status == 'begun' and not can_resume:
+        place.move_aside()
         status = 'new'
     place.begin(task.note)
     _COMMANDS[task.tool.name](task, place, run, status == 'begun')
@@ -100,12 +103,31 @@ def reconstruct(
             f'{task.tool.name} ended without an error, and {place.path} lacks {names}{more}: '
             f'its own log is in {place.path}/scripts; messages are in {folder}'
         )
+    place.finish()
     return place.path
+
+
+def holds_volume(folder: Path, volume: Path) -> bool:
+    """Whether recon-all was given this very volume: it keeps what it gets, ``mri/orig/001.mgz``.
+
+    Parameters
+    ----------
+    folder
+        Folder of the subject.
+    volume
+        What the tool is to get.
+    """
+    try:
+        kept, grid = load_volume(folder / 'mri/orig/001.mgz')
+    except (OSError, ValueError, EOFError):
+        return False
+    wanted, wanted_grid = load_volume(volume)
+    return grid == wanted_grid and bool(np.allclose(kept, wanted, rtol=1e-3, atol=1e-3))
 
 
 def _is_other(place: SubjectFolder, task: Reconstruction) -> bool:
     """Whether the folder was made of another input or by another tool."""
-    note = place.read_note()
+    note = read_note(place.note)
     return note is not None and (note.tool, note.sha256) != (task.tool.name, task.sha256)
 
 

@@ -19,6 +19,7 @@ COLUMNS = {  # of the cortex, by FreeSurfer's names
     'ThickStd': 'thickness_sd_mm',
     'MeanCurv': 'curvature',
 }
+VOLUME = 'mm^3'  # unit of measures that are volumes; others are ratios and counts
 INDEX = {structure.name.lower(): index for index, structure in STRUCTURES.items()}
 
 
@@ -29,7 +30,7 @@ class StatsTable:
     Parameters
     ----------
     measures
-        Measures of the whole, by their short names.
+        Volumes of the whole, mm3, by their short names.
     rows
         Its rows, values as text by column.
     """
@@ -54,7 +55,9 @@ def read_stats(path: Path) -> StatsTable:
         try:
             if line.startswith('# Measure '):
                 parts = [part.strip() for part in line.removeprefix('# Measure ').split(',')]
-                measures[parts[1] if len(parts) > 3 else parts[0]] = float(parts[-2])
+                value, unit = float(parts[-2]), parts[-1]
+                if unit == VOLUME:
+                    measures[parts[1] if len(parts) > 3 else parts[0]] = value
             elif line.startswith('# ColHeaders'):
                 columns = line.split()[2:]
             elif line.strip() and not line.startswith('#'):

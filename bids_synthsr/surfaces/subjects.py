@@ -1,14 +1,15 @@
 """Folders of subjects that tools fill: done, half done, at work elsewhere, or of another input.
 
-What a folder was made of stands beside it, in ``.bids_synthsr`` of the folder of all subjects: no
-tool minds it there, and it outlives the folder. A folder without such a note is somebody else's,
-and is never touched.
+What a folder is made of stands beside it, in ``.bids_synthsr`` of the folder of all subjects, from
+before the tool begins: no tool minds it there. Once the tool is done, the same stands inside, too.
+A folder without such a note is somebody else's, and is never touched. None is ever deleted: what
+is in the way is moved to ``.bids_synthsr``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from typing import Literal
 from bids_synthsr.dataset.files import read_object, read_text, write_json
 from bids_synthsr.surfaces.tools import TOOLS
 
+LOGGER = logging.getLogger('bids_synthsr')
 NOTES = '.bids_synthsr'
 SILENT_S = 2 * 3600  # without a change in the folder, work on another machine is taken for dead
 Status = Literal['new', 'begun', 'done']
@@ -70,6 +72,11 @@ class SubjectFolder:
         """File that tells what it was made of."""
         return self.root / NOTES / f'{self.subject}.json'
 
+    @property
+    def mark(self) -> Path:
+        """File inside of a folder whose tool is done."""
+        return self.path / f'{NOTES}.json'
+
     def judge(self, wanted: SubjectNote) -> Status:
         """Tell how far the work is, and mend what a killed run has left.
 
@@ -80,8 +87,8 @@ class SubjectFolder:
         """
         if not self.path.is_dir():
             return 'new'
-        note = self.read_note()
-        if note is None:
+        note = read_note(self.note)
+        if note is None or self.path.is_symlink():
             raise ValueError(
                 f'{self.path} is there, and this program has not made it: move it away, or '
                 'choose another folder by --fs-subjects-dir'
@@ -89,11 +96,13 @@ class SubjectFolder:
         if (note.tool, note.sha256) != (wanted.tool, wanted.sha256):
             raise ValueError(
                 f'{self.path} was made by {note.tool} of another {note.source}: --fs-overwrite '
-                'removes it and starts again'
+                'moves it away and starts again'
             )
         for lock in self._locks():
             self._break_lock(lock)
-        return 'begun' if self.missing(wanted.tool) else 'done'
+        mark = read_note(self.mark)
+        is_done = mark is not None and mark.sha256 == note.sha256 and mark.tool == note.tool
+        return 'done' if is_done and not self.missing(wanted.tool) else 'begun'
 
     def missing(self, tool: str) -> list[str]:
         """Name the files that the folder lacks for the tool to be done."""
@@ -104,19 +113,19 @@ class SubjectFolder:
         self.note.parent.mkdir(parents=True, exist_ok=True)
         write_json(self.note, asdict(wanted))
 
-    def wipe(self) -> None:
-        """Remove the folder, if this program has made it and no run works on it."""
-        if self.read_note() is None or self.path.is_symlink() or not self.path.is_dir():
+    def finish(self) -> None:
+        """Mark the folder as done, inside."""
+        write_json(self.mark, read_object(self.note))
+
+    def move_aside(self) -> None:
+        """Move the folder out of the way, if this program began it and no run works on it."""
+        if read_note(self.note) is None or self.path.is_symlink() or not self.path.is_dir():
             return
         for lock in self._locks():
             self._break_lock(lock)
-        shutil.rmtree(self.path)
-
-    def read_note(self) -> SubjectNote | None:
-        """Read what the folder was made of; None where this program has not made it."""
-        with suppress(OSError, ValueError, TypeError):
-            return SubjectNote(**read_object(self.note))
-        return None
+        aside = self.note.parent / f'{self.subject}-{time.time_ns()}'
+        LOGGER.warning('%s is moved to %s', self.path, aside)
+        self.path.rename(aside)
 
     def _locks(self) -> Iterator[Path]:
         yield from sorted((self.path / 'scripts').glob('IsRunning*'))
@@ -145,6 +154,13 @@ class SubjectFolder:
     def _last_change(self) -> float:
         """When a file of the folder was last written, seconds since the epoch."""
         return max((x.stat().st_mtime for x in self.path.rglob('*') if x.is_file()), default=0.0)
+
+
+def read_note(path: Path) -> SubjectNote | None:
+    """Read what a folder was made of; None where nothing tells."""
+    with suppress(OSError, ValueError, TypeError):
+        return SubjectNote(**read_object(path))
+    return None
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str]]:

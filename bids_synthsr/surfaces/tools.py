@@ -16,6 +16,7 @@ from pathlib import Path
 FREESURFER, FASTSURFER = 'FREESURFER_HOME', 'FASTSURFER_HOME'  # name the folders of the tools
 LICENSE = 'FS_LICENSE'
 VERSION = re.compile(r'(\d+)\.(\d+)(?:\.(\d+))?')
+OWN_VERSION = re.compile(r'^version\s*=\s*["\']([^"\']+)', re.MULTILINE)
 MOST_STAMP = 4000  # characters of a file that names a version
 HEMISPHERES = ('lh', 'rh')
 
@@ -188,7 +189,11 @@ def _version_of(home: Path) -> str:
         path = home / name
         if path.is_file():
             with path.open(encoding='utf-8', errors='replace') as file:
-                match = VERSION.search(file.read(MOST_STAMP))
+                text = file.read(MOST_STAMP)
+            if name.endswith('.toml'):  # which also names versions of others
+                own = OWN_VERSION.search(text)
+                text = own[1] if own else ''
+            match = VERSION.search(text)
             if match:
                 return match[0]
     return ''

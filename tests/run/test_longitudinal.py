@@ -27,12 +27,13 @@ def rows_of(out: Path, name: str = 'Left-Lateral-Ventricle'):
 
 
 def test_what_grows_is_told_and_what_does_not_stays(run_brainy, out, tmp_path):
-    times = ('session_id\tacq_time', 'ses-a\t2020-01-01', 'ses-b\t2022-01-01', 'ses-c\t2021-01-01')
+    times = ('session_id\tacq_time', 'ses-a\t2020-01-01',
+             'ses-b\t2022-01-01T01:00+10:00', 'ses-c\t2021-01-01')  # fmt: skip
     (tmp_path / 'bids/sub-01/sub-01_sessions.tsv').write_text('\n'.join(times) + '\n')
     assert run_brainy('--longitudinal') == 0
     rows = rows_of(out)
     assert [*rows] == ['ses-a', 'ses-c', 'ses-b']  # by their time
-    assert float(rows['ses-b']['days']) == 731
+    assert float(rows['ses-b']['days']) == 730.6  # in UTC
     change = {session: float(row['change_percent']) for session, row in rows.items()}
     true = float(rows['ses-b']['own_volume_mm3']) / float(rows['ses-a']['own_volume_mm3'])
     assert abs(change['ses-c']) < 1
@@ -79,6 +80,31 @@ def test_a_session_that_fails_is_named_and_others_are_compared(run_brainy, out, 
     assert 'ses-b is not compared' in capsys.readouterr().err
     assert [*rows_of(out)] == ['ses-a', 'ses-c']
     assert 'ses-b is not compared' in (out / 'sub-01_longitudinal.html').read_text()
+
+
+def test_a_session_that_is_added_and_broken_is_named(run_brainy, out, tmp_path):
+    assert run_brainy('--longitudinal') == 0
+    write_t1w(tmp_path / 'bids', 'sub-01_ses-d').write_bytes(b'no image')
+    assert run_brainy('--longitudinal') == 1
+    assert 'ses-d is not compared' in (out / 'sub-01_longitudinal.html').read_text()
+
+
+def test_a_session_with_two_times_has_none(run_brainy, out, tmp_path):
+    rows = ('session_id\tacq_time', 'ses-a\t2020-01-01', 'ses-a\t2023-01-01', 'ses-b\t2021-01-01',
+            'ses-c\t2022-01-01')  # fmt: skip
+    (tmp_path / 'bids/sub-01/sub-01_sessions.tsv').write_text('\n'.join(rows) + '\n')
+    assert run_brainy('--longitudinal') == 0
+    assert [row['days'] for row in rows_of(out).values()] == ['', '', '']
+
+
+def test_what_can_no_longer_be_compared_is_told(run_brainy, out, tmp_path, capsys):
+    assert run_brainy('--longitudinal') == 0
+    for session in 'bc':
+        scan = tmp_path / f'bids/sub-01/ses-{session}/anat/sub-01_ses-{session}_T1w.nii.gz'
+        scan.write_bytes(b'no image')
+    capsys.readouterr()
+    assert run_brainy('--longitudinal') == 1
+    assert 'no longer there' in capsys.readouterr().err
 
 
 def test_an_output_that_was_changed_is_refused(run_brainy, out, tmp_path, capsys):

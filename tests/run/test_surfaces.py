@@ -76,6 +76,9 @@ def test_tables_segmentations_and_surfaces_are_written(run_brainy, fake, tmp_pat
     counted = {row['index']: float(row['volume_mm3']) for row in rows if row['index']}
     assert counted['2'] == (labels == 2).sum()  # FAKE counts voxels
     assert any(row['name'] == 'eTIV' for row in rows)
+    assert not any('Holes' in row['name'] for row in rows)  # a count is no volume
+    left, right = (np.argwhere(labels == value).mean(0)[0] for value in (2, 41))
+    assert left < right  # of the grid, whose first axis runs to the right
     cortex = read_table(anat / f'{SUBJECT}_hemi-L_atlas-aparc_desc-recon_morph.tsv')
     assert cortex[0]['name'] == 'bankssts'
     assert float(cortex[0]['thickness_mm']) == 2.5
@@ -173,6 +176,87 @@ def test_a_folder_of_somebody_else_is_never_touched(run_brainy, fake, tmp_path, 
     assert run_brainy('--recon', 'recon-all', '--fs-overwrite') == 1
     assert 'has not made it' in capsys.readouterr().err
     assert theirs.read_text() == 'years of work'
+
+
+def test_a_folder_that_took_the_place_of_ours_is_not_used(run_brainy, fake, tmp_path, capsys):
+    """What outlives the folder is the note: it must not vouch for what somebody put there."""
+    assert run_brainy('--recon', 'samseg') == 0
+    folder = folder_of(tmp_path)
+    folder.rename(tmp_path / 'away')
+    (folder / 'mri').mkdir(parents=True)
+    (folder / 'mri/mine.txt').write_text('years of work')
+    (tmp_path / f'out/sub-01/ses-a/anat/{SUBJECT}_desc-samseg_dseg.nii.gz').unlink()
+    assert run_brainy('--recon', 'samseg') == 0
+    kept = [*folder.parent.glob(f'.bids_synthsr/{SUBJECT}-*/mri/mine.txt')]
+    assert [path.read_text() for path in kept] == ['years of work']
+    assert not (folder / 'mri/mine.txt').exists()
+
+
+def test_recon_all_goes_on_with_its_own_t1w_alone(run_brainy, fake, tmp_path, monkeypatch):
+    monkeypatch.setenv('FAKE_KILL', 'autorecon2')
+    assert run_brainy('--recon', 'recon-all') == 1
+    monkeypatch.delenv('FAKE_KILL')
+    path = folder_of(tmp_path) / 'mri/orig/001.mgz'
+    image = nb.load(path)
+    voxels = image.get_fdata()[::-1].astype(np.float32)  # somebody else's
+    nb.MGHImage(voxels, image.affine).to_filename(path)
+    assert run_brainy('--recon', 'recon-all') == 0
+    words = [line.split()[1] for line in lines_of(fake)]
+    assert words == ['-autorecon1', '-autorecon2', '-autorecon1', '-autorecon2']
+
+
+def test_a_tool_that_is_killed_is_no_success(run_brainy, fake, monkeypatch, capsys):
+    monkeypatch.setenv('FAKE_KILL', 'samseg-stats')
+    assert run_brainy('--recon', 'samseg') == 1
+    assert 'ended with code' in capsys.readouterr().err
+    monkeypatch.delenv('FAKE_KILL')
+    assert run_brainy('--recon', 'samseg') == 0
+    assert len(lines_of(fake)) == 2
+
+
+def test_the_version_told_is_that_which_did_the_work(run_brainy, fake, tmp_path):
+    assert run_brainy('--recon', 'recon-all') == 0
+    (tmp_path / 'freesurfer/build-stamp.txt').write_text('freesurfer-linux-8.1.0-FAKE\n')
+    assert run_brainy('--recon', 'recon-all') == 0
+    sidecar = tmp_path / f'out/sub-01/ses-a/anat/{SUBJECT}_hemi-L_pial.json'
+    assert json.loads(sidecar.read_text())['ToolVersion'] == '7.4.1'
+
+
+def test_surfaces_of_an_earlier_t1w_are_told(run_brainy, fake, tmp_path, capsys):
+    assert run_brainy('--recon', 'recon-all') == 0
+    capsys.readouterr()
+    assert run_brainy() == 0
+    assert 'earlier T1w' not in capsys.readouterr().err
+    write_t1w(tmp_path / 'bids', SUBJECT, 3.0)
+    assert run_brainy() == 0
+    assert 'earlier T1w' in capsys.readouterr().err
+
+
+def test_a_cut_table_names_the_way_out(run_brainy, fake, tmp_path, capsys):
+    assert run_brainy('--recon', 'recon-all') == 0
+    stats = folder_of(tmp_path) / 'stats/aseg.stats'
+    stats.write_text(stats.read_text()[:-20])
+    (tmp_path / f'out/sub-01/ses-a/anat/{SUBJECT}_hemi-L_pial.surf.gii').unlink()
+    assert run_brainy('--recon', 'recon-all') == 1
+    assert 'Move' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', [
+    ('--recon', 'recon-all'), ('--longitudinal',), ('--export', 'freesurfer'),
+])  # fmt: skip
+def test_what_cannot_be_done_is_refused(run_brainy, fake, capsys, option):
+    assert run_brainy(*option, '--stage', 'synthesize') == 2
+    assert 'finished exams' in capsys.readouterr().err
+    assert run_brainy(*option, '--method', 'cubic') == 2
+    assert 'brain mask' in capsys.readouterr().err
+
+
+def test_a_dry_run_and_the_index_tell_of_surfaces(run_brainy, fake, tmp_path, capsys):
+    assert run_brainy('--recon', 'recon-all', '--dry-run') == 0
+    assert 'recon-all 7.4.1 would work on each exam' in capsys.readouterr().err
+    assert lines_of(fake) == []
+    assert run_brainy('--recon', 'recon-all') == 0
+    assert f'{SUBJECT}_surfaces.html' in (tmp_path / 'out/index.html').read_text()
 
 
 def test_a_wiped_folder_is_made_again(run_brainy, fake, tmp_path):

@@ -7,6 +7,7 @@ from bids_synthsr.surfaces.stats import cortex_rows, read_stats, volume_rows
 ASEG = """\
 # Title Segmentation Statistics
 # Measure BrainSeg, BrainSegVol, Brain Segmentation Volume, 1193318.000000, mm^3
+# Measure BrainSegVol-to-eTIV, BrainSegVol-to-eTIV, Ratio, 0.740000, unitless
 # ColHeaders  Index SegId NVoxels Volume_mm3 StructName normMean
   1   4      6563     6562.6  Left-Lateral-Ventricle           37.7
   2  17      4231     4231.3  Left-Hippocampus                  60.1
@@ -52,7 +53,7 @@ def test_the_cortex(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'words'),
     [
-        (ASEG[:-20] + '\n', 'line 5'),
+        (ASEG[:-20] + '\n', 'line 6'),
         (ASEG.replace('1193318.000000', 'many'), 'line 2'),
         ('', 'no table'),
         (ASEG.replace('Volume_mm3', 'Volume'), 'lacks a volume'),
