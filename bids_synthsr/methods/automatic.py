@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bids_synthsr.imaging.memory import give_back_memory
 from bids_synthsr.methods import acquired, any_exam, sr_t1, total_variation
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.exam_unet import TrainedExamUNet
@@ -73,6 +74,7 @@ def synthesize(
     made = any_exam.synthesize(
         observations, grid, trained=trained, low_mem=low_mem, least_quality=least_quality
     )
+    give_back_memory()  # or what follows takes its own on top
     by_name = {(image.suffix, image.desc): image.voxels for image in made.images}
     mask, labels = by_name['mask', 'brain'], by_name['dseg', any_exam.DESC]
     products = [_renamed(product) for product in made.products]
@@ -185,8 +187,7 @@ def forecast(size: ExamSize) -> MethodForecast:
     coarsest = max(float(grid.spacing.max()), slices.slice_thickness)
     method = method_beside(size.contrasts, size.acquisitions, normals, coarsest)
     parts = [main, *(x.forecast(size) for x in filter(None, [_MODULES.get(method)]))]
-    together = max if size.in_16_bits else sum  # measured: what one gives back, the other takes
-    memory_gb = together(part.memory_gb for part in parts)
+    memory_gb = max(part.memory_gb for part in parts)
     return MethodForecast(memory_gb, sum(part.cpu_s for part in parts) + acquired.CPU_S)
 
 
