@@ -197,7 +197,7 @@ def _multiple_above(size: int, multiple: int) -> int:
 def forecast(size: ExamSize) -> MethodForecast:
     """Forecast memory and time from the size of the output."""
     out = size.output_millions
-    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 0.8) * out, 4.0 * out)
+    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 1.05) * out, 4.0 * out)
 
 
 def find_obstacle(
