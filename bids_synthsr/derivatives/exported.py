@@ -6,7 +6,6 @@ left, inferior and anterior, around the middle of the field of view.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from bids_synthsr.dataset.files import written_atomically
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.derivatives.ownership import check_folders_within
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.records import Record, read_records
-from bids_synthsr.derivatives.surfaces import t1w_with_mask
+from bids_synthsr.derivatives.records import Record, own_outputs, read_records
 from bids_synthsr.imaging.geometry import apply_affine
 from bids_synthsr.imaging.resampling import resample, take_nearest
 from bids_synthsr.values.grid import Grid
@@ -78,11 +76,11 @@ def export_subjects(derivatives: Derivatives) -> Exported:
 
 def _export(record: Record, derivatives: Derivatives, folder: Path) -> None:
     """Write the volumes of an exam."""
-    names = t1w_with_mask(record, derivatives)
-    if names is None:
+    names = own_outputs(record)
+    if 'T1w' not in names or 'mask' not in names:
         raise ValueError('it has no T1w with a brain mask: choose --method auto')
-    t1w, grid = load_volume(derivatives.root / names[0])
-    mask = load_volume(derivatives.root / names[1])[0]
+    t1w, grid = load_volume(derivatives.root / names['T1w'])
+    mask = load_volume(derivatives.root / names['mask'])[0]
     conformed = conformed_grid(grid)
     inside = take_nearest(mask, grid, conformed) > 0
     if inside.sum() < LEAST_KEPT * (mask > 0).sum() * np.prod(grid.spacing):
@@ -93,18 +91,10 @@ def _export(record: Record, derivatives: Derivatives, folder: Path) -> None:
     for name in ('orig', 'nu', 'T1'):
         _save(folder / f'mri/{name}.mgz', head, conformed)
     _save(folder / 'mri/brainmask.mgz', np.where(inside, head, 0).astype(np.uint8), conformed)
-    for path in _segmentations(record, derivatives):
-        labels = take_nearest(load_volume(path)[0], grid, conformed)
+    if 'dseg' in names:
+        labels = take_nearest(load_volume(derivatives.root / names['dseg'])[0], grid, conformed)
         labels[np.isin(labels, [x for x in AROUND if x != CSF])] = 0
         _save(folder / 'mri/aseg.presurf.mgz', labels.astype(np.int32), conformed)
-
-
-def _segmentations(record: Record, derivatives: Derivatives) -> Iterator[Path]:
-    """Find the segmentation by structure of an exam, in the space of its T1w."""
-    for name in record.outputs:
-        if name.endswith('_dseg.nii.gz') and '_desc-' in name and '_space-' not in name:
-            yield derivatives.root / name
-            return
 
 
 def conformed_grid(grid: Grid) -> Grid:

@@ -74,8 +74,10 @@ def publish_outputs(
         run_uuid=run_uuid,
     )
     earlier = read_record(path)
+    exams = filter(None, map(read_record, derivatives.records.glob(f'{label}*.json')))
+    kept = {*record.outputs, *(name for exam in exams for name in exam.files)}
     for name in earlier.files if earlier else ():
-        if name not in record.outputs:
+        if name not in kept:  # nor what an exam calls its own
             _remove(derivatives, label, name)
     return write_record(path, record)
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bids_synthsr.dataset.filenames import join_name, split_name
+from bids_synthsr.dataset.filenames import join_name
 from bids_synthsr.dataset.files import read_object, write_json, write_text, written_atomically
 from bids_synthsr.dataset.query import DESCRIPTION
 from bids_synthsr.derivatives.ownership import (
@@ -23,7 +22,7 @@ from bids_synthsr.derivatives.ownership import (
 )
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.provenance import BIDS_VERSION, generator, link_to
-from bids_synthsr.derivatives.records import Record, read_records
+from bids_synthsr.derivatives.records import Record, own_outputs, read_records
 from bids_synthsr.derivatives.tables import read_table, table_text
 from bids_synthsr.values.text import plain_text
 
@@ -108,7 +107,7 @@ def hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> HandedO
     records = [x for x in read_records(derivatives).values() if x.state == 'finished']
     given, left = {}, []
     for record in sorted(records, key=lambda record: record.exam):
-        t1w = next(_t1w_of(record), None)
+        t1w = own_outputs(record).get('T1w')
         if t1w is None:
             left.append(record.exam)
             continue
@@ -117,14 +116,6 @@ def hand_over(derivatives: Derivatives, bids_dir: Path, folder: Path) -> HandedO
     subjects = {exam.partition('_')[0] for exam in given}
     _write_participants(bids_dir / PARTICIPANTS, folder / PARTICIPANTS, subjects)
     return HandedOver(tuple(given), tuple(left))
-
-
-def _t1w_of(record: Record) -> Iterator[str]:
-    """Name the main T1w among the outputs of an exam: it alone names no space."""
-    for name in record.outputs:
-        entities, suffix, extension = split_name(Path(name).name)
-        if suffix == 'T1w' and extension == '.nii.gz' and 'space' not in entities:
-            yield name
 
 
 def _remove_others(folder: Path, given: set[Path]) -> None:

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.filenames import EXAM, split_name
+from bids_synthsr.dataset.filenames import EXAM
 from bids_synthsr.dataset.files import sha256
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.records import Record, read_record, read_records, reason_to_redo
+from bids_synthsr.derivatives.records import (
+    Record,
+    own_outputs,
+    read_record,
+    read_records,
+    reason_to_redo,
+)
 from bids_synthsr.derivatives.tables import read_table
 
 LEAST_SESSIONS = 2
@@ -149,14 +155,7 @@ def _person_of(
 
 def _outputs_of(record: Record, session: str, derivatives: Derivatives) -> SessionOutputs | None:
     """Name the outputs of an exam that are compared; None where one of them is not there."""
-    names: dict[str, str] = {}
-    for name in record.outputs:
-        entities, suffix, extension = split_name(Path(name).name)
-        others = {key for key in entities if key not in ('sub', 'ses', 'desc')}
-        if not others and (extension == '.nii.gz' or suffix == 'volumes'):
-            is_by_tissue = suffix == 'dseg' and 'desc' not in entities
-            if not is_by_tissue:
-                names.setdefault(suffix, name)
+    names = own_outputs(record)
     wanted = ('T1w', 'mask', 'dseg', 'volumes')
     if not all(suffix in names for suffix in wanted):
         return None

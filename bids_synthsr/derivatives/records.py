@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.dataset.filenames import EXAM
+from bids_synthsr.dataset.filenames import EXAM, split_name
 from bids_synthsr.dataset.files import (
     open_regular,
     parse_json,
@@ -192,6 +192,25 @@ def read_records(derivatives: Derivatives) -> dict[str, Record]:
     """Read the records of all exams, by their labels."""
     records = (read_record(path) for path in sorted(derivatives.records.glob('*.json')))
     return {record.exam: record for record in records if record}
+
+
+def own_outputs(record: Record) -> dict[str, str]:
+    """Name the outputs of an exam that lie in its own space, by suffix, relative to the folder.
+
+    Of segmentations that is the one by structure, whose name has a ``desc-``.
+
+    Parameters
+    ----------
+    record
+        Record of a finished exam.
+    """
+    names: dict[str, str] = {}
+    for name in record.outputs:
+        entities, suffix, extension = split_name(Path(name).name)
+        is_by_tissue = suffix == 'dseg' and 'desc' not in entities
+        if extension in ('.nii.gz', '.tsv') and 'space' not in entities and not is_by_tissue:
+            names.setdefault(suffix, name)
+    return names
 
 
 def take_fingerprint(

@@ -30,7 +30,7 @@ from bids_synthsr.derivatives.provenance import (
 )
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
-from bids_synthsr.imaging.head import is_skull_stripped
+from bids_synthsr.imaging.head import is_far_from, is_skull_stripped
 
 # by kind of product
 EXTENSIONS = {
@@ -174,12 +174,13 @@ def with_skull(products: Sequence[ProductFile]) -> list[ProductFile]:
     if not masks:
         return list(products)
     brain, grid = load_volume(Path(masks[0].file))
+    beyond = is_far_from(brain, grid.spacing)
     told = []
     for product in products:
         if STRIPPED in product.sidecar:
             voxels, own_grid = load_volume(Path(product.file))
             if own_grid == grid:
-                is_stripped = is_skull_stripped(voxels, brain, grid.spacing)
+                is_stripped = is_skull_stripped(voxels, brain, beyond)
                 sidecar = {**product.sidecar, STRIPPED: is_stripped}
                 product = replace(product, sidecar=sidecar)
         told.append(product)

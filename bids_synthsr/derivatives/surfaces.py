@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import write_rows
 from bids_synthsr.dataset.images import load_grid, load_volume, save_volume
-from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.products import ProductFile
-from bids_synthsr.derivatives.records import Record
 from bids_synthsr.imaging.resampling import take_nearest
 from bids_synthsr.surfaces.meshes import (
     SIDES,
@@ -80,18 +77,6 @@ class SurfaceInput:
             for name, digest in ((self.volume, self.sha256), *self.digests.items())
         }
         return {'version': __version__, 'settings': settings, 'scans': scans}
-
-
-def t1w_with_mask(record: Record, derivatives: Derivatives) -> tuple[str, str] | None:
-    """Name T1w and brain mask of a finished exam, relative to the output folder."""
-    names: dict[str, str] = {}
-    for name in record.outputs:
-        entities, suffix, extension = split_name(Path(name).name)
-        if extension == '.nii.gz' and not {*entities} - {'sub', 'ses', 'desc'}:
-            names.setdefault(suffix, name)
-    if 'T1w' in names and 'mask' in names and (derivatives.root / names['T1w']).is_file():
-        return names['T1w'], names['mask']
-    return None
 
 
 def surface_products(

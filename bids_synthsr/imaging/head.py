@@ -67,7 +67,20 @@ def head_mask(voxels: np.ndarray, slice_axis: int) -> np.ndarray:
     return np.moveaxis(np.stack(slices), 0, slice_axis)
 
 
-def is_skull_stripped(voxels: np.ndarray, brain: np.ndarray, spacing: np.ndarray) -> bool:
+def is_far_from(brain: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Mark what lies so far from the brain that nothing of it is there, ``(I, J, K)`` bool.
+
+    Parameters
+    ----------
+    brain
+        Brain mask, ``(I, J, K)``.
+    spacing
+        Size of a voxel along each axis, mm.
+    """
+    return ndimage.distance_transform_edt(brain <= 0, spacing) > BESIDE_MM
+
+
+def is_skull_stripped(voxels: np.ndarray, brain: np.ndarray, beyond: np.ndarray) -> bool:
     """Whether a volume shows next to nothing of the head outside of the brain.
 
     Parameters
@@ -76,13 +89,12 @@ def is_skull_stripped(voxels: np.ndarray, brain: np.ndarray, spacing: np.ndarray
         ``(I, J, K)`` intensities.
     brain
         Brain mask, ``(I, J, K)``.
-    spacing
-        Size of a voxel along each axis, mm.
+    beyond
+        What is far from the brain, see `is_far_from`.
     """
     inside = brain > 0
     if not inside.any():
         return False
-    beyond = ndimage.distance_transform_edt(~inside, spacing) > BESIDE_MM
     bright = voxels > FAINT * np.median(voxels[inside])
     return bool((bright & beyond).sum() < LEAST_HEAD * inside.sum())
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.ndimage import map_coordinates, spline_filter
 
-from bids_synthsr.imaging.displacements import pull_at
 from bids_synthsr.imaging.geometry import apply_affine, bounding_box, crop_grid
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.imaging.warping import carry_along, displacement_at
 from bids_synthsr.registration.deformable import displacement_of, register
 from bids_synthsr.registration.greedy import run_affine
 from bids_synthsr.values.grid import Grid
@@ -56,18 +55,14 @@ class StandardTransform:
 
     def to_t1w(self, points: np.ndarray) -> np.ndarray:
         """Find the points of the T1w that belong to points of the template, RAS+ mm ``(N, 3)``."""
-        return apply_affine(self.template2t1w, points + self._at(self.there, points))
+        return apply_affine(
+            self.template2t1w, points + displacement_at(self.there, self.grid, points)
+        )
 
     def to_template(self, points: np.ndarray) -> np.ndarray:
         """Find the points of the template that belong to points of the T1w, RAS+ mm ``(N, 3)``."""
         near = apply_affine(np.linalg.inv(self.template2t1w), points)
-        return near + self._at(self.back, near)
-
-    def _at(self, displacement: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Interpolate a displacement at points ``(N, 3)`` of the template, mm ``(N, 3)``."""
-        voxels = apply_affine(np.linalg.inv(self.grid.vox2ras), points).T[:, :, None, None]
-        field = torch.from_numpy(displacement)
-        return pull_at(field, torch.from_numpy(voxels).to(field))[:, :, 0, 0].numpy().T
+        return near + displacement_at(self.back, self.grid, near)
 
     def carry(self, voxels: np.ndarray, grid: Grid, target: Grid, order: int) -> np.ndarray:
         """Bring a volume on the T1w's side to the space of the template, interpolated once.
@@ -81,15 +76,7 @@ class StandardTransform:
         order
             Order of the splines: 0 takes the nearest voxel, 1 is linear, 3 is cubic.
         """
-        carried = np.empty(target.shape, np.float32)
-        knots = spline_filter(voxels, order) if order > 1 else voxels
-        for number in range(target.shape[0]):  # a plane at a time, for memory
-            voxel = np.mgrid[number : number + 1, : target.shape[1], : target.shape[2]]
-            points = self.to_t1w(apply_affine(target.vox2ras, voxel.reshape(3, -1).T))
-            at = apply_affine(np.linalg.inv(grid.vox2ras), points).T
-            plane = map_coordinates(knots, at, order=order, prefilter=False)
-            carried[number] = plane.reshape(target.shape[1:])
-        return carried
+        return carry_along(voxels, grid, target, self.to_t1w, order)
 
 
 def fit_template(

@@ -14,7 +14,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from scipy.linalg import expm, logm
-from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from bids_synthsr.imaging.displacements import jacobian_determinants
@@ -29,9 +28,10 @@ from bids_synthsr.imaging.geometry import (
     with_spacing,
 )
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.imaging.warping import carry_along, displacement_at
 from bids_synthsr.registration.deformable import DeformableSettings, displacement_of, register
 from bids_synthsr.registration.greedy import run_affine
-from bids_synthsr.registration.standard import bright_as_one
+from bids_synthsr.registration.standard import LEAST_OVERLAP, bright_as_one
 from bids_synthsr.values.grid import Grid
 
 # stiffer than between people, whose folds differ: see `lab/growth.py` in lab/benchmarks.md
@@ -42,7 +42,6 @@ RIGID = 6  # degrees of freedom
 EVERY = 97  # voxel of the brain at which transforms are compared
 HALF = 0.5  # of a voxel in the brain
 LEAST_GROWTH = 0.01  # of a voxel: its logarithm stays finite
-LEAST_OVERLAP = 0.8  # Dice of the brains of two sessions; below it, something went wrong
 Map = TypeVar('Map', np.ndarray, Tensor)
 
 
@@ -112,12 +111,7 @@ def align_sessions(sessions: Sequence[SessionT1w]) -> CommonSpace:
     Parameters
     ----------
     sessions
-        T1w of two or more sessions.
-
-    Raises
-    ------
-    ValueError
-        If the brains of two sessions do not come to lie on each other.
+        T1w of two or more sessions. Whether they fit is seen by `find_changes`.
     """
     heads = [_coarse(session) for session in sessions]
     found = {
@@ -269,15 +263,12 @@ def carry_deformed(
         Order of the splines: 0 takes the nearest voxel, 1 is linear.
     """
     grid, change = found
-    ras2vox = np.linalg.inv(session.grid.vox2ras) @ to_session
-    carried = np.empty(grid.shape, np.float32)
-    for number in range(grid.shape[0]):  # a plane at a time, for memory
-        voxel = np.mgrid[number : number + 1, : grid.shape[1], : grid.shape[2]]
-        points = apply_affine(grid.vox2ras, voxel.reshape(3, -1).T)
-        points += change.displacement[:, number].reshape(3, -1).T
-        plane = map_coordinates(voxels, apply_affine(ras2vox, points).T, order=order)
-        carried[number] = plane.reshape(grid.shape[1:])
-    return carried
+
+    def to_source(points: np.ndarray) -> np.ndarray:
+        moved = points + displacement_at(change.displacement, grid, points)
+        return apply_affine(to_session, moved)
+
+    return carry_along(voxels, session.grid, grid, to_source, order)
 
 
 def _brain_grid(sessions: Sequence[SessionT1w], space: CommonSpace) -> Grid:
@@ -304,7 +295,7 @@ def _check_overlap(brains: Sequence[np.ndarray]) -> None:
 
 
 def _change_of(velocity: Tensor, grid: Grid) -> Change:
-    """Integrate a velocity at nodes that span a grid of 1 mm."""
+    """Integrate a velocity at nodes that span a grid from border to border."""
     spacing = float(grid.spacing[0])
     field = displacement_of(velocity, grid.shape, spacing)
     determinants = jacobian_determinants(field / spacing).clamp(min=LEAST_GROWTH)

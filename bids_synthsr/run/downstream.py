@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.run.crashes import Crash, exam_label, read_crashes
+from bids_synthsr.derivatives.records import read_record, reason_to_redo
+from bids_synthsr.run.crashes import read_crashes
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.opening import LOG
 from bids_synthsr.run.processing import DEFAULT_PLUGIN, SLURM
@@ -21,16 +23,20 @@ LOGGER = logging.getLogger('bids_synthsr')
 
 
 def run_parts(
-    build: Callable[[], pe.Workflow], names: Sequence[str], settings: Settings, num_threads: int
-) -> dict[str, Crash]:
-    """Run the parts of a workflow, each as far as it can.
+    build: Callable[[], pe.Workflow],
+    wanted: Mapping[str, tuple[Path, Mapping[str, Any]]],
+    settings: Settings,
+    num_threads: int,
+) -> dict[str, str]:
+    """Run the parts of a workflow, each as far as it can, and judge them by their records.
 
     Parameters
     ----------
     build
         Function that makes the workflow; its name is that of its folder.
-    names
-        Names of its parts, in the order in which they are worked on.
+    wanted
+        File and fingerprint of the record that each part is to write, by the label of its exam or
+        person.
     settings
         Settings of the run.
     num_threads
@@ -38,17 +44,18 @@ def run_parts(
 
     Returns
     -------
-    crashes
-        The step at which a part failed, by the label of its exam or person.
+    failures
+        Why a part has not written its record, by its label.
     """
     from bids_synthsr.run.plugin import ExamByExamPlugin, request_resources, send_crashes
 
     logs = Derivatives(settings.output_dir).run_logs(settings.run_uuid)
     prepare_workers(num_threads)
     workflow = build()
-    for name in names:
+    names = {label: label.replace('-', '_') for label in wanted}
+    for label, name in names.items():
         for fault in mend_exam(settings.work_dir / workflow.name / name):
-            LOGGER.warning('%s: %s', exam_label(name), fault)
+            LOGGER.warning('%s: %s', label, fault)
     crash_dir = logs / f'crash-{workflow.name}'
     send_crashes(workflow, crash_dir)
     defaults = {
@@ -59,7 +66,7 @@ def run_parts(
     arguments = {**defaults, **settings.run.plugin.get('plugin_args', {})}
     engine = settings.run.plugin.get('plugin', DEFAULT_PLUGIN)
     if engine == DEFAULT_PLUGIN:
-        engine = ExamByExamPlugin(list(names), arguments, logs / LOG)
+        engine = ExamByExamPlugin([*names.values()], arguments, logs / LOG)
     elif engine == SLURM:
         request_resources(workflow)
     try:
@@ -68,4 +75,12 @@ def run_parts(
         if isinstance(error, OSError):  # such as a full disk
             raise
         LOGGER.debug('nipype', exc_info=True)  # the crash files tell what failed
-    return {crash.exam: crash for crash in read_crashes(crash_dir)}
+    crashes = {crash.exam: crash for crash in read_crashes(crash_dir)}
+    derivatives = Derivatives(settings.output_dir)
+    return {
+        label: f'{crashes[label].message} ({crashes[label].path})'
+        if label in crashes
+        else 'it was not reached'
+        for label, (path, fingerprint) in wanted.items()
+        if reason_to_redo(read_record(path), fingerprint, derivatives)
+    }

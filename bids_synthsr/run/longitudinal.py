@@ -6,10 +6,11 @@ import logging
 from dataclasses import asdict
 from functools import partial
 
+from bids_synthsr.dataset.filenames import plain_label
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.people import Person, find_people
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.records import read_record, reason_to_redo
+from bids_synthsr.derivatives.records import read_record
 from bids_synthsr.run.downstream import run_parts
 from bids_synthsr.run.messages import announce
 from bids_synthsr.settings import Settings
@@ -17,7 +18,7 @@ from bids_synthsr.settings import Settings
 LOGGER = logging.getLogger('bids_synthsr')
 WITHOUT = '%s: what %s shows is of sessions that are no longer there'
 STALE = (
-    '%s: the comparison of its sessions is of earlier volumes; the same command with '
+    '%s: the comparison of its sessions is out of date (%s); the same command with '
     '--longitudinal makes it anew'
 )
 
@@ -60,12 +61,14 @@ def warn_of_stale(settings: Settings) -> None:
     derivatives = Derivatives(settings.output_dir)
     for person in find_people(derivatives, settings.input.bids_dir, _subjects(settings)):
         record = read_record(derivatives.person_record(person.subject))
-        if record and record.state == 'finished' and person.to_do:
-            announce(STALE, person.label)
+        if record and record.state == 'finished' and not person.is_comparable:
+            announce(WITHOUT, person.label, derivatives.person_page(person.subject))
+        elif record and record.state == 'finished' and person.to_do:
+            announce(STALE, person.label, person.to_do)
 
 
 def _subjects(settings: Settings) -> tuple[str, ...]:
-    return tuple(label.removeprefix('sub-') for label in settings.input.participant_labels)
+    return tuple(map(plain_label, settings.input.participant_labels))
 
 
 def _run(people: list[Person], settings: Settings, derivatives: Derivatives) -> bool:
@@ -87,17 +90,13 @@ def _run(people: list[Person], settings: Settings, derivatives: Derivatives) -> 
         run_uuid=settings.run_uuid,
         work_dir=settings.work_dir,
     )
-    names = [f'sub_{person.subject}' for person in people]
-    crashes = run_parts(build, names, settings, 1)
-    is_well = True
+    wanted = {x.label: (derivatives.person_record(x.subject), x.fingerprint) for x in people}
+    failures = run_parts(build, wanted, settings, 1)
     for person in people:
-        record = read_record(derivatives.person_record(person.subject))
-        if reason_to_redo(record, person.fingerprint, derivatives):
-            is_well = False
-            crash = crashes.get(person.label)
-            reason = f'{crash.message} ({crash.path})' if crash else 'it was not reached'
+        if person.label in failures:
+            reason = failures[person.label]
             announce('%s: its sessions could not be compared: %s', person.label, reason)
         else:
             page = derivatives.person_page(person.subject)
             announce('%s: %d sessions compared: %s', person.label, len(person.sessions), page)
-    return is_well
+    return not failures

@@ -49,7 +49,6 @@ from bids_synthsr.run.request import Request
 from bids_synthsr.run.surfaces import reconstruct_surfaces, warn_of_stale_surfaces
 from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE, InputSettings, Settings
-from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.values.exam import Exam
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
@@ -117,10 +116,9 @@ def describe_downstream(request: Request) -> Iterator[str]:
     """Tell what would be made of the exams once they are finished, a sentence each."""
     if request.surfaces is not None:
         tool = request.surfaces.tool
-        hours = TOOLS[tool.name].hours
         yield (
-            f'Then {tool.name} {tool.version} would work on each exam, for up to {hours:g} hours, '
-            f'in {request.surfaces.subjects_dir}; the table below does not count that'
+            f'Then {tool.name} {tool.version} would work on each exam, which may take hours, in '
+            f'{request.surfaces.subjects_dir}; the table below does not count that'
         )
     if request.longitudinal:
         yield 'Then the sessions of every person with several would be compared'

@@ -12,8 +12,13 @@ from bids_synthsr.dataset.files import read_object, sha256
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.provenance import raw_uri
-from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo
-from bids_synthsr.derivatives.surfaces import SurfaceInput, t1w_with_mask
+from bids_synthsr.derivatives.records import (
+    Record,
+    own_outputs,
+    read_record,
+    reason_to_redo,
+)
+from bids_synthsr.derivatives.surfaces import SurfaceInput
 from bids_synthsr.run.downstream import run_parts
 from bids_synthsr.run.messages import announce
 from bids_synthsr.run.plan import Plan
@@ -73,11 +78,10 @@ def warn_of_stale_surfaces(plans: Sequence[Plan], settings: Settings) -> None:
     for label in (plan.exam.label for plan in plans):
         made = read_record(derivatives.surface_record(label))
         record = read_record(derivatives.exam_of(label).record)
-        names = t1w_with_mask(record, derivatives) if record else None
-        if made is None or made.state != 'finished' or record is None or names is None:
+        if made is None or made.state != 'finished' or record is None:
             continue
-        known = made.fingerprint.get('scans', {})
-        if known.get(Path(names[0]).name) != {'sha256': record.outputs[names[0]].sha256}:
+        t1w, known = own_outputs(record).get('T1w', ''), made.fingerprint.get('scans', {})
+        if t1w and known.get(Path(t1w).name) != {'sha256': record.outputs[t1w].sha256}:
             announce(STALE, label)
 
 
@@ -85,9 +89,10 @@ def _input_of(
     plan: Plan, record: Record, derivatives: Derivatives, wanted: SurfaceRequest, bids_dir: Path
 ) -> SurfaceInput | None:
     """Describe what the tool gets of an exam; None where the exam has no such volume."""
-    names = t1w_with_mask(record, derivatives)
-    if names is None:
+    found = own_outputs(record)
+    if 'T1w' not in found or 'mask' not in found:
         return None
+    names = found['T1w'], found['mask']
     t1w, mask = (derivatives.root / name for name in names)
     spacings = [scan.geometry[1].slice_spacing for scan in plan.scans]
     common = (str(t1w), str(mask))
@@ -138,16 +143,14 @@ def _run(
         },
         work_dir=settings.work_dir,
     )
-    names = [label.replace('-', '_') for label in sources]
-    crashes = run_parts(build, names, settings, num_threads)
-    is_well = True
-    for label, source in sources.items():
-        record = read_record(derivatives.surface_record(label))
-        if reason_to_redo(record, source.fingerprint(wanted.tool), derivatives):
-            is_well = False
-            crash = crashes.get(label)
-            reason = f'{crash.message} ({crash.path})' if crash else 'it was not reached'
-            announce('%s: no surfaces: %s', label, reason)
+    wanted_records = {
+        label: (derivatives.surface_record(label), source.fingerprint(wanted.tool))
+        for label, source in sources.items()
+    }
+    failures = run_parts(build, wanted_records, settings, num_threads)
+    for label in sources:
+        if label in failures:
+            announce('%s: no surfaces: %s', label, failures[label])
         else:
             announce('%s: surfaces: %s', label, derivatives.surface_page(label))
-    return is_well
+    return not failures

@@ -34,7 +34,7 @@ class SurfaceTool:
     home
         Environment variable that names its folder.
     least_version
-        Oldest version whose command line is known.
+        Oldest version whose command line is known, by its help text or source.
     done
         Files of a subject folder that stand in it when the tool is done.
     volumes
@@ -45,8 +45,8 @@ class SurfaceTool:
         Whether it makes surfaces, thickness and tables of the cortex.
     takes_native
         Whether it takes scans as they were acquired, thick slices and all.
-    memory_gb, hours
-        What it takes at most, by its documentation.
+    memory_gb
+        Memory that is set aside for it, GB: none of the tools was measured.
     """
 
     name: str
@@ -59,7 +59,6 @@ class SurfaceTool:
     has_surfaces: bool = True
     takes_native: bool = False
     memory_gb: float = 8.0
-    hours: float = 8.0
 
 
 _CORTEX = tuple(
@@ -81,19 +80,18 @@ _ENTRIES = (
         'recon-all-clinical', 'recon-all-clinical.sh', FREESURFER, (7, 4),
         ('stats/synthseg.vol.csv', 'mri/synthseg.mgz', *_CORTEX),
         'stats/synthseg.vol.csv', {'aseg': 'mri/synthseg.mgz'},
-        takes_native=True, memory_gb=24.0, hours=4.0,
+        takes_native=True, memory_gb=24.0,
     ),
     SurfaceTool(
         'fastsurfer', 'run_fastsurfer.sh', FASTSURFER, (2, 0),
         ('stats/aseg.stats', 'mri/aparc.DKTatlas+aseg.mapped.mgz', 'mri/aseg.mgz', *_CORTEX),
         'stats/aseg.stats',
         {'aseg': 'mri/aseg.mgz', 'aparcaseg': 'mri/aparc.DKTatlas+aseg.mapped.mgz'},
-        hours=2.0,
     ),
     SurfaceTool(
         'samseg', 'run_samseg', FREESURFER, (7, 2), ('samseg.stats', 'seg.mgz'),
         'samseg.stats', {'samseg': 'seg.mgz'},
-        has_surfaces=False, takes_native=True, memory_gb=12.0, hours=1.0,
+        has_surfaces=False, takes_native=True, memory_gb=12.0,
     ),
 )  # fmt: skip
 TOOLS: dict[str, SurfaceTool] = {tool.name: tool for tool in _ENTRIES}

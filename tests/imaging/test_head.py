@@ -6,6 +6,7 @@ from bids_synthsr.imaging.head import (
     brightest_object,
     head_mask,
     head_size,
+    is_far_from,
     is_skull_stripped,
 )
 from bids_synthsr.values.grid import Grid
@@ -40,9 +41,10 @@ def test_size_of_the_head_is_along_r_a_and_s():
 def test_a_brain_alone_is_told_from_a_head():
     at = np.indices((60, 60, 60)) - 30
     radius = np.sqrt((at**2).sum(0))
-    brain, spacing = radius < 18, np.full(3, 3.0)
+    brain = radius < 18
+    beyond = is_far_from(brain, np.full(3, 3.0))
     stripped = np.where(brain, 100.0, 0)
     head = stripped + np.where((radius > 24) & (radius < 28), 60, 0)
-    assert is_skull_stripped(stripped, brain, spacing)
-    assert not is_skull_stripped(head, brain, spacing)
-    assert not is_skull_stripped(stripped, np.zeros_like(brain), spacing)
+    assert is_skull_stripped(stripped, brain, beyond)
+    assert not is_skull_stripped(head, brain, beyond)
+    assert not is_skull_stripped(stripped, np.zeros_like(brain), beyond)

@@ -74,10 +74,10 @@ def test_it_is_done_once_and_again_when_a_session_changes(run_brainy, out, tmp_p
     write_t1w(tmp_path / 'bids', 'sub-01_ses-c', GROWN)
     capsys.readouterr()
     assert run_brainy() == 0
-    assert 'is of earlier volumes' in capsys.readouterr().err
+    assert 'is out of date' in capsys.readouterr().err
     assert run_brainy('--longitudinal') == 0
     assert float(rows_of(out)['ses-c']['change_percent']) > 5
-    assert 'is of earlier volumes' not in capsys.readouterr().err
+    assert 'is out of date' not in capsys.readouterr().err
 
 
 def test_a_session_that_fails_is_named_and_others_are_compared(run_brainy, out, tmp_path, capsys):
@@ -110,6 +110,21 @@ def test_what_can_no_longer_be_compared_is_told(run_brainy, pair, tmp_path, caps
     capsys.readouterr()
     assert run_brainy('--longitudinal') == 1
     assert 'no longer there' in capsys.readouterr().err
+
+
+def test_an_output_of_an_exam_is_never_removed(run_brainy, pair):
+    """Whatever a record of comparisons claims, what an exam calls its own stays."""
+    assert run_brainy('--longitudinal') == 0
+    t1w = 'sub-01/ses-a/anat/sub-01_ses-a_desc-brainy_T1w.nii.gz'
+    path = pair / 'logs/longitudinal/sub-01.json'
+    record = json.loads(path.read_text())
+    mine = pair / 'sub-01/ses-a/anat/sub-01_ses-a_old.nii.gz'
+    mine.write_bytes(b'of an earlier comparison')
+    record |= {'state': 'failed', 'leftovers': [t1w, mine.relative_to(pair).as_posix()]}
+    path.write_text(json.dumps(record))
+    assert run_brainy('--longitudinal') == 0
+    assert (pair / t1w).is_file()
+    assert not mine.exists()
 
 
 def test_an_output_that_was_changed_is_refused(run_brainy, pair, tmp_path, capsys):
