@@ -11,10 +11,10 @@ import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import nilearn.datasets
 import numpy as np
 
 from bids_synthsr.dataset.images import load_volume
@@ -27,8 +27,7 @@ NATIVE = ('anat', 'T1w')  # spaces in which the outputs lie anyway
 ON_SCANS = 'scan'  # the own grid of each scan
 FALLBACK = 'MNI152NLin2009aSym'  # nilearn brings it
 COULD_BE_FALLBACK = 'MNI152'  # how the names of spaces begin for which it may stand in
-NILEARN = Path(nilearn.datasets.__file__).parent / 'data'
-NILEARN_T1W = NILEARN / 'mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz'
+NILEARN_T1W = 'datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz'
 FETCHING = (
     'On a machine with network, run: python -c "from templateflow import api; '
     "api.get('{name}', resolution={resolution}, suffix=['T1w', 'mask'])\", and set "
@@ -206,7 +205,10 @@ def _get(home: Path, name: str, resolution: int) -> str:
 
 def _of_nilearn(resolution: int) -> TemplateFiles:
     """Take the template that nilearn brings; its coarser grids are made of it."""
-    return TemplateFiles(FALLBACK, resolution, str(NILEARN_T1W), '', str(NILEARN_T1W))
+    package = find_spec('nilearn')  # its import would take a second
+    assert package is not None and package.origin is not None
+    t1w = str(Path(package.origin).parent / NILEARN_T1W)
+    return TemplateFiles(FALLBACK, resolution, t1w, '', t1w)
 
 
 def load_template(files: TemplateFiles) -> Template:

@@ -42,6 +42,7 @@ EXTENSIONS = {
     'shape': '.shape.gii',
 }
 STRIPPED = 'SkullStripped'  # field of sidecars
+SOME = (slice(None, None, 2),) * 3  # voxels from which to tell it
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
 SCALED_TYPES = {RESAMPLED: np.int16, 'probseg': np.int16, RELIABILITY: np.uint8}
@@ -173,14 +174,15 @@ def with_skull(products: Sequence[ProductFile]) -> list[ProductFile]:
     masks = [x for x in products if x.suffix == 'mask' and not x.space]
     if not masks:
         return list(products)
-    brain, grid = load_volume(Path(masks[0].file))
-    beyond = is_far_from(brain, grid.spacing)
+    mask, grid = load_volume(Path(masks[0].file))
+    brain = mask[SOME]
+    beyond = is_far_from(brain, 2 * grid.spacing)
     told = []
     for product in products:
         if STRIPPED in product.sidecar:
             voxels, own_grid = load_volume(Path(product.file))
             if own_grid == grid:
-                is_stripped = is_skull_stripped(voxels, brain, beyond)
+                is_stripped = is_skull_stripped(voxels[SOME], brain, beyond)
                 sidecar = {**product.sidecar, STRIPPED: is_stripped}
                 product = replace(product, sidecar=sidecar)
         told.append(product)

@@ -17,6 +17,29 @@ Norm = Callable[[int], nn.Module]  # builds the normalisation of so many channel
 Offset = tuple[int, int, int]  # position of a voxel within its block, from 0
 
 
+class PointwiseConv(nn.Conv3d):
+    """A convolution of one voxel, as a matrix product: some CPUs lack a fast one otherwise.
+
+    Parameters
+    ----------
+    width_in
+        Number of channels of the input.
+    width
+        Number of channels of the output.
+    bias
+        Whether to add a constant to each of them.
+    """
+
+    def __init__(self, width_in: int, width: int, bias: bool = True) -> None:
+        super().__init__(width_in, width, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, width_in, i, j, k)`` to ``(B, width, i, j, k)``, its channels last."""
+        return functional.linear(x.movedim(1, -1), self.weight.flatten(1), self.bias).movedim(
+            -1, 1
+        )
+
+
 class Block(nn.Module):
     """Apply two convolutions of 3x3x3 voxels, each followed by a GELU.
 
@@ -141,7 +164,7 @@ class Decoder(nn.Module):
         super().__init__()
         share = 2 if concatenates else 1
         self._concatenates = concatenates
-        self.rises = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
+        self.rises = nn.ModuleList(PointwiseConv(b, a) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(norm(share * width) for width in widths[:-1])
         self.blocks = nn.ModuleList(block(share * width, width) for width in widths[:-1])
 

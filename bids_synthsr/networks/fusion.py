@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bids_synthsr.networks.blocks import fold, start_at_zero
+from bids_synthsr.networks.blocks import PointwiseConv, fold, start_at_zero
 
 FUSED_AT_ONCE = 250_000  # numbers of one scan, 1 MB
 SURROUNDINGS = 8  # voxels along each axis that count as the surroundings of a voxel
@@ -32,7 +32,7 @@ class Fusion(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.bid = nn.Conv3d(width, width, 1)  # scores; weight files hold it by this name
+        self.bid = PointwiseConv(width, width)  # scores; weight files hold it by this name
         self.trust = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ class Guide(nn.Module):
 
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
-        self.of_exam = start_at_zero(nn.Conv3d(width, outputs, 1))
-        self.of_scan = start_at_zero(nn.Conv3d(width, outputs, 1))
+        self.of_exam = start_at_zero(PointwiseConv(width, outputs))
+        self.of_scan = start_at_zero(PointwiseConv(width, outputs))
 
     def forward(self, features: Tensor, of_scans: Sequence[Tensor], trust: Tensor) -> list[Tensor]:
         """Predict the gains of each scan, ``(B, C, i, j, k)``.

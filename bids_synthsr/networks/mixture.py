@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bids_synthsr.networks.blocks import PointwiseConv
+
 # weight of a likelihood before training: 1 would be right if voxels were independent
 FIRST_GATE = 0.5
 LEAST_SD = 0.02  # of intensities in [0, 1]
@@ -92,8 +94,8 @@ class Mixture(nn.Module):
         # not one_hot: where only shapes are asked for, it loads a compiler, which takes seconds
         members = [[float(tissue == at) for tissue in tissue_of] for at in range(count)]
         self.register_buffer('members', torch.tensor(members), persistent=False)
-        self.of_exam = nn.Conv3d(width, count, 1)
-        self.of_scan = nn.Conv3d(width, count, 1, bias=False)
+        self.of_exam = PointwiseConv(width, count)
+        self.of_scan = PointwiseConv(width, count, bias=False)
         self.trust = nn.Parameter(torch.zeros(count))
         nn.init.zeros_(self.of_exam.weight)
         nn.init.zeros_(self.of_scan.weight)

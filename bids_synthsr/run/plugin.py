@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import get_all_start_methods, get_context, parent_process
+from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from threading import Thread
@@ -38,6 +38,8 @@ LOST = 255  # exit code of a worker, by multiprocessing, where its forkserver is
 MAX_TMPDIR, SHORT_TMPDIR = 70, '/tmp'
 PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
+# what the steps of an exam import, once for all workers: two seconds each otherwise
+OF_STEPS = ('bids_synthsr.dataset.selection', 'bids_synthsr.reports.exam_pages')
 # what we use of nipype although it is private: checked by a test, since any version may change it
 PRIVATE_NAMES = (
     '_clear_task', '_cwd', '_get_result', '_report_crash', '_sort_jobs', '_status_callback',
@@ -51,7 +53,10 @@ KILLED = (
 
 
 def configure_engine(*, stops_on_first_crash: bool = False, monitors: bool = False) -> None:
-    """Set how nipype runs workflows: quick polls, text crash files, hashes of content.
+    """Set how nipype runs workflows: quick polls, text crash files, hashes of time stamps.
+
+    Content would be read twice by every step that takes a file. It is compared once, where work
+    goes on from an earlier run (`bids_synthsr.interfaces.receipts`).
 
     Nothing else counts: not what a ``nipype.cfg`` of the home says, either.
 
@@ -65,7 +70,7 @@ def configure_engine(*, stops_on_first_crash: bool = False, monitors: bool = Fal
     execution = {
         'crashfile_format': 'txt',
         'create_report': 'false',  # it would hold the whole environment
-        'hash_method': 'content',
+        'hash_method': 'timestamp',
         'poll_sleep_duration': POLL_S,
         'stop_on_first_crash': str(stops_on_first_crash).lower(),
         'parameterize_dirs': 'false',
@@ -81,6 +86,17 @@ def configure_engine(*, stops_on_first_crash: bool = False, monitors: bool = Fal
 def send_crashes(workflow: pe.Workflow, crash_dir: Path) -> None:
     """Set the folder for the crash files of a workflow: nipype's settings take no ``%`` in it."""
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
+
+
+def start_forkserver() -> None:
+    """Let the process start from which workers are forked, and import what their steps need.
+
+    It takes some seconds, which nobody has to wait for: it reads the environment now.
+    """
+    if START_METHOD == 'forkserver':
+        shorten_sockets()
+        forkserver.set_forkserver_preload([__name__, *OF_STEPS])
+        forkserver.ensure_running()
 
 
 def prepare_worker(folder: str, log: Path, monitors: bool) -> None:
@@ -258,8 +274,7 @@ class ExamByExamPlugin(MultiProcPlugin):
         """Make a pool; its processes start when there is something to do."""
         context = get_context(self.plugin_args.get('mp_context', START_METHOD))
         if context.get_start_method() == 'forkserver':
-            context.set_forkserver_preload([__name__])
-            shorten_sockets()
+            start_forkserver()
         return ProcessPoolExecutor(
             self.processors,
             context,

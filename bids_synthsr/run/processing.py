@@ -19,7 +19,12 @@ from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.messages import announce
 from bids_synthsr.run.opening import LOG
 from bids_synthsr.run.plan import Plan, describe_small_memory, forecast_scans, threads_of
-from bids_synthsr.run.plugin import ExamByExamPlugin, request_resources, send_crashes
+from bids_synthsr.run.plugin import (
+    ExamByExamPlugin,
+    request_resources,
+    send_crashes,
+    start_forkserver,
+)
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.run.work_folder import WORKFLOW, mend_exam
 from bids_synthsr.settings import RunSettings, Settings
@@ -44,6 +49,8 @@ def process_exams(plans: Sequence[Plan], settings: Settings, closing: Closing) -
         remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
     num_threads = threads_of(run, len(plans))
     prepare_workers(num_threads)
+    if run.plugin.get('plugin', DEFAULT_PLUGIN) == DEFAULT_PLUGIN:
+        start_forkserver()
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
     for line in describe_small_memory(needs, run.mem_gb):
         announce('%s', line)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bids_synthsr.imaging import inference
 from bids_synthsr.imaging.inference import (
     PRECISIONS,
     Tiling,
@@ -173,17 +174,30 @@ def test_a_gpu_without_memory_leads_to_tiles_and_then_to_the_cpu():
 
 
 @pytest.mark.parametrize(
-    ('features', 'precision'),
+    ('vendor', 'features', 'precision'),
     [
-        ((), 'float32'),
-        (('avx512_bf16',), 'float32'),
-        (('avx512_bf16', 'amx_tile'), 'bfloat16'),
-        (('avx512_bf16', 'amx_tile', 'amx_fp16'), 'float16'),
+        ('GenuineIntel', (), 'float32'),
+        ('GenuineIntel', ('avx512_bf16',), 'float32'),
+        ('GenuineIntel', ('avx512_bf16', 'amx_tile'), 'bfloat16'),
+        ('GenuineIntel', ('avx512_bf16', 'amx_tile', 'amx_fp16'), 'float16'),
+        ('AuthenticAMD', (), 'float32'),
+        ('AuthenticAMD', ('avx512_bf16',), 'bfloat16'),
+        (None, ('avx512_bf16',), 'float32'),
     ],
 )
-def test_cpus_compute_in_16_bits_with_amx_alone(monkeypatch, features, precision):
-    monkeypatch.setattr('bids_synthsr.imaging.inference._cpu_has', lambda x: x in features)
-    assert fastest_precision(CPU) == precision
+def test_cpus_compute_in_16_bits_where_these_were_faster(
+    monkeypatch, tmp_path, vendor, features, precision
+):
+    description = tmp_path / 'cpuinfo'
+    if vendor is not None:
+        description.write_text(f'processor : 0\nvendor_id : {vendor}\n')
+    monkeypatch.setattr(inference, 'CPU_DESCRIPTION', description)
+    monkeypatch.setattr(inference, '_cpu_has', lambda x: x in features)
+    inference._cpu_is_of_amd.cache_clear()
+    try:
+        assert fastest_precision(CPU) == precision
+    finally:
+        inference._cpu_is_of_amd.cache_clear()
 
 
 def test_precision_is_checked():
