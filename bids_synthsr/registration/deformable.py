@@ -23,6 +23,7 @@ from bids_synthsr.imaging.displacements import (
     exponential,
     jacobian_determinants,
     pull,
+    smooth,
     upsample,
 )
 
@@ -249,36 +250,3 @@ class _Level:
             for second in range(3):
                 total = total + slope.diff(dim=second + 1).square().sum()
         return total / math.prod(self.nodes)
-
-
-def smooth(image: Tensor, sd_vox: float) -> Tensor:
-    """Smooth an image ``(C, I, J, K)`` by a Gaussian; its border is continued.
-
-    Parameters
-    ----------
-    image
-        Image of C channels, ``(C, I, J, K)``.
-    sd_vox
-        Standard deviation of the Gaussian, voxels.
-    """
-    for axis in (1, 2, 3):
-        weights = _gaussian(image.shape[axis], sd_vox).to(image)
-        image = (image.movedim(axis, -1) @ weights).movedim(-1, axis)
-    return image
-
-
-def _gaussian(size: int, sd_vox: float) -> Tensor:
-    """Compute the weight of every voxel of a row for every other, ``(size, size)``.
-
-    What lies beyond the ends counts for the last voxel: a product is faster than a convolution,
-    and so is its gradient.
-    """
-    radius = math.ceil(3 * sd_vox)
-    at = torch.arange(-radius, radius + 1)
-    kernel = torch.exp(-0.5 * (at / sd_vox).square())
-    kernel = kernel / kernel.sum()
-    weights = torch.zeros(size, size)
-    for shift, weight in zip(at.tolist(), kernel, strict=True):
-        sources = (torch.arange(size) + shift).clamp(0, size - 1)
-        weights[sources, torch.arange(size)] += weight
-    return weights
