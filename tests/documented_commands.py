@@ -47,6 +47,7 @@ SLOW = (
     'bids_synthsr bids out participant --config-file config.toml',
     'synthsr evaluate leave-one-out bids evaluation --methods tv,cubic',
     'bids_synthsr bids out participant --output-spaces MNI152NLin2009cAsym MNI152NLin6Asym:res-2',
+    'bids_synthsr bids out group',
     'bids_synthsr bids out participant --as-dataset raw_t1w',
     'bids_synthsr bids out participant --longitudinal',
     'bids_synthsr bids out participant --export freesurfer',
@@ -60,8 +61,13 @@ _CPU_BUILD = '--extra-index-url https://download.pytorch.org/whl/cpu'
 _ENGINE = 'needs an engine for containers: system_tests/test_container.py does the like'
 _SLURM = 'needs Slurm: system_tests/test_slurm.py runs it'
 _WEIGHTS = 'needs weights or data of other people'
+_GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
 SKIPPED = {
+    'bids_synthsr bids out group --group-column diagnosis --groups CN AD --covariates age sex icv': (
+        _GROUPS
+    ),
+    'bids_synthsr bids out group --harmonize ManufacturersModelName': _GROUPS,
     'pip install --constraint constraints.txt .': _REPOSITORY,
     f'pip install --constraint constraints.txt {_CPU_BUILD} .': _REPOSITORY,
     'pip install ./docker': _REPOSITORY,

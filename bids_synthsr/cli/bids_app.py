@@ -18,7 +18,7 @@ from bids_synthsr.cli.door import (
     silence_telemetry,
     use_utf8,
 )
-from bids_synthsr.cli.options import parse_options
+from bids_synthsr.cli.options import group_options_of, parse_options
 from bids_synthsr.settings import WRONG_USE
 
 NOTHING_TRACKED = '--notrack: nothing is tracked, with or without it'
@@ -55,7 +55,11 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
         from bids_synthsr.run.participant import run_participants
 
     configure_console(options.verbose)
+    if options.analysis_level == 'group':
+        return _run_group(options)
     try:
+        if misplaced := group_options_of(options):
+            raise ValueError(f'{misplaced}: it is of the group level; write "group" for that')
         request = request_of(options, command, environ())
     except (ValueError, OSError) as error:
         announce('%s', error)
@@ -68,6 +72,28 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
         announce('%s', unread)
     with chdir(NEUTRAL):
         return run_participants(request)
+
+
+def _run_group(options: argparse.Namespace) -> int:
+    """Do the group level, away from the current folder."""
+    bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
+    with chdir(NEUTRAL):
+        from bids_synthsr.derivatives.group_design import GroupRequest
+        from bids_synthsr.run.group import run_group
+        from bids_synthsr.run.messages import announce
+
+        if (options.groups or options.covariates) and not options.group_column:
+            announce('--groups and --covariates need --group-column, which parts the exams')
+            return WRONG_USE
+        wanted = GroupRequest(
+            options.group_column or '',
+            tuple(options.groups or ()),
+            tuple(options.covariates),
+            options.harmonize or '',
+            tuple(options.participant_label),
+            tuple(options.session_label),
+        )
+        return run_group(bids_dir, output_dir, wanted)
 
 
 if __name__ == '__main__':

@@ -46,9 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('output_dir', type=Path, help='folder for derivatives and reports')
     parser.add_argument(
         'analysis_level',
-        type=_analysis_level,
-        choices=('participant',),
-        help='"participant" makes the volumes of every exam',
+        choices=('participant', 'group'),
+        help='"participant" makes the volumes of every exam, "group" tables and a page of all '
+        'that are finished',
     )
     parser.add_argument('--version', action='version', version=f'bids_synthsr {__version__}')
     parser.add_argument(
@@ -59,18 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_method_options(parser)
     _add_output_options(parser)
     _add_surface_options(parser)
+    _add_group_options(parser)
     _add_performance_options(parser)
     _add_run_options(parser)
     return parser
-
-
-def _analysis_level(text: str) -> str:
-    """Read the analysis level; the other one of BIDS Apps is answered in a sentence."""
-    if text == 'group':
-        raise argparse.ArgumentTypeError(
-            'the group level comes in a later version; run "participant"'
-        )
-    return text
 
 
 def _add_filter_options(parser: argparse.ArgumentParser) -> None:
@@ -266,6 +258,35 @@ def _add_surface_options(parser: argparse.ArgumentParser) -> None:
         '--fs-overwrite',
         action='store_true',
         help='remove the folder of a subject that this program had made of another input',
+    )
+
+
+def _add_group_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Options for the group level')
+    group.add_argument(
+        '--group-column',
+        metavar='NAME',
+        help='compare the volumes of two groups: a column of participants.tsv or sessions.tsv, a '
+        'field of the sidecars, or "protocol" (contrasts and slices)',
+    )
+    group.add_argument(
+        '--groups',
+        nargs=2,
+        metavar='NAME',
+        help='the two groups, the reference first [the two that there are]',
+    )
+    group.add_argument(
+        '--covariates',
+        nargs='+',
+        default=[],
+        metavar='NAME',
+        help='columns that are held fixed; "icv" is the intracranial volume',
+    )
+    group.add_argument(
+        '--harmonize',
+        metavar='NAME',
+        help='remove the effects of this column from the volumes (ComBat), such as a site, '
+        'ManufacturersModelName, or "protocol"',
     )
 
 
@@ -472,3 +493,9 @@ def config_of(options: argparse.Namespace) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """Write a path as text."""
     return os.fspath(value) if isinstance(value, Path) else value
+
+
+def group_options_of(options: argparse.Namespace) -> str:
+    """Name an option of the group level that is set; empty for none."""
+    names = ('group_column', 'groups', 'covariates', 'harmonize')
+    return next((f'--{name.replace("_", "-")}' for name in names if getattr(options, name)), '')

@@ -69,8 +69,8 @@ class Derivatives:
         return self.root / 'logs' / 'exams'
 
     def further_pages(self) -> list[str]:
-        """Names of the pages of people and of surfaces that there are."""
-        patterns = ('sub-*_longitudinal.html', 'sub-*_surfaces.html')
+        """Names of the pages of the group, of people and of surfaces that there are."""
+        patterns = ('group.html', 'sub-*_longitudinal.html', 'sub-*_surfaces.html')
         return sorted(path.name for pattern in patterns for path in self.root.glob(pattern))
 
     def person_record(self, subject: str) -> Path:
@@ -98,6 +98,36 @@ class Derivatives:
     def person_page(self, subject: str) -> Path:
         """Page of what changed between the sessions of a person."""
         return self.root / f'sub-{subject}_longitudinal.html'
+
+    @property
+    def group_volumes(self) -> Path:
+        """Table of the volumes of all exams."""
+        return self.root / 'group_volumes.tsv'
+
+    @property
+    def group_quality(self) -> Path:
+        """Table of how good all exams are."""
+        return self.root / 'group_qc.tsv'
+
+    @property
+    def group_harmonized(self) -> Path:
+        """Table of the volumes without the effects of scanners."""
+        return self.root / 'group_desc-combat_volumes.tsv'
+
+    @property
+    def group_effects(self) -> Path:
+        """Table of the differences between two groups."""
+        return self.root / 'group_effects.tsv'
+
+    @property
+    def group_page(self) -> Path:
+        """Page of all exams as a group."""
+        return self.root / 'group.html'
+
+    @property
+    def group_ratings(self) -> Path:
+        """What readers of the page of the group said of exams."""
+        return self.root / 'group_ratings.json'
 
     @property
     def absences(self) -> Path:

@@ -38,6 +38,7 @@ NOT_BIDS = (
     '*_reliability.json',
     '*_uncertainty.nii.gz',
     '*_uncertainty.json',
+    'group_*',
     'sourcedata',
     '*_morph.tsv',
     '*_morph.json',

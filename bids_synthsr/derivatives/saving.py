@@ -31,6 +31,7 @@ from bids_synthsr.derivatives.provenance import (
 from bids_synthsr.derivatives.soundness import find_image_fault, find_table_fault
 from bids_synthsr.derivatives.tables import labels_text, table_text
 from bids_synthsr.imaging.head import is_far_from, is_skull_stripped
+from bids_synthsr.morphometry.image_quality import measure_quality
 
 # by kind of product
 EXTENSIONS = {
@@ -42,6 +43,7 @@ EXTENSIONS = {
     'shape': '.shape.gii',
 }
 STRIPPED = 'SkullStripped'  # field of sidecars
+QUALITY = 'ImageQuality'  # field of the sidecar of the main T1w
 SOME = (slice(None, None, 2),) * 3  # voxels from which to tell it
 LABEL_TYPES = {'dseg': np.int16, 'mask': np.uint8}  # by suffix: whole numbers
 # by desc or suffix: values scaled to the range of the type; reliability in steps of 0.004
@@ -156,7 +158,7 @@ def save_products(
     main = next(product for product in products if product.frame)
     space = exam.dataset.uri(exam.path_of(main.suffix, main.entities))
     outputs = []
-    for product in with_skull(products):
+    for product in with_quality(with_skull(products)):
         named = product.frame or product.space
         frame = sources.get(named, named) or space
         outputs += save_product(product, exam, sources, frame)
@@ -185,6 +187,28 @@ def with_skull(products: Sequence[ProductFile]) -> list[ProductFile]:
                 is_stripped = is_skull_stripped(voxels[SOME], brain, beyond)
                 sidecar = {**product.sidecar, STRIPPED: is_stripped}
                 product = replace(product, sidecar=sidecar)
+        told.append(product)
+    return told
+
+
+def with_quality(products: Sequence[ProductFile]) -> list[ProductFile]:
+    """Tell the measures of image quality of the main T1w, where its tissue is known.
+
+    Parameters
+    ----------
+    products
+        What all stages made for keeps.
+    """
+    tissues = [x for x in products if x.suffix == 'dseg' and not x.space and not x.desc]
+    told = []
+    for product in products:
+        if product.frame and product.suffix == 'T1w' and tissues:
+            voxels, grid = load_volume(Path(product.file))
+            tissue, own_grid = load_volume(Path(tissues[0].file))
+            if grid == own_grid:
+                is_acquired = not product.sidecar.get('Synthetic', False)
+                found = measure_quality(voxels, tissue, is_acquired)
+                product = replace(product, sidecar={**product.sidecar, QUALITY: found})
         told.append(product)
     return told
 

@@ -346,8 +346,22 @@ def write_index(
     )
 
 
-def write_page(template: str, path: Path, **values: Any) -> Path:
-    """Fill a template of ``data/report`` and write the page, whole or not at all."""
+def write_page(
+    template: str, path: Path, script_names: Sequence[str] = ('report.js',), **values: Any
+) -> Path:
+    """Fill a template of ``data/report`` and write the page, whole or not at all.
+
+    Parameters
+    ----------
+    template
+        Name of the template.
+    path
+        HTML file to be written.
+    script_names
+        Scripts beside the templates that the page holds, one after the other.
+    values
+        What the template shows, by the names that it uses.
+    """
     environment = Environment(
         loader=PackageLoader('bids_synthsr', 'data/report'),
         autoescape=True,
@@ -355,8 +369,14 @@ def write_page(template: str, path: Path, **values: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {'duration': duration, 'blocks': blocks, 'address': local_address}
-    script = (files('bids_synthsr') / 'data/report/report.js').read_text(encoding='utf-8')
+    environment.filters |= {
+        'duration': duration,
+        'blocks': blocks,
+        'address': local_address,
+        'probability': probability,
+    }
+    folder = files('bids_synthsr') / 'data/report'
+    script = '\n'.join((folder / name).read_text(encoding='utf-8') for name in script_names)
     page = environment.get_template(template).render(
         **values,
         states=STATES,
@@ -383,6 +403,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f'{minutes} min {rest:02d} s' if minutes else f'{rest} s'
     return f'{minutes // 60} h {minutes % 60:02d} min'
+
+
+def probability(p: float) -> str:
+    """Write a probability as papers do: ``0.34``, ``0.012``, ``< 0.0001``."""
+    if p < 1e-4:
+        return '< 0.0001'
+    return f'{p:.2f}' if p >= 0.1 else f'{p:.2g}'
 
 
 def blocks(markdown: str) -> Iterator[tuple[str, list[str]]]:

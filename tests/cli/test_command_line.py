@@ -60,12 +60,9 @@ def test_wrong_use_is_refused_with_its_reason(capsys, arguments, message):
     assert message in refusal(capsys, *arguments)
 
 
-def test_group_level_says_that_it_comes_later(capsys):
-    with pytest.raises(SystemExit) as stop:
-        parse_options(['bids', 'out', 'group'])
-    told = capsys.readouterr().err
-    assert stop.value.code == 2 and 'comes in a later version' in told
-    assert 'group}' not in told  # it is not offered
+def test_both_levels_of_bids_apps_are_there():
+    for level in ('participant', 'group'):
+        assert parse_options(['bids', 'out', level]).analysis_level == level
 
 
 def test_config_file_gives_defaults_and_the_command_line_wins(tmp_path):

@@ -153,7 +153,7 @@ function startFiltering(form) {
 }
 
 document.querySelectorAll('table.sortable').forEach(startSorting);
-document.querySelectorAll('form.filters').forEach(startFiltering);
+document.querySelectorAll('main:not(.group) form.filters').forEach(startFiltering);
 document.querySelectorAll('.viewer').forEach(startViewer);
 document.querySelectorAll('.copy').forEach(startCopying);
 addEventListener('beforeprint', () => {
