@@ -64,9 +64,7 @@ _WEIGHTS = 'needs weights or data of other people'
 _GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
 SKIPPED = {
-    'bids_synthsr bids out group --group-column diagnosis --groups CN AD --covariates age sex icv': (
-        _GROUPS
-    ),
+    'bids_synthsr bids out group --group-column dx --groups CN AD --covariates age sex icv': _GROUPS,
     'bids_synthsr bids out group --harmonize ManufacturersModelName': _GROUPS,
     'pip install --constraint constraints.txt .': _REPOSITORY,
     f'pip install --constraint constraints.txt {_CPU_BUILD} .': _REPOSITORY,

@@ -97,7 +97,7 @@ def _make_exam(
     for structure in STRUCTURES.values():
         if not structure.is_brain:
             continue
-        volume = 3000 + 40 * structure.index
+        volume = 3000.0 + 40 * structure.index
         volume *= size * random.normal(1, 0.06) * (1 - 0.004 * (age - 70))
         volume *= SHRUNK.get(structure.name, 1) if group == GROUPS[1] else 1
         volume *= 1 + 0.05 * SITES.index(site)

@@ -54,7 +54,7 @@ class GroupRow:
     Parameters
     ----------
     exam
-        Its label.
+        Label of the exam, such as ``sub-01_ses-2``.
     state
         ``finished``, ``failed``, ``running`` or ``missing``.
     reason
@@ -190,7 +190,7 @@ def write_group_tables(
     Parameters
     ----------
     rows
-        All exams.
+        All exams of the output folder, those without outputs included.
     derivatives
         Where the outputs lie.
     ratings

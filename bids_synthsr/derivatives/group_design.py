@@ -146,7 +146,7 @@ def make_design(rows: Iterable[GroupRow], columns: Columns, wanted: GroupRequest
     columns
         Where values are looked up.
     wanted
-        What is requested.
+        Which groups and covariates are requested.
 
     Raises
     ------

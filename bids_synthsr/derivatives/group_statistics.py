@@ -50,7 +50,7 @@ class StructureEffect:
     name
         Name of the structure.
     effect
-        The difference.
+        Its difference between the two groups.
     q
         Its probability, adjusted for all structures.
     """
@@ -68,7 +68,7 @@ def harmonize_rows(
     Parameters
     ----------
     rows
-        Finished exams.
+        Finished exams whose volumes are known.
     scanners
         Scanner, site or protocol of each.
     kept

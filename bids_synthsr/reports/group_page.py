@@ -36,7 +36,7 @@ class DrawnEffect:
     Parameters
     ----------
     structure
-        The difference.
+        Name and difference of the structure.
     percent
         The difference in percent of the first group.
     low, middle, high
@@ -64,11 +64,11 @@ def write_group_page(
     Parameters
     ----------
     rows
-        All exams.
+        All exams of the output folder, those without outputs included.
     columns
         Where values of exams are looked up.
     wanted
-        What was requested.
+        Which groups, covariates and scanners were requested.
     design, effects
         Exams that were compared, and what came out; None and empty for no comparison.
     ratings
@@ -106,8 +106,14 @@ def describe_group(
 
     Parameters
     ----------
-    rows, columns, wanted, ratings
-        As for `write_group_page`.
+    rows
+        All exams of the output folder, those without outputs included.
+    columns
+        Where values of exams are looked up.
+    wanted
+        Which groups, covariates and scanners were requested.
+    ratings
+        What readers said of exams, by label.
     """
     measures: dict[str, list[float | None]] = {}
     for name in (*ESTIMATES, *MEASURES):

@@ -375,8 +375,8 @@ def write_page(
         'address': local_address,
         'probability': probability,
     }
-    folder = files('bids_synthsr') / 'data/report'
-    script = '\n'.join((folder / name).read_text(encoding='utf-8') for name in script_names)
+    source = files('bids_synthsr') / 'data/report'
+    script = '\n'.join((source / name).read_text(encoding='utf-8') for name in script_names)
     page = environment.get_template(template).render(
         **values,
         states=STATES,

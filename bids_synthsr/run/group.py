@@ -39,7 +39,7 @@ def run_group(bids_dir: Path, output_dir: Path, wanted: GroupRequest) -> int:
     output_dir
         Folder with the outputs of the participant level.
     wanted
-        What is requested.
+        Which groups, covariates and scanners are requested.
     """
     derivatives = Derivatives(output_dir)
     try:

@@ -11,6 +11,7 @@ ALLOWED = {
     ('bids_synthsr/run/plugin.py', 'write_text'),
     ('bids_synthsr/run/plugin.py', 'read_text'),
     ('bids_synthsr/run/machine.py', 'read_text'),
+    ('bids_synthsr/imaging/inference.py', 'read_text'),
 }
 
 
