@@ -64,8 +64,13 @@ _WEIGHTS = 'needs weights or data of other people'
 _GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
 SKIPPED = {
-    'bids_synthsr bids out group --group-column dx --groups CN AD --covariates age sex icv': _GROUPS,
-    'bids_synthsr bids out group --harmonize ManufacturersModelName': _GROUPS,
+    **dict.fromkeys(
+        (
+            'bids_synthsr bids out group --group-column dx --groups CN AD --covariates age icv',
+            'bids_synthsr bids out group --harmonize ManufacturersModelName',
+        ),
+        _GROUPS,
+    ),
     'pip install --constraint constraints.txt .': _REPOSITORY,
     f'pip install --constraint constraints.txt {_CPU_BUILD} .': _REPOSITORY,
     'pip install ./docker': _REPOSITORY,

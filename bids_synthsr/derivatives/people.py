@@ -25,6 +25,7 @@ from bids_synthsr.derivatives.tables import read_table
 
 LEAST_SESSIONS = 2
 SECONDS_A_DAY = 86400.0
+GONE = 'it is no longer in the input data set'
 NO_T1W = 'it has no T1w with a brain mask and a segmentation: choose --method auto'
 
 
@@ -135,6 +136,9 @@ def _person_of(
     days = dict(_days_of(bids_dir / f'sub-{subject}' / f'sub-{subject}_sessions.tsv'))
     for record in records:
         session = record.exam.partition('_ses-')[2]
+        if not (bids_dir / f'sub-{subject}' / f'ses-{session}').is_dir():
+            left[session] = GONE
+            continue
         if record.state != 'finished':
             left[session] = 'its exam is not finished'
             continue

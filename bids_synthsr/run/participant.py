@@ -92,7 +92,7 @@ def _plan_and_run(request: Request) -> int:
         announce('%s', REQUESTS)
         return _print_requests(plans, settings)
     if request.mode == 'reports-only':
-        return renew_reports(plans, derivatives)
+        return renew_reports(plans, settings.input.bids_dir, derivatives)
     try:
         if request.mode == 'boilerplate-only':
             open_run(request)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
+from bids_synthsr.derivatives.digests import describe_outputs
 from bids_synthsr.derivatives.locks import ExamLocks
+from bids_synthsr.derivatives.people import find_people
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import (
     Record,
@@ -14,6 +18,7 @@ from bids_synthsr.derivatives.records import (
     read_record,
     write_record,
 )
+from bids_synthsr.reports.change_page import write_change_page
 from bids_synthsr.reports.exam_pages import write_pages
 from bids_synthsr.run.closing import ANOTHER_RUN, write_data_set_index
 from bids_synthsr.run.messages import announce
@@ -24,8 +29,8 @@ UNFINISHED = 'It is not finished.'
 LOGGER = logging.getLogger('bids_synthsr')
 
 
-def renew_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
-    """Write the reports of finished exams anew; return the exit code.
+def renew_reports(plans: Sequence[Plan], bids_dir: Path, derivatives: Derivatives) -> int:
+    """Write the reports of finished exams and of comparisons anew; return the exit code.
 
     A report that cannot be written costs that exam alone. Nothing is written to a folder that
     holds no outputs of the program.
@@ -45,8 +50,36 @@ def renew_reports(plans: Sequence[Plan], derivatives: Derivatives) -> int:
             else:
                 announce('%s: %s', plan.exam, ANOTHER_RUN)
                 faults.append(ANOTHER_RUN)
+        faults += _renew_comparisons(plans, bids_dir, derivatives)
         has_index = write_data_set_index(derivatives)
     return SUCCESS if has_index and not any(faults) else SOME_FAILED
+
+
+def _renew_comparisons(
+    plans: Sequence[Plan], bids_dir: Path, derivatives: Derivatives
+) -> list[str]:
+    """Write the pages of people anew whose comparison is up to date; return why some fail."""
+    subjects = sorted({plan.exam.subject for plan in plans})
+    faults = []
+    for person in find_people(derivatives, bids_dir, subjects):
+        path = derivatives.person_record(person.subject)
+        record = read_record(path)
+        if record is None or record.state != 'finished':
+            continue  # nobody has asked for it
+        if person.to_do:
+            announce('%s: no page of its sessions, for %s', person.label, person.to_do)
+            faults.append(person.to_do)
+            continue
+        try:
+            page = write_change_page(person, derivatives)
+            write_record(path, replace(record, pages=describe_outputs([page], derivatives)))
+        except Exception as error:  # whatever a damaged file brings about
+            LOGGER.debug('', exc_info=True)
+            announce('%s: the page of its sessions cannot be written: %s', person.label, error)
+            faults.append(str(error) or type(error).__name__)
+        else:
+            announce('%s', page)
+    return faults
 
 
 def renew_lost_reports(plans: Sequence[Plan], derivatives: Derivatives) -> list[str]:

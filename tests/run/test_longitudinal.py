@@ -1,6 +1,7 @@
 """The sessions of a person compared, from the command line to the page."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,31 @@ def test_a_session_with_two_times_has_none(run_brainy, pair, tmp_path):
     (tmp_path / 'bids/sub-01/sub-01_sessions.tsv').write_text('\n'.join(rows) + '\n')
     assert run_brainy('--longitudinal') == 0
     assert [row['days'] for row in rows_of(pair).values()] == ['', '']
+
+
+def test_reports_only_writes_pages_anew_and_tells_stale_ones(run_brainy, pair, tmp_path, capsys):
+    assert run_brainy('--longitudinal') == 0
+    page = pair / 'sub-01_longitudinal.html'
+    written = page.read_text()
+    page.write_text('torn')
+    assert run_brainy('--reports-only') == 0
+    assert page.read_text() == written
+    (pair / 'sub-01/anat/sub-01_desc-longitudinal_volumes.tsv').unlink()
+    capsys.readouterr()
+    assert run_brainy('--reports-only') == 1
+    assert 'no page of its sessions, for' in capsys.readouterr().err
+
+
+def test_a_session_that_left_the_input_is_not_compared(run_brainy, pair, tmp_path):
+    for session in 'cd':
+        write_t1w(tmp_path / 'bids', f'sub-01_ses-{session}')
+    assert run_brainy() == 0
+    shutil.rmtree(tmp_path / 'bids/sub-01/ses-b')
+    shutil.rmtree(tmp_path / 'bids/sub-01/ses-d')
+    assert run_brainy('--longitudinal') == 0
+    assert [*rows_of(pair)] == ['ses-a', 'ses-c']
+    page = (pair / 'sub-01_longitudinal.html').read_text()
+    assert 'ses-b is not compared: it is no longer in the input data set' in page
 
 
 def test_what_can_no_longer_be_compared_is_told(run_brainy, pair, tmp_path, capsys):
