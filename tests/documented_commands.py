@@ -68,6 +68,7 @@ SKIPPED = {
         (
             'bids_synthsr bids out group --group-column dx --groups CN AD --covariates age icv',
             'bids_synthsr bids out group --harmonize ManufacturersModelName',
+            'bids_synthsr bids out group --group-column dx --groups CN AD --covariates icv --tbm',
         ),
         _GROUPS,
     ),

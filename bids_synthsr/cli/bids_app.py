@@ -82,8 +82,13 @@ def _run_group(options: argparse.Namespace) -> int:
         from bids_synthsr.run.group import run_group
         from bids_synthsr.run.messages import announce
 
-        if (options.groups or options.covariates) and not options.group_column:
-            announce('--groups and --covariates need --group-column, which parts the exams')
+        if options.dry_run or options.reports_only or options.boilerplate_only:
+            announce(
+                '--dry-run, --reports-only and --boilerplate-only are of the participant level'
+            )
+            return WRONG_USE
+        if (options.groups or options.covariates or options.tbm) and not options.group_column:
+            announce('--groups, --covariates and --tbm need --group-column, which parts the exams')
             return WRONG_USE
         wanted = GroupRequest(
             options.group_column or '',
@@ -93,7 +98,18 @@ def _run_group(options: argparse.Namespace) -> int:
             tuple(options.participant_label),
             tuple(options.session_label),
         )
-        return run_group(bids_dir, output_dir, wanted)
+        tbm = None
+        if options.tbm:
+            from bids_synthsr.cli.resolve import tbm_of
+
+            try:
+                tbm, note = tbm_of(options, environ())
+            except (ValueError, OSError) as error:
+                announce('%s', error)
+                return WRONG_USE
+            if note:
+                announce('%s', note)
+        return run_group(bids_dir, output_dir, wanted, tbm)
 
 
 if __name__ == '__main__':

@@ -288,6 +288,36 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
         help='remove the effects of this column from the volumes (ComBat), such as a site, '
         'ManufacturersModelName, or "protocol"',
     )
+    group.add_argument(
+        '--tbm',
+        action='store_true',
+        help='compare the shapes of the brains of both groups at each voxel, too: tensor-based '
+        'morphometry, on a mean brain of the group',
+    )
+    group.add_argument(
+        '--permutations',
+        type=int,
+        default=5000,
+        metavar='N',
+        help='number of permutations by which --tbm tests',
+    )
+    group.add_argument(
+        '--seed', type=int, default=1, metavar='N', help='seed of permutations and of the atlas'
+    )
+    group.add_argument(
+        '--tbm-fwhm',
+        type=float,
+        default=6.0,
+        metavar='MM',
+        help='width at half of its height of the Gaussian that smooths the maps of --tbm',
+    )
+    group.add_argument(
+        '--atlas-exams',
+        type=int,
+        default=60,
+        metavar='N',
+        help='most exams that the mean brain of --tbm is made of; all are compared with it',
+    )
 
 
 def _add_performance_options(parser: argparse.ArgumentParser) -> None:
@@ -497,5 +527,5 @@ def _plain(value: Any) -> Any:
 
 def group_options_of(options: argparse.Namespace) -> str:
     """Name an option of the group level that is set; empty for none."""
-    names = ('group_column', 'groups', 'covariates', 'harmonize')
+    names = ('group_column', 'groups', 'covariates', 'harmonize', 'tbm')
     return next((f'--{name.replace("_", "-")}' for name in names if getattr(options, name)), '')

@@ -19,6 +19,7 @@ from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, locate_template
 from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.derivatives.morphometry import TbmSettings
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.methods.catalogue import METHODS
@@ -28,6 +29,7 @@ from bids_synthsr.run.machine import (
     choose_device,
     installed_memory_gb,
 )
+from bids_synthsr.run.morphometry import TbmRequest
 from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.request import Mode, Request, SurfaceRequest
@@ -39,6 +41,8 @@ from bids_synthsr.settings import (
 from bids_synthsr.surfaces.tools import TOOLS, find_tool
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
+LEAST_PERMUTATIONS = 100
+TBM_SPACE = 'MNI152NLin2009cAsym'  # where brains are brought before they are averaged
 PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
 
 
@@ -355,3 +359,30 @@ def _read_mapping(path: Path | None, option: str) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f'{option} {path} holds {type(content).__name__}, not keys with values')
     return content
+
+
+def tbm_of(options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[TbmRequest, str]:
+    """Make the request for tensor-based morphometry.
+
+    Returns
+    -------
+    request, note
+        What is requested, and which template takes the place of a missing one; empty for none.
+
+    Raises
+    ------
+    ValueError
+        For numbers that make no sense, and for options that contradict the machine.
+    """
+    if options.permutations < LEAST_PERMUTATIONS:
+        raise ValueError(
+            f'--permutations {options.permutations}: fewer than {LEAST_PERMUTATIONS} tell '
+            'nothing below a probability of .05'
+        )
+    if options.tbm_fwhm < 0 or options.atlas_exams < 2:
+        raise ValueError('--tbm-fwhm cannot be negative, and --atlas-exams must be 2 or more')
+    template, note = locate_template(TBM_SPACE, environ)
+    settings = TbmSettings(
+        options.permutations, options.seed, options.tbm_fwhm, options.atlas_exams
+    )
+    return TbmRequest(settings, settings_of(options, environ), template), note

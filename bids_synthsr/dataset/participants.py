@@ -46,12 +46,21 @@ def read_sessions(bids_dir: Path, participant: str) -> dict[str, dict[str, str]]
 
 def _read_keyed(path: Path, key: str, prefix: str) -> dict[str, dict[str, str]]:
     """Read a table by its key column, whose prefix may be left out; n/a is empty."""
-    lines = read_text(path).removeprefix('\ufeff').splitlines()
+    try:
+        text = read_text(path, errors='strict').removeprefix('\ufeff')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 ({error.reason}): save it as UTF-8') from error
+    lines = text.replace('\r\n', '\n').replace('\r', '\n').split('\n')
     table: dict[str, dict[str, str]] = {}
     for row in csv.DictReader(lines, delimiter='\t', quoting=csv.QUOTE_NONE):
         values = {str(name).strip(): (value or '').strip() for name, value in row.items() if name}
         if key not in values:
-            raise ValueError(f'{path} has no column {key}, which BIDS wants first')
+            there = ', '.join(values) or 'none'
+            raise ValueError(
+                f'{path} has no column {key}, which BIDS wants first: there is {there}'
+            )
+        if values[key] in MISSING:
+            continue  # a line of nothing
         label = prefix + values.pop(key).removeprefix(prefix)
         if label in table:
             raise ValueError(f'{path} lists {label} twice')

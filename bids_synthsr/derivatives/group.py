@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from bids_synthsr.derivatives.tables import MISSING, read_table, table_text
 from bids_synthsr.morphometry.image_quality import MEASURES
 
 NOT_PROCESSED = 'no run has processed it'
+DAMAGED = 'its record cannot be read: process it again'
 UNREAD = 'its outputs cannot be read ({})'
 INTRACRANIAL = 'Intracranial'
 ESTIMATES = {
@@ -109,11 +111,13 @@ def read_group(derivatives: Derivatives, participants: Iterable[str] = ()) -> li
     for progress in read_progress(derivatives, read_runs(derivatives)):
         record = records.get(progress.exam)
         if progress.state != 'finished' or record is None:
-            rows.append(GroupRow(progress.exam, progress.state, progress.note or NOT_PROCESSED))
+            is_damaged = record is None and derivatives.exam_of(progress.exam).record.exists()
+            reason = progress.note or (DAMAGED if is_damaged else NOT_PROCESSED)
+            rows.append(GroupRow(progress.exam, progress.state, reason))
             continue
         try:
             rows.append(_finished(record, progress.note, derivatives))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = UNREAD.format(f'{type(error).__name__}: {error}')
             rows.append(GroupRow(progress.exam, 'missing', reason))
     people = {row.keys['participant_id'] for row in rows}
@@ -127,14 +131,8 @@ def _finished(record: Record, warning: str, derivatives: Derivatives) -> GroupRo
     """Read the tables and sidecars of a finished exam."""
     found = {suffix: derivatives.root / name for suffix, name in own_outputs(record).items()}
     main = read_object(sidecar_of(found['T1w'])) if 'T1w' in found else {}
-    details = main.get('MethodDetails', {})
-    volumes = {}
-    if 'volumes' in found:
-        volumes = {
-            row['name']: float(row['volume_mm3'])
-            for row in read_table(found['volumes'])
-            if row['volume_mm3']
-        }
+    details = _object(main, 'MethodDetails')
+    volumes = _read_volumes(found['volumes']) if 'volumes' in found else {}
     scans = read_table(derivatives.exam_of(record.exam).selection)
     used = [row for row in scans if row['role'] in ('reference', 'used', 'aligned')]
     overlaps = [*_overlaps(record, derivatives)]
@@ -151,13 +149,49 @@ def _finished(record: Record, warning: str, derivatives: Derivatives) -> GroupRo
         'warnings': len(record.warnings),
         'minutes': sum(record.durations_s.values()) / 60 or None,
     }
-    estimates = details.get('quality', {})
-    quality = {name: estimates[name] for name in ESTIMATES if name in estimates}
-    quality |= {name: value for name, value in main.get(QUALITY, {}).items() if value is not None}
+    known = {**_object(details, 'quality'), **_object(main, QUALITY)}
+    quality = {
+        name: float(known[name]) for name in (*ESTIMATES, *MEASURES) if _is_number(known.get(name))
+    }
     reference = next((row['file'] for row in used if row['role'] == 'reference'), '')
-    known = record.fingerprint.get('scans', {})
-    scan = next((path for path in known if Path(path).name == reference), '')
+    scans_before = record.fingerprint.get('scans', {})
+    scan = next((path for path in scans_before if Path(path).name == reference), '')
     return GroupRow(record.exam, 'finished', warning, facts, quality, volumes, scan)
+
+
+def _read_volumes(path: Path) -> dict[str, float]:
+    """Read the volumes of an exam, mm³; ``n/a`` is left out.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or if one cannot be: such a table was damaged.
+    """
+    volumes: dict[str, float] = {}
+    for row in read_table(path):
+        name, text = row['name'], row['volume_mm3']
+        if not text:
+            continue
+        volume = float(text)
+        if not math.isfinite(volume) or volume < 0 or (name == INTRACRANIAL and not volume):
+            raise ValueError(f'{path.name} has a volume of {text} for {name}')
+        if name in volumes:
+            raise ValueError(f'{path.name} lists {name} twice')
+        volumes[name] = volume
+    if not volumes:
+        raise ValueError(f'{path.name} has no volumes')
+    return volumes
+
+
+def _object(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Take a field that holds fields; nothing of one that does not."""
+    value = content.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _is_number(value: Any) -> bool:
+    is_real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_real and math.isfinite(value)
 
 
 def _describe_scan(row: Mapping[str, str]) -> str:

@@ -24,6 +24,8 @@ LEAST_PER_GROUP, LEAST_TOGETHER = 5, 20
 OWN_COLUMNS = ('protocol', 'method')  # of the exams themselves
 ICV = 'icv'  # a covariate of the exams themselves: intracranial volume
 MOST_SHOWN = 8  # of what an error names
+MOST_WORDS = 10  # of a covariate
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,22 @@ class Columns:
             self.people = read_people(bids_dir)
         self._sessions: dict[str, dict[str, dict[str, str]]] = {}
 
+    def check(self, rows: Iterable[GroupRow]) -> None:
+        """Read the tables of the sessions of all people.
+
+        Raises
+        ------
+        ValueError
+            If one of them cannot be understood.
+        """
+        for row in rows:
+            self._sessions_of(row.keys['participant_id'])
+
+    def _sessions_of(self, participant: str) -> dict[str, dict[str, str]]:
+        if participant not in self._sessions:
+            self._sessions[participant] = read_sessions(self.bids_dir, participant)
+        return self._sessions[participant]
+
     def value(self, row: GroupRow, column: str) -> str:
         """Find the value of a column for an exam; empty where it is not known."""
         if column == ICV and INTRACRANIAL in row.volumes:
@@ -108,9 +126,7 @@ class Columns:
             return '' if value == MISSING else value
         keys = row.keys
         participant = keys['participant_id']
-        if participant not in self._sessions:
-            self._sessions[participant] = read_sessions(self.bids_dir, participant)
-        session = self._sessions[participant].get(keys['session_id'], {})
+        session = self._sessions_of(participant).get(keys['session_id'], {})
         person = self.people.get(participant, {})
         return (
             session.get(column)
@@ -184,15 +200,15 @@ def make_design(rows: Iterable[GroupRow], columns: Columns, wanted: GroupRequest
                 f'The group {level} has {count} exams with all values, and {LEAST_PER_GROUP} are '
                 f'the least{_why(left_out)}'
             )
+    chosen = [finished[number] for number in taken]
     names, covariates = _numbers(
-        {key: [fixed[key][at] for at in taken] for key in fixed}, len(taken)
+        {key: [fixed[key][at] for at in taken] for key in fixed}, [row.exam for row in chosen]
     )
     whole = np.column_stack([np.ones(len(taken)), is_second, covariates])
     if dependent := dependent_column(whole, ['the mean', wanted.column, *names]):
         raise ValueError(
             f'{dependent} is explained by the group and the covariates before it: leave it out'
         )
-    chosen = [finished[number] for number in taken]
     warnings = [*_doubts(chosen, is_second, levels)]
     return GroupDesign(chosen, levels, is_second, covariates, names, left_out, warnings)
 
@@ -225,24 +241,53 @@ def _two_levels(groups: Sequence[str], wanted: GroupRequest) -> tuple[str, str]:
     return levels[0], levels[1]
 
 
-def _numbers(fixed: Mapping[str, Sequence[str]], count: int) -> tuple[list[str], np.ndarray]:
-    """Turn the covariates of exams into columns: numbers, and one for each word but the first."""
+def _numbers(
+    fixed: Mapping[str, Sequence[str]], exams: Sequence[str]
+) -> tuple[list[str], np.ndarray]:
+    """Turn the covariates of exams into columns: numbers, and one for each word but the first.
+
+    Raises
+    ------
+    ValueError
+        If a covariate is the same in all exams, if some of its values are no numbers where most
+        are, or if it has very many words.
+    """
     names, parts = [], []
     for name, values in fixed.items():
-        try:
-            numbers = np.array([float(value) for value in values])
-            if not np.isfinite(numbers).all():
-                raise ValueError
-        except ValueError:
-            first, *others = sorted(set(values))
+        words = sorted(set(values))
+        if len(words) < 2:
+            raise ValueError(f'{name} is {words[0]} in all exams: leave it out')
+        numbers = np.array([_number(value) for value in values])
+        is_number = np.isfinite(numbers)
+        if is_number.all():
+            names.append(name)  # years and cubic millimetres alike, for the rank
+            parts.append((numbers - numbers.mean()) / numbers.std())
+        elif is_number.mean() > HALF:
+            at = int(np.argmin(is_number))
+            raise ValueError(
+                f'{name} is {values[at]!r} for {exams[at]}, which is no number, unlike most: '
+                'mend it, or write n/a to leave the exam out'
+            )
+        elif len(words) > MOST_WORDS:
+            raise ValueError(
+                f'{name} has {len(words)} different words, and each would be a covariate: '
+                f'{MOST_WORDS} are the most'
+            )
+        else:
+            first, *others = words
             for other in others:
                 names.append(f'{name} ({other}, not {first})')
                 parts.append(np.array([value == other for value in values], float))
-        else:
-            names.append(name)
-            spread = numbers.std()  # years and cubic millimetres alike, for the rank
-            parts.append((numbers - numbers.mean()) / (spread if spread > 0 else 1))
-    return names, np.column_stack(parts) if parts else np.zeros((count, 0))
+    return names, np.column_stack(parts) if parts else np.zeros((len(exams), 0))
+
+
+def _number(text: str) -> float:
+    """Read a finite number; NaN for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        return np.nan
+    return value if np.isfinite(value) else np.nan
 
 
 def _doubts(

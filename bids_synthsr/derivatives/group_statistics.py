@@ -10,7 +10,7 @@ import numpy as np
 
 from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.derivatives.group import INTRACRANIAL, GroupRow, structure_names
-from bids_synthsr.derivatives.group_design import ICV, GroupDesign
+from bids_synthsr.derivatives.group_design import ICV, LEAST_PER_GROUP, GroupDesign
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.tables import MISSING, table_text
 from bids_synthsr.morphometry.groups import GroupEffect, compare_groups, false_discovery
@@ -38,6 +38,10 @@ COLUMNS = {
 }
 IN_MM3 = ('mean_first', 'sd_first', 'mean_second', 'sd_second', 'difference', 'difference_low',
           'difference_high')  # fmt: skip
+FIXED = 'it is the covariate icv, which is held fixed'
+FEW = 'too few exams of a group have it'
+SAME = 'it is the same in all exams'
+LACKING = '{} exams do not have it, such as {}'
 LEAST_SPREAD_MM3 = 1e-6  # a volume that is the same in all exams cannot be compared
 
 
@@ -60,35 +64,65 @@ class StructureEffect:
     q: float
 
 
+def fixed_structures(design: GroupDesign | None) -> dict[str, str]:
+    """Name the structures that are covariates themselves, with the reason why they are left out.
+
+    Parameters
+    ----------
+    design
+        The exams that are compared; None for none.
+    """
+    return {INTRACRANIAL: FIXED} if design is not None and ICV in design.names else {}
+
+
 def harmonize_rows(
-    rows: Sequence[GroupRow], scanners: Sequence[str], kept: np.ndarray
+    rows: Sequence[GroupRow], scanners: Sequence[str], kept: np.ndarray, left: dict[str, str]
 ) -> list[dict[str, float]]:
     """Remove the effects of scanners from the volumes of exams.
 
     Parameters
     ----------
     rows
-        Finished exams whose volumes are known.
+        Finished exams.
     scanners
         Scanner, site or protocol of each.
     kept
         What explains differences that shall stay, ``(N, C)``.
+    left
+        Why structures are left out, by name: these are, and more are added.
 
     Returns
     -------
     volumes
-        Volumes of each exam by structure, mm³; structures that not all exams have are left out.
+        Volumes of each exam by structure, mm³.
+
+    Raises
+    ------
+    ValueError
+        If there is one scanner only, or nothing to harmonize.
     """
-    names = [name for name in structure_names(rows) if all(name in row.volumes for row in rows)]
-    values = np.array([[row.volumes[name] for name in names] for row in rows])
-    varies = values.std(0) > LEAST_SPREAD_MM3
-    values, names = values[:, varies], [n for n, one in zip(names, varies, strict=True) if one]
-    harmonized = harmonize(values, scanners, kept)
+    if len(set(scanners)) < 2:
+        raise ValueError(f'all exams have {next(iter(scanners), MISSING)}: there is no effect')
+    names = []
+    for name in (name for name in structure_names(rows) if name not in left):
+        values = [row.volumes.get(name, 0.0) for row in rows]
+        lacking = [row.exam for row in rows if name not in row.volumes]
+        if lacking:
+            left[name] = LACKING.format(len(lacking), lacking[0])
+        elif np.ptp(values) <= LEAST_SPREAD_MM3:
+            left[name] = SAME
+        else:
+            names.append(name)
+    if not names:
+        raise ValueError('no structure has a volume in all exams')
+    harmonized = harmonize(
+        np.array([[row.volumes[name] for name in names] for row in rows]), scanners, kept
+    )
     return [dict(zip(names, map(float, row), strict=True)) for row in harmonized]
 
 
 def find_effects(
-    design: GroupDesign, volumes: Sequence[Mapping[str, float]]
+    design: GroupDesign, volumes: Sequence[Mapping[str, float]], left: dict[str, str]
 ) -> list[StructureEffect]:
     """Compare the volume of every structure between the two groups.
 
@@ -97,15 +131,31 @@ def find_effects(
     design
         The exams and what is held fixed.
     volumes
-        Volumes of each exam by structure, mm³.
+        Volumes of each exam by structure, mm³; an exam without one is left out for it alone.
+    left
+        Why structures are left out, by name: these are, and more are added.
+
+    Raises
+    ------
+    ValueError
+        If no structure can be compared.
     """
     found: dict[str, GroupEffect] = {}
-    for name in structure_names(design.rows):
-        if name == INTRACRANIAL and ICV in design.names:
-            continue  # it is held fixed
+    for name in (name for name in structure_names(design.rows) if name not in left):
         values = np.array([row.get(name, np.nan) for row in volumes])
-        if np.isfinite(values).all() and values.std() > LEAST_SPREAD_MM3:
-            found[name] = compare_groups(values, design.is_second, design.covariates)
+        is_known = np.isfinite(values)
+        second = design.is_second[is_known]
+        if min(second.sum(), (~second).sum()) < LEAST_PER_GROUP:
+            left[name] = FEW
+        elif np.ptp(values[is_known]) <= LEAST_SPREAD_MM3:
+            left[name] = SAME
+        else:
+            try:
+                found[name] = compare_groups(values[is_known], second, design.covariates[is_known])
+            except ValueError as error:
+                left[name] = str(error)
+    if not found:
+        raise ValueError(f'No structure can be compared: {next(iter(left.values()), FEW)}')
     q = false_discovery(np.array([effect.p for effect in found.values()]))
     return [
         StructureEffect(name, effect, float(one))
@@ -114,7 +164,11 @@ def find_effects(
 
 
 def write_effects(
-    effects: Sequence[StructureEffect], design: GroupDesign, column: str, derivatives: Derivatives
+    effects: Sequence[StructureEffect],
+    design: GroupDesign,
+    column: str,
+    left: Mapping[str, str],
+    derivatives: Derivatives,
 ) -> list[Path]:
     """Write the table of differences and its sidecar, which names groups and covariates.
 
@@ -126,6 +180,8 @@ def write_effects(
         The exams that were compared.
     column
         Column by which the volumes were harmonized; empty for not at all.
+    left
+        Why structures are left out, by name.
     derivatives
         Where the outputs lie.
     """
@@ -147,6 +203,7 @@ def write_effects(
         'Covariates': list(design.names),
         'Volumes': f'harmonized by {column} (ComBat)' if column else 'as measured',
         'LeftOut': dict(design.left_out),
+        'StructuresLeftOut': dict(left),
         'Warnings': list(design.warnings),
         **{
             name: {'Description': text, **({'Units': 'mm^3'} if name in IN_MM3 else {})}

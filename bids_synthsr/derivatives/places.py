@@ -120,6 +120,21 @@ class Derivatives:
         return self.root / 'group_effects.tsv'
 
     @property
+    def group_tbm(self) -> Path:
+        """Folder of the maps of tensor-based morphometry."""
+        return self.root / 'group_tbm'
+
+    @property
+    def group_clusters(self) -> Path:
+        """Table of the clusters in which two groups differ."""
+        return self.group_tbm / 'clusters.tsv'
+
+    @property
+    def tbm_record(self) -> Path:
+        """What was done for tensor-based morphometry, and of what."""
+        return self.root / 'logs' / 'group' / 'tbm.json'
+
+    @property
     def group_page(self) -> Path:
         """Page of all exams as a group."""
         return self.root / 'group.html'

@@ -9,7 +9,9 @@ import numpy as np
 from scipy import optimize, special, stats
 
 LEVEL = 0.95  # of confidence intervals
+LEAST_REST = 1e-9  # of a measure, beyond what the model explains: less is rounding
 LARGE = 150  # degrees of freedom from which on a noncentral t is as good as normal
+FAR = 30.0  # a t beyond which the same holds
 FARTHEST = 6.0  # standard deviations within which the ends of an interval are looked for
 
 
@@ -73,9 +75,11 @@ def compare_groups(
         raise ValueError('Group and covariates cannot be told apart in these exams')
     weights, inverse = np.linalg.lstsq(design, values, rcond=None)[0], _inverse(design)
     sigma = float(np.sqrt(((values - design @ weights) ** 2).sum() / freedom))
+    if sigma <= LEAST_REST * np.abs(values).max():
+        raise ValueError('Group and covariates explain it without any rest')
     scale = float(np.sqrt(inverse[1, 1]))  # standard error in units of sigma
     difference = float(weights[1])
-    t = difference / max(sigma * scale, 1e-300)
+    t = difference / (sigma * scale)
     reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * sigma * scale
     unbiased = _unbiased(freedom)
     low, high = noncentral_interval(t, freedom)
@@ -114,18 +118,22 @@ def noncentral_interval(t: float, freedom: int) -> tuple[float, float]:
         Its degrees of freedom.
     """
     tail = (1 - LEVEL) / 2
-    spread = math.sqrt(1 + t**2 / (2 * freedom))  # of a t around its noncentrality, nearly
-    if freedom > LARGE:  # the series of the exact one does not end there
-        reach = float(stats.norm.ppf(1 - tail)) * spread
-        return t - reach, t + reach
+    spread = math.hypot(1, t / math.sqrt(2 * freedom))  # of a t around its noncentrality, nearly
+    reach = float(stats.norm.ppf(1 - tail)) * spread
 
-    def end(probability: float) -> float:
+    def end(probability: float, otherwise: float) -> float:
         def excess(center: float) -> float:
             return float(stats.nct.cdf(t, freedom, center)) - probability
 
-        return float(optimize.brentq(excess, t - FARTHEST * spread, t + FARTHEST * spread))
+        low, high = t - FARTHEST * spread, t + FARTHEST * spread
+        try:
+            return float(optimize.brentq(excess, low, high))
+        except (ValueError, RuntimeError):  # its series does not end for some large t
+            return otherwise
 
-    return end(1 - tail), end(tail)
+    if freedom > LARGE or abs(t) > FAR:
+        return t - reach, t + reach
+    return end(1 - tail, t - reach), end(tail, t + reach)
 
 
 def false_discovery(p: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 LEAST_MEMBERS = 3  # of a scanner: its spread is estimated
+LEAST_REST = 1e-6  # of the spread of a measure: less is rounding
 MOST_STEPS, TOLERANCE = 200, 1e-5
 
 
@@ -55,7 +56,7 @@ def harmonize(values: np.ndarray, scanners: Sequence[str], kept: np.ndarray) -> 
     common = counts / len(scanner) @ weights[: len(names)]
     expected = common + kept @ weights[len(names) :]
     spread = np.sqrt(((values - design @ weights) ** 2).mean(0))
-    if (spread == 0).any():
+    if (spread <= LEAST_REST * values.std(0)).any():
         raise ValueError('A measure is explained without any rest: there is nothing to harmonize')
     standard = (values - expected) / spread
     harmonized = np.empty_like(standard)

@@ -100,12 +100,12 @@ def fit_template(
     ValueError
         If the two brains do not come to lie on each other.
     """
-    space = _registration_grid(template, template_grid)
+    space = registration_grid(template, template_grid)
     fixed = resample(template, template_grid, space)
     fixed_mask = (resample((template > 0).astype(np.float32), template_grid, space) > 0.5) * 1.0
     brain = np.where(mask > 0, t1w, 0).astype(np.float32)
     affine = run_affine((bright_as_one(fixed), space), (bright_as_one(brain), grid), fixed_mask)
-    _check_size(affine)
+    check_size(affine)
     moving = resample(brain, grid, space, np.linalg.inv(affine))
     first, second = (torch.from_numpy(bright_as_one(image))[None] for image in (fixed, moving))
     velocity = register(first, second, SPACING_MM)
@@ -116,7 +116,7 @@ def fit_template(
     return _judged(transform, brain, grid, fixed, fixed_mask > 0)
 
 
-def _registration_grid(template: np.ndarray, grid: Grid) -> Grid:
+def registration_grid(template: np.ndarray, grid: Grid) -> Grid:
     """Lay voxels of `SPACING_MM` in RAS order around the brain of a template."""
     corners = bounding_box(template > 0, 0)
     points = apply_affine(
@@ -136,8 +136,19 @@ def bright_as_one(image: np.ndarray) -> np.ndarray:
     return (image / bright).astype(np.float32)
 
 
-def _check_size(affine: np.ndarray) -> None:
-    """Refuse an affine transform that stretches or squeezes a brain as no brain can be."""
+def check_size(affine: np.ndarray) -> None:
+    """Refuse an affine transform that stretches or squeezes a brain as no brain can be.
+
+    Parameters
+    ----------
+    affine
+        Transform from a template to a T1w, ``(4, 4)``.
+
+    Raises
+    ------
+    ValueError
+        With the factors, and what to look at.
+    """
     scales = np.linalg.svd(affine[:3, :3], compute_uv=False)
     if not SCALES[0] <= scales.min() <= scales.max() <= SCALES[1]:
         raise ValueError(

@@ -56,6 +56,8 @@ FINER, ASIDE = 3, 1e-3  # of lines on slices; beside a vertex, which a plane mus
 THICKEST_MM = 5.0  # shown brightest
 VIEW_PX_PER_MM, CLOSING, NEARER_MM, MOST_DOTS = 2.0, 1, 0.5, 20
 MOST_GROWTH = 0.2  # logarithm that is shown in full colour
+MOST_G = 1.5  # standard deviations that are shown in full colour
+FAINT, SURE_OPACITY = 0.45, 0.9  # of a difference that may be chance, and of one that is none
 UNSURE = 0.25  # of the brightest: an expected error that is shown brightest
 MEASURED = (255, 214, 10)  # yellow of what a scan measured
 DETAIL = 80.0  # mm of a reliability map that are shown
@@ -558,3 +560,35 @@ def _share_by_intensity(voxels: np.ndarray, edges: np.ndarray) -> np.ndarray:
         percent = percent[percent > otsu_threshold(percent) / 2]
     counts, _ = np.histogram(percent, edges)
     return counts / max(1, counts.sum())
+
+
+def effect_slices(
+    voxels: np.ndarray, effect: np.ndarray, is_sure: np.ndarray, grid: Grid, axis: int
+) -> Figure:
+    """Show slices of a mean brain with a difference of groups over it, red where it is positive.
+
+    Parameters
+    ----------
+    voxels
+        Volume below, ``(I, J, K)``.
+    effect
+        Hedges' g at each voxel, on the same grid.
+    is_sure
+        Where it is no chance, bool: elsewhere it is drawn faintly.
+    grid
+        Where the voxels of all lie.
+    axis
+        Screen axis across the slices: an index of `PLANES`.
+    """
+    # both in one volume: what is sure is beyond 1
+    share = (effect / MOST_G).clip(-1, 1)
+    coded = np.where(is_sure, np.sign(share) * (1 + np.abs(share)), share * FAINT)
+
+    def paint(grey: np.ndarray, values: np.ndarray) -> np.ndarray:
+        size, sure = np.abs(values), np.abs(values) > 1
+        strength = np.where(sure, size - 1, size / FAINT)
+        color = colormaps['bwr']((np.sign(values) * strength + 1) / 2)[..., :3] * 255
+        shows = np.where(sure, SURE_OPACITY, FAINT * strength)[..., None]
+        return ((1 - shows) * grey[..., None] + shows * color).astype(np.uint8)
+
+    return _laid_over(voxels, coded.astype(np.float32), grid, axis, paint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from bids_synthsr.derivatives.group_statistics import StructureEffect
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.morphometry.image_quality import MEASURES
 from bids_synthsr.reports.pages import write_page
+from bids_synthsr.reports.shape_pictures import report_shapes
 
 MOST_LEVELS = 12  # of a column by which points are parted
 DIGITS = 4  # of a measure on the page
@@ -86,13 +88,12 @@ def write_group_page(
         script_names=('report.js', 'group.js'),
         exams=len(rows),
         counts={state: sum(row.state == state for row in rows) for state in STATES},
-        data=json.dumps(content, separators=(',', ':'), ensure_ascii=False).replace(
-            '<', '\\u003c'
-        ),
+        data=_embedded(content),
         design=design,
         wanted=wanted,
         effects=[*_drawn(effects, widest)],
         widest=widest,
+        shapes=report_shapes(derivatives),
     )
 
 
@@ -129,6 +130,7 @@ def describe_group(
         'states': [row.state for row in rows],
         'reasons': [row.reason for row in rows],
         'pages': [row.page for row in rows],
+        'methods': [str(row.facts.get('method', '')) for row in rows],
         'measures': {name: values for name, values in measures.items() if any(values)},
         'units': {**FACTS, **dict.fromkeys(volumes, 'ml')},
         'about': {**ESTIMATES, **MEASURES, **{name: DESCRIPTIONS[name] for name in FACTS}},
@@ -160,7 +162,9 @@ def _embedded(content: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> float | None:
-    return None if value is None else float(f'{float(value):.{DIGITS}g}')
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f'{float(value):.{DIGITS}g}')
 
 
 def _drawn(effects: Sequence[StructureEffect], widest: float) -> Iterator[DrawnEffect]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.records import read_record, reason_to_redo
+from bids_synthsr.derivatives.records import Record, read_record, reason_to_redo
 from bids_synthsr.run.crashes import read_crashes
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.opening import LOG
@@ -27,6 +27,7 @@ def run_parts(
     wanted: Mapping[str, tuple[Path, Mapping[str, Any]]],
     settings: Settings,
     num_threads: int,
+    read: Callable[[Path], Record | None] = read_record,
 ) -> dict[str, str]:
     """Run the parts of a workflow, each as far as it can, and judge them by their records.
 
@@ -41,6 +42,8 @@ def run_parts(
         Settings of the run.
     num_threads
         Threads that a process may use.
+    read
+        Function that reads such a record; None where there is none.
 
     Returns
     -------
@@ -82,5 +85,5 @@ def run_parts(
         if label in crashes
         else 'it was not reached'
         for label, (path, fingerprint) in wanted.items()
-        if reason_to_redo(read_record(path), fingerprint, derivatives)
+        if reason_to_redo(read(path), fingerprint, derivatives)
     }

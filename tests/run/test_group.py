@@ -179,3 +179,170 @@ def test_nothing_to_show_is_wrong_use(tmp_path, capsys):
     assert 'run the participant level first' in capsys.readouterr().err
     assert main([str(bids), str(tmp_path / 'out'), 'participant', '--harmonize', 'site']) == 2
     assert '--harmonize: it is of the group level' in capsys.readouterr().err
+
+
+def volumes_of(group, label):
+    return group.out / f'{label}/anat/{label}_desc-anyexam_volumes.tsv'
+
+
+def renew(group, label):
+    """Let the record of an exam describe its files as they are now."""
+    path = group.out / f'logs/exams/{label}.json'
+    record = read_json(path)
+    for name, output in record['outputs'].items():
+        output['size'] = (group.out / name).stat().st_size
+    write_json(path, record)
+
+
+def change(group, label, old, new):
+    path = volumes_of(group, label)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    renew(group, label)
+
+
+def test_a_structure_that_one_exam_lacks_is_compared_in_the_others(group):
+    lines = volumes_of(group, 'sub-00003').read_text().splitlines(keepends=True)
+    volumes_of(group, 'sub-00003').write_text(
+        ''.join(line for line in lines if 'Left-Hippocampus' not in line)
+    )
+    renew(group, 'sub-00003')
+    assert group(*COMPARED) == 0
+    effects = {row['structure']: row for row in read_table(group.out / 'group_effects.tsv')}
+    lacking, whole = effects['Left-Hippocampus'], effects['Right-Hippocampus']
+    assert int(lacking['n_second']) == int(whole['n_second']) - 1
+    assert float(lacking['q']) < 1e-4
+    assert group(*COMPARED, '--harmonize', 'site') == 0
+    left = read_json(group.out / 'group_effects.json')['StructuresLeftOut']
+    assert left == {'Left-Hippocampus': '1 exams do not have it, such as sub-00003'}
+
+
+@pytest.mark.parametrize('volume', ['-3.0', 'nan', 'inf', 'much'])
+def test_a_volume_that_cannot_be_costs_its_exam(group, volume):
+    path = volumes_of(group, 'sub-00002')
+    cells = path.read_text().splitlines()[3].split('\t')
+    change(group, 'sub-00002', f'{cells[1]}\t{cells[2]}', f'{cells[1]}\t{volume}')
+    assert group(*COMPARED) == 0
+    row = read_table(group.out / 'group_volumes.tsv')[2]
+    assert row['state'] == 'missing' and 'its outputs cannot be read' in row['reason']
+    assert 'NaN' not in (group.out / 'group.html').read_text().split('group-data')[1]
+    assert 'sub-00002' in read_json(group.out / 'group_effects.json')['LeftOut']
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        {'ImageQuality': 'good', 'MethodDetails': []},
+        {'ImageQuality': None, 'MethodDetails': None},
+        {'ImageQuality': {'cnr': 'x'}, 'MethodDetails': {'quality': {'score': [1]}}},
+        {'MethodDetails': {'quality': 'score'}},
+    ],
+)
+def test_sidecars_of_the_wrong_type_cost_only_what_they_tell(group, content):
+    write_json(group.out / 'sub-00001/anat/sub-00001_desc-anyexam_T1w.json', content)
+    renew(group, 'sub-00001')
+    assert group() == 0
+    row = read_table(group.out / 'group_qc.tsv')[1]
+    assert row['state'] == 'finished' and row['score'] == '' and row['cnr'] == ''
+    assert read_table(group.out / 'group_volumes.tsv')[1]['Left-Caudate']
+
+
+def test_covariates_are_taken_as_numbers_or_refused(group, capsys):
+    people = read_table(group.bids / 'participants.tsv')
+    age = people[4]['age']
+    replaced(group, f'{people[4]["site"]}\t{age}\t', f'{people[4]["site"]}\t89+\t')
+    assert group(*COMPARED, '--covariates', 'age') == 2
+    told = capsys.readouterr().err
+    assert "age is '89+' for sub-" in told and 'write n/a to leave the exam out' in told
+    replaced(group, '\tF\n', '\tM\n')
+    assert group(*COMPARED, '--covariates', 'sex') == 2
+    assert 'sex is M in all exams: leave it out' in capsys.readouterr().err
+
+
+def test_intracranial_volume_as_covariate_does_not_disturb_combat(group):
+    """It is explained by itself, and its rest is rounding: no effect may be drawn towards that."""
+    found = []
+    for _ in range(2):
+        assert group(*COMPARED, '--covariates', 'icv', '--harmonize', 'site') == 0
+        found.append(read_table(group.out / 'group_desc-combat_volumes.tsv')[0])
+        for number in range(COUNT):
+            label = f'sub-{number:05d}'
+            if volumes_of(group, label).is_file():
+                text = volumes_of(group, label).read_text()
+                name, volume = text.splitlines()[-1].rsplit('\t', 1)
+                change(group, label, f'{name}\t{volume}', f'{name}\t{1.0001 * float(volume)}')
+    assert 'Intracranial' not in found[0]
+    for name in ('Left-Caudate', 'Right-Hippocampus'):
+        assert float(found[0][name]) == pytest.approx(float(found[1][name]), abs=0.11)
+
+
+def test_one_scanner_is_nothing_to_harmonize(group, capsys):
+    for site in ('Boston', 'London'):
+        replaced(group, site, 'Kyoto')
+    assert group('--harmonize', 'site') == 2
+    assert 'all exams have Kyoto' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'code', 'message'),
+    [
+        ('\n', '\r\n', 0, 'of 60 exams are finished'),
+        ('sub-00001\t', '\t\t\t\t\nsub-00001\t', 0, 'of 60 exams are finished'),
+        (
+            'participant_id',
+            'id',
+            2,
+            'has no column participant_id, which BIDS wants first: there is id',
+        ),
+        ('sub-00001\t', 'sub-00002\t', 2, 'lists sub-00002 twice'),
+    ],
+)
+def test_tables_of_people_as_they_come(group, capsys, old, new, code, message):
+    replaced(group, old, new)
+    assert group() == code
+    assert message in capsys.readouterr().err
+
+
+def test_tables_that_cannot_be_understood_are_refused(group, capsys):
+    sessions = group.bids / 'sub-00001/sub-00001_sessions.tsv'
+    sessions.write_text('name\tage\na\t1\n')
+    assert group() == 2
+    assert 'has no column session_id' in capsys.readouterr().err
+    sessions.unlink()
+    people = group.bids / 'participants.tsv'
+    people.write_bytes(people.read_text().replace('Boston', 'Zürich').encode('latin-1'))
+    assert group() == 2
+    assert 'is not UTF-8' in capsys.readouterr().err
+
+
+def test_groups_without_any_rest_are_no_effect(group, capsys):
+    for number in range(COUNT):
+        label = f'sub-{number:05d}'
+        if volumes_of(group, label).is_file():
+            rows = [line.split('\t') for line in volumes_of(group, label).read_text().splitlines()]
+            for row in rows[1:]:
+                row[2] = str(100 + 50 * (number % 2))
+            volumes_of(group, label).write_text('\n'.join(map('\t'.join, rows)) + '\n')
+            renew(group, label)
+    assert group(*COMPARED) == 2
+    assert 'explain it without any rest' in capsys.readouterr().err
+
+
+def test_ratings_of_the_wrong_type_are_not_taken(group):
+    ratings = {
+        'sub-00000': {'rating': 9, 'note': ['x']},
+        'sub-00001': [1],
+        'sub-00002': {'rating': 2},
+    }
+    write_json(group.out / 'group_ratings.json', ratings)
+    assert group() == 0
+    assert data_of(group.out / 'group.html')['ratings'] == {'sub-00002': {'rating': 2}}
+
+
+def test_what_is_of_the_participant_level_is_refused(group, capsys):
+    assert group('--dry-run') == 2
+    assert 'of the participant level' in capsys.readouterr().err
+    shutil.rmtree(group.bids)
+    assert group() == 2
+    assert 'there is no such folder' in capsys.readouterr().err

@@ -17,6 +17,7 @@ from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
 from bids_synthsr.workflows.longitudinal import init_person_wf
 from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.morphometry import init_tbm_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
 from bids_synthsr.workflows.stages import ExamSetup
@@ -78,6 +79,8 @@ def build(name):
     if name == 'init_person_wf':
         person = {'subject': '01', 'sessions': [], 'left': {}}
         return init_person_wf(person=person, output_dir='out', run_uuid='1')
+    if name == 'init_tbm_wf':
+        return init_tbm_wf(exams=[{}], chosen=[0], template={}, comparison={})
     if name == 'init_recon_wf':
         fields = ('exam', 'volume', 'sha256', 'uri', 't1w', 'mask')
         setup = dict.fromkeys(('subjects_dir', 'output_dir', 'run_uuid', 'device'), 'x')
@@ -101,7 +104,8 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_person_wf, init_method_wf, init_outputs_wf, init_truth_wf,
+    init_align_wf, init_exam_wf, init_person_wf, init_method_wf, init_tbm_wf, init_outputs_wf,
+    init_truth_wf,
     init_case_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
 

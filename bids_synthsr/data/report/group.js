@@ -40,17 +40,29 @@ function startGroup(page) {
     return { name: oddest, value: most };
   });
 
+  // The browser keeps what was changed here, with what it was before: where the file beside the
+  // page has come to say something else, the file is right.
   function loadRatings() {
-    const kept = {};
-    try {
-      Object.assign(kept, JSON.parse(localStorage.getItem(`ratings ${location.pathname}`)) || {});
-    } catch { /* no storage, as in a private window */ }
-    return { ...data.ratings, ...kept };
+    const known = { ...data.ratings };
+    for (const [exam, kept] of Object.entries(readKept())) {
+      if (kept.before === JSON.stringify(data.ratings[exam] ?? null)) known[exam] = kept.now;
+    }
+    return known;
   }
 
-  function keepRatings() {
+  function readKept() {
     try {
-      localStorage.setItem(`ratings ${location.pathname}`, JSON.stringify(ratings));
+      return JSON.parse(localStorage.getItem(`ratings ${location.pathname}`)) || {};
+    } catch { // no storage, as in a private window
+      return {};
+    }
+  }
+
+  function keepRating(exam) {
+    const kept = readKept();
+    kept[exam] = { before: JSON.stringify(data.ratings[exam] ?? null), now: ratings[exam] };
+    try {
+      localStorage.setItem(`ratings ${location.pathname}`, JSON.stringify(kept));
     } catch { /* they can still be saved to a file */ }
   }
 
@@ -68,6 +80,8 @@ function startGroup(page) {
 
   const draw = (tag, attributes, text) => make(tag, { ...attributes, drawn: true }, text);
   const write = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : String(Number(value.toPrecision(3))));
+
+  const titleOf = (name) => (name === 'score' ? 'estimated quality' : name);
 
   // --- strips of points ---
   const controls = page.querySelector('form.measures');
@@ -143,15 +157,15 @@ function startGroup(page) {
     exam: (i) => data.exams[i],
     state: (i) => data.states[i],
     // what is not there comes before the worst of what is
-    score: (i) => data.measures.score?.[i] ?? (data.states[i] === 'finished' ? 2 : -1),
+    score: (i) => data.measures.score?.[i] ?? (data.states[i] === 'finished' ? -0.5 : -1),
     odd: (i) => -Math.abs(odd[i].value),
-    method: (i) => data.columns.method?.[i] ?? '',
+    method: (i) => data.methods[i],
     rating: (i) => -(ratings[data.exams[i]]?.rating ?? 0),
   };
 
   function rate(exam, change) {
     ratings[exam] = { ...ratings[exam], ...change };
-    keepRatings();
+    keepRating(exam);
   }
 
   function rowOf(i) {
@@ -182,7 +196,7 @@ function startGroup(page) {
     });
     row.append(
       head, state, make('td', { class: 'number' }, score === null || score === undefined ? '–' : score.toFixed(2)),
-      make('td', { class: `number${isOdd ? ' odd' : ''}` }, odd[i].name ? `${odd[i].name} ${odd[i].value.toFixed(1)} sd` : '–'),
+      make('td', { class: `number${isOdd ? ' odd' : ''}` }, odd[i].name ? `${titleOf(odd[i].name)} ${odd[i].value.toFixed(1)} sd` : '–'),
       make('td', {}, valueOf.method(i) || '–'), make('td', { class: 'reason' }, data.reasons[i] || '–'), ...cells);
     return row;
   }
@@ -215,7 +229,7 @@ function startGroup(page) {
     URL.revokeObjectURL(link.href);
   }
 
-  for (const name of names) measure.append(make('option', { value: name }, name === 'score' ? 'estimated quality' : name));
+  for (const name of names) measure.append(make('option', { value: name }, titleOf(name)));
   for (const name of Object.keys(data.columns)) column.append(make('option', { value: name }, name));
   if (data.first in data.columns) column.value = data.first;
   for (const form of [controls, search]) {
@@ -236,7 +250,8 @@ function startGroup(page) {
   if (names.length) drawStrips();
   else strips.textContent = 'No exam is finished yet.';
   fill();
-  window.addEventListener('beforeprint', () => { shown = count; fill(); });
+  addEventListener('beforeprint', () => { shown = Math.min(count, 1000); fill(); });
+  addEventListener('afterprint', () => { shown = rowsAtOnce; fill(); });
 }
 
 for (const page of document.querySelectorAll('main.group')) startGroup(page);

@@ -1,0 +1,261 @@
+"""Tensor-based morphometry of a group: what it reads, what it writes, and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.files import sha256, write_json, write_text
+from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.derivatives.group import GroupRow
+from bids_synthsr.derivatives.group_design import GroupDesign
+from bids_synthsr.derivatives.places import Derivatives, sidecar_of
+from bids_synthsr.derivatives.records import Record, load_record, own_outputs
+from bids_synthsr.derivatives.tables import table_text
+from bids_synthsr.imaging.geometry import apply_affine
+from bids_synthsr.morphometry.voxelwise import Cluster, VoxelEffects, find_clusters
+from bids_synthsr.registration.atlas import BrainT1w
+from bids_synthsr.values.grid import Grid
+
+LABEL = 'tbm'
+LEVEL = 0.05
+NO_T1W = 'it has no T1w with a brain mask'
+CUT = 'the T1w holds {:.0f} % of the brain only'
+LEAST_BRAIN_PERCENT = 90.0
+MAPS = {
+    't': "Student's t of second group minus first, at each voxel of the atlas.",
+    'g': "Hedges' g: difference of the logarithm of growth in standard deviations.",
+    'p': 'Probability at this voxel alone, by permutations.',
+    'pvoxel': 'Probability that any voxel has such a t by chance (family-wise error).',
+    'pcluster': 'The same for t enhanced without a threshold (family-wise error).',
+    'qrank': 'Rank sum of both groups, adjusted for the share of false discoveries.',
+}
+
+
+@dataclass(frozen=True)
+class TbmSettings:
+    """How a group is compared at each voxel.
+
+    Parameters
+    ----------
+    permutations
+        Number of permutations by which it is tested.
+    seed
+        Seed of permutations, and of the choice of the exams of the atlas.
+    fwhm_mm
+        Width at half of its height of the Gaussian that smooths the maps, mm.
+    atlas_exams
+        Most exams that the atlas is made of.
+    """
+
+    permutations: int = 5000
+    seed: int = 1
+    fwhm_mm: float = 6.0
+    atlas_exams: int = 60
+
+
+@dataclass(frozen=True)
+class TbmExam:
+    """An exam whose shape is compared.
+
+    Parameters
+    ----------
+    label
+        Label of the exam.
+    t1w, mask
+        Paths of its T1w and brain mask.
+    digests
+        SHA-256 of T1w and brain mask.
+    """
+
+    label: str
+    t1w: str
+    mask: str
+    digests: tuple[str, str]
+
+    def load(self) -> BrainT1w:
+        """Read T1w and mask.
+
+        Raises
+        ------
+        ValueError
+            If a file is not what the exam wrote.
+        """
+        for path, digest in zip((self.t1w, self.mask), self.digests, strict=True):
+            if sha256(Path(path)) != digest:
+                raise ValueError(f'{path} is not what its exam wrote: it was changed')
+        voxels, grid = load_volume(Path(self.t1w))
+        mask, mask_grid = load_volume(Path(self.mask))
+        if mask_grid != grid:
+            raise ValueError(f'{self.mask} does not lie on the grid of {self.t1w}')
+        return BrainT1w(voxels, grid, mask)
+
+
+def exams_of(
+    rows: Sequence[GroupRow], records: Mapping[str, Record], derivatives: Derivatives
+) -> tuple[list[TbmExam], dict[str, str]]:
+    """Find the exams whose shape can be compared.
+
+    Parameters
+    ----------
+    rows
+        Finished exams that are to be compared.
+    records
+        Records of all exams by label.
+    derivatives
+        Where the outputs lie.
+
+    Returns
+    -------
+    exams, left_out
+        The exams, and why others are not among them.
+    """
+    exams, left_out = [], {}
+    for row in rows:
+        record = records[row.exam]
+        found = own_outputs(record)
+        brain = row.facts.get('brain_percent')
+        if 'T1w' not in found or 'mask' not in found:
+            left_out[row.exam] = NO_T1W
+        elif brain is not None and brain < LEAST_BRAIN_PERCENT:
+            left_out[row.exam] = CUT.format(brain)
+        else:
+            names = found['T1w'], found['mask']
+            t1w, mask = (str(derivatives.root / name) for name in names)
+            digests = record.outputs[names[0]].sha256, record.outputs[names[1]].sha256
+            exams.append(TbmExam(row.exam, t1w, mask, digests))
+    return exams, left_out
+
+
+def choose_for_atlas(is_second: Sequence[bool], most: int, seed: int) -> list[int]:
+    """Choose the exams of which the atlas is made, as many of both groups, ``(M,)`` indices.
+
+    Parameters
+    ----------
+    is_second
+        Whether each exam is of the second group.
+    most
+        Most exams that are chosen.
+    seed
+        Seed of the choice, where there are more.
+    """
+    random = np.random.default_rng(seed)
+    groups = [
+        random.permutation([i for i, one in enumerate(is_second) if one is second]).tolist()
+        for second in (False, True)
+    ]
+    chosen: list[int] = []
+    while any(groups) and len(chosen) < most:
+        for group in groups:
+            if group and len(chosen) < most:
+                chosen.append(int(group.pop()))
+    return sorted(chosen)
+
+
+def fingerprint_of(
+    exams: Sequence[TbmExam], design: GroupDesign, settings: TbmSettings
+) -> dict[str, Any]:
+    """List all that the maps depend on."""
+    return {
+        'version': __version__,
+        'settings': {
+            **asdict(settings),
+            'levels': list(design.levels),
+            'is_second': [bool(x) for x in design.is_second],
+            'covariates': {
+                name: [round(float(x), 9) for x in column]
+                for name, column in zip(design.names, design.covariates.T, strict=True)
+            },
+        },
+        'scans': {exam.label: {'sha256': ' '.join(exam.digests)} for exam in exams},
+    }
+
+
+def save_maps(
+    effects: VoxelEffects,
+    mask: np.ndarray,
+    atlas: np.ndarray,
+    grid: Grid,
+    levels: tuple[str, str],
+    derivatives: Derivatives,
+) -> list[Path]:
+    """Write atlas, mask, maps and the table of clusters; return the paths.
+
+    Parameters
+    ----------
+    effects
+        What came out at the voxels of the mask.
+    mask, atlas
+        Where the voxels lie, and the mean brain, ``(I, J, K)``.
+    grid
+        Grid of the atlas.
+    levels
+        Names of the first and of the second group.
+    derivatives
+        Where the outputs lie.
+    """
+    folder = derivatives.group_tbm
+    written = [
+        save_volume(folder / 'space-atlas_T1w.nii.gz', atlas, grid),
+        save_volume(folder / 'space-atlas_desc-brain_mask.nii.gz', mask.astype(np.uint8), grid),
+    ]
+    values = {
+        't': effects.t, 'g': effects.g, 'p': effects.p, 'pvoxel': effects.p_voxel,
+        'pcluster': effects.p_cluster, 'qrank': effects.q_rank,
+    }  # fmt: skip
+    volumes = {}
+    for name, text in MAPS.items():
+        volume = np.full(mask.shape, 1.0 if name[0] in 'pq' else 0.0, np.float32)
+        volume[mask] = values[name]
+        volumes[name] = volume
+        path = save_volume(folder / f'space-atlas_stat-{name}_statmap.nii.gz', volume, grid)
+        described = {
+            'Description': text,
+            'FirstGroup': levels[0],
+            'SecondGroup': levels[1],
+            'Permutations': effects.permutations,
+        }
+        written += [path, write_json(sidecar_of(path), described)]
+    clusters = find_clusters(volumes['t'], volumes['g'], volumes['pcluster'], LEVEL)
+    rows = [*cluster_rows(clusters, grid)]
+    if rows:
+        written.append(write_text(derivatives.group_clusters, table_text(rows)))
+    else:
+        derivatives.group_clusters.unlink(missing_ok=True)
+    return written
+
+
+def cluster_rows(clusters: Sequence[Cluster], grid: Grid) -> Iterator[dict[str, Any]]:
+    """Describe clusters as rows of a table: size in mm³, peak in RAS+ mm of the atlas."""
+    volume = float(np.prod(grid.spacing))
+    for cluster in clusters:
+        x, y, z = apply_affine(grid.vox2ras, np.array([cluster.peak], float))[0]
+        yield {
+            'size_mm3': f'{cluster.voxels * volume:.0f}',
+            'x_mm': f'{x:.0f}',
+            'y_mm': f'{y:.0f}',
+            'z_mm': f'{z:.0f}',
+            't': f'{cluster.t:.2f}',
+            'g': f'{cluster.g:.2f}',
+            'p': f'{cluster.p:.4g}',
+        }
+
+
+def read_tbm(derivatives: Derivatives) -> Record | None:
+    """Read the record of the last morphometry; None where there is none that is finished."""
+    return read_tbm_record(derivatives.tbm_record)
+
+
+def read_tbm_record(path: Path) -> Record | None:
+    """Read a record of morphometry; None where there is none that is finished."""
+    try:
+        record = load_record(path)
+    except (OSError, ValueError):
+        return None
+    is_ours = record.exam == LABEL and record.state == 'finished'
+    return record if is_ours and record.outputs else None
