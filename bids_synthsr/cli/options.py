@@ -296,13 +296,13 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--permutations',
-        type=int,
+        type=positive_int,
         default=5000,
         metavar='N',
         help='number of permutations by which --tbm tests',
     )
     group.add_argument(
-        '--seed', type=int, default=1, metavar='N', help='seed of permutations and of the atlas'
+        '--seed', type=positive_int, default=1, metavar='N', help='seed of permutations and of the atlas'
     )
     group.add_argument(
         '--tbm-fwhm',
@@ -313,7 +313,7 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--atlas-exams',
-        type=int,
+        type=positive_int,
         default=60,
         metavar='N',
         help='most exams that the mean brain of --tbm is made of; all are compared with it',

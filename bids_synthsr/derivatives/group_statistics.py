@@ -83,7 +83,7 @@ def harmonize_rows(
     Parameters
     ----------
     rows
-        Finished exams.
+        Finished exams whose volumes are known.
     scanners
         Scanner, site or protocol of each.
     kept
