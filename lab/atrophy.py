@@ -3,7 +3,7 @@
 Run it as::
 
     python lab/atrophy.py make LABEL_MAPS DIR [--ventricles 1.5] [--hippocampus .7]
-    bids_synthsr DIR/bids DIR/out group --group-column group --tbm -w DIR/w
+    bids_synthsr DIR/bids DIR/out group --group-column group --covariates twin --tbm -w DIR/w
     python lab/atrophy.py compare DIR
 
 Every label map gives two people: as it is, and pushed by a gradient field whose divergence lies in
@@ -84,7 +84,8 @@ def make(maps: Path, folder: Path, factors: dict[str, float]) -> None:
             coverage={'brain': 100.0}, run_uuid='made-up',
         )  # fmt: skip
         write_record(place.record, record)
-        people.append({'participant_id': label, 'group': GROUPS[int(is_patient)]})
+        twin = path.name.split('.')[0]  # what the two people have in common
+        people.append({'participant_id': label, 'group': GROUPS[int(is_patient)], 'twin': twin})
         growth = torch.log(jacobian_determinants(exponential(field)).clamp(min=1e-3)).numpy()
         truths[label] = {
             name: float(growth[np.isin(truth.labels, labels)].mean())

@@ -302,7 +302,11 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
         help='number of permutations by which --tbm tests',
     )
     group.add_argument(
-        '--seed', type=positive_int, default=1, metavar='N', help='seed of permutations and of the atlas'
+        '--seed',
+        type=positive_int,
+        default=1,
+        metavar='N',
+        help='seed of permutations and of the atlas',
     )
     group.add_argument(
         '--tbm-fwhm',
