@@ -13,7 +13,7 @@ from bids_synthsr.imaging.displacements import exponential, jacobian_determinant
 MOST = 1.5  # of the logarithm of growth: single voxels at the rim go to 3
 TRUSTED = 0.2, 5.0  # growths beyond these are no shape of a brain
 SHARE = 0.95  # of the exams that must have a voxel, and a growth within these there
-BRAIN = 0.3  # intensity from which on a voxel of a brain counts, white matter 1
+BRAIN = 0.1  # intensity from which on a voxel of the atlas counts, white matter 1: ventricles do
 SD_PER_FWHM = 1 / 2.3548
 
 
