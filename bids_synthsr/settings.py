@@ -86,6 +86,28 @@ class MethodSettings:
 
 
 @dataclass(frozen=True)
+class TbmSettings:
+    """How a group is compared at each voxel.
+
+    Parameters
+    ----------
+    permutations
+        Number of permutations by which it is tested.
+    seed
+        Seed of permutations, and of the choice of the exams of the atlas.
+    fwhm_mm
+        Width at half of its height of the Gaussian that smooths the maps, mm.
+    atlas_exams
+        Most exams that the atlas is made of.
+    """
+
+    permutations: int = 5000
+    seed: int = 1
+    fwhm_mm: float = 6.0
+    atlas_exams: int = 60
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """How the work is done. Results differ by rounding, and with ``low_mem`` a little more.
 

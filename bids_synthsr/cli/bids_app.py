@@ -75,40 +75,36 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
 
 
 def _run_group(options: argparse.Namespace) -> int:
-    """Do the group level, away from the current folder."""
-    bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
+    """Do the group level, away from the current folder, to which relative paths refer."""
     with chdir(NEUTRAL):
+        from bids_synthsr.cli.resolve import tbm_of
         from bids_synthsr.derivatives.group_design import GroupRequest
         from bids_synthsr.run.group import run_group
         from bids_synthsr.run.messages import announce
 
-        if options.dry_run or options.reports_only or options.boilerplate_only:
-            announce(
-                '--dry-run, --reports-only and --boilerplate-only are of the participant level'
-            )
-            return WRONG_USE
-        if (options.groups or options.covariates or options.tbm) and not options.group_column:
-            announce('--groups, --covariates and --tbm need --group-column, which parts the exams')
-            return WRONG_USE
-        wanted = GroupRequest(
-            options.group_column or '',
-            tuple(options.groups or ()),
-            tuple(options.covariates),
-            options.harmonize or '',
-            tuple(options.participant_label),
-            tuple(options.session_label),
-        )
-        tbm = None
-        if options.tbm:
-            from bids_synthsr.cli.resolve import tbm_of
-
-            try:
-                tbm, note = tbm_of(options, environ())
-            except (ValueError, OSError) as error:
-                announce('%s', error)
-                return WRONG_USE
-            if note:
-                announce('%s', note)
+    if options.dry_run or options.reports_only or options.boilerplate_only:
+        announce('--dry-run, --reports-only and --boilerplate-only are of the participant level')
+        return WRONG_USE
+    if (options.groups or options.covariates or options.tbm) and not options.group_column:
+        announce('--groups, --covariates and --tbm need --group-column, which parts the exams')
+        return WRONG_USE
+    wanted = GroupRequest(
+        options.group_column or '',
+        tuple(options.groups or ()),
+        tuple(options.covariates),
+        options.harmonize or '',
+        tuple(options.participant_label),
+        tuple(options.session_label),
+    )
+    try:
+        tbm, note = tbm_of(options, environ()) if options.tbm else (None, '')
+    except (ValueError, OSError) as error:
+        announce('%s', error)
+        return WRONG_USE
+    if note:
+        announce('%s', note)
+    bids_dir, output_dir = options.bids_dir.resolve(), options.output_dir.resolve()
+    with chdir(NEUTRAL):
         return run_group(bids_dir, output_dir, wanted, tbm)
 
 

@@ -25,7 +25,7 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.dataset.files import read_toml
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
-from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings
+from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings, TbmSettings
 from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
@@ -288,6 +288,10 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
         help='remove the effects of this column from the volumes (ComBat), such as a site, '
         'ManufacturersModelName, or "protocol"',
     )
+    _add_tbm_options(group)
+
+
+def _add_tbm_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         '--tbm',
         action='store_true',
@@ -297,28 +301,28 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--permutations',
         type=positive_int,
-        default=5000,
+        default=TbmSettings.permutations,
         metavar='N',
         help='number of permutations by which --tbm tests',
     )
     group.add_argument(
         '--seed',
         type=positive_int,
-        default=1,
+        default=TbmSettings.seed,
         metavar='N',
         help='seed of permutations and of the atlas',
     )
     group.add_argument(
         '--tbm-fwhm',
         type=float,
-        default=6.0,
+        default=TbmSettings.fwhm_mm,
         metavar='MM',
         help='width at half of its height of the Gaussian that smooths the maps of --tbm',
     )
     group.add_argument(
         '--atlas-exams',
         type=positive_int,
-        default=60,
+        default=TbmSettings.atlas_exams,
         metavar='N',
         help='most exams that the mean brain of --tbm is made of; all are compared with it',
     )

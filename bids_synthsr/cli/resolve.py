@@ -19,7 +19,6 @@ from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, locate_template
 from bids_synthsr.dataset.weights import find_weights
-from bids_synthsr.derivatives.morphometry import TbmSettings
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.methods.catalogue import METHODS
@@ -37,6 +36,7 @@ from bids_synthsr.settings import (
     InputSettings,
     RunSettings,
     Settings,
+    TbmSettings,
 )
 from bids_synthsr.surfaces.tools import TOOLS, find_tool
 from bids_synthsr.workflows.stages import STAGES, last_stage

@@ -15,15 +15,18 @@ from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.derivatives.group import GroupRow
 from bids_synthsr.derivatives.group_design import GroupDesign
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
-from bids_synthsr.derivatives.records import Record, load_record, own_outputs
+from bids_synthsr.derivatives.records import Record, load_record, lost_outputs, own_outputs
 from bids_synthsr.derivatives.tables import table_text
 from bids_synthsr.imaging.geometry import apply_affine
 from bids_synthsr.morphometry.voxelwise import Cluster, VoxelEffects, find_clusters
 from bids_synthsr.registration.atlas import BrainT1w
+from bids_synthsr.settings import TbmSettings
 from bids_synthsr.values.grid import Grid
 
 LABEL = 'tbm'
 LEVEL = 0.05
+# of the settings of a record: what the page tells
+SHOWN = {'levels', 'is_second', 'covariates', 'permutations', 'fwhm_mm', 'template'}
 NO_T1W = 'it has no T1w with a brain mask'
 CUT = 'the T1w holds {:.0f} % of the brain only'
 LEAST_BRAIN_PERCENT = 90.0
@@ -35,28 +38,6 @@ MAPS = {
     'pcluster': 'The same for t enhanced without a threshold (family-wise error).',
     'qrank': 'Rank sum of both groups, adjusted for the share of false discoveries.',
 }
-
-
-@dataclass(frozen=True)
-class TbmSettings:
-    """How a group is compared at each voxel.
-
-    Parameters
-    ----------
-    permutations
-        Number of permutations by which it is tested.
-    seed
-        Seed of permutations, and of the choice of the exams of the atlas.
-    fwhm_mm
-        Width at half of its height of the Gaussian that smooths the maps, mm.
-    atlas_exams
-        Most exams that the atlas is made of.
-    """
-
-    permutations: int = 5000
-    seed: int = 1
-    fwhm_mm: float = 6.0
-    atlas_exams: int = 60
 
 
 @dataclass(frozen=True)
@@ -247,15 +228,23 @@ def cluster_rows(clusters: Sequence[Cluster], grid: Grid) -> Iterator[dict[str, 
 
 
 def read_tbm(derivatives: Derivatives) -> Record | None:
-    """Read the record of the last morphometry; None where there is none that is finished."""
-    return read_tbm_record(derivatives.tbm_record)
+    """Read the record of the last morphometry; None where its maps are not there, whole.
+
+    Parameters
+    ----------
+    derivatives
+        Where the outputs lie.
+    """
+    record = read_tbm_record(derivatives.tbm_record)
+    return None if record is None or lost_outputs(record, derivatives) else record
 
 
 def read_tbm_record(path: Path) -> Record | None:
-    """Read a record of morphometry; None where there is none that is finished."""
+    """Read a record of morphometry; None where there is none that is finished and understood."""
     try:
         record = load_record(path)
     except (OSError, ValueError):
         return None
-    is_ours = record.exam == LABEL and record.state == 'finished'
-    return record if is_ours and record.outputs else None
+    settings = record.fingerprint.get('settings')
+    is_ours = record.exam == LABEL and record.state == 'finished' and bool(record.outputs)
+    return record if is_ours and isinstance(settings, dict) and settings.keys() >= SHOWN else None

@@ -311,7 +311,7 @@ def fastest_precision(device: torch.device) -> str:
 
     Where float16 is as fast as bfloat16 it is the better: its rounding error is an eighth. Of
     CPUs without AMX those of AMD that have AVX-512 for bfloat16 take 16 bits: the networks are
-    1.2 to 1.9 times as fast in them. On an Intel Xeon of that kind 32 bits were 1.3 to 1.7 times
+    1.2 to 1.8 times as fast in them. On an Intel Xeon of that kind 32 bits were 1.3 to 1.7 times
     as fast (lab/benchmarks.md).
     """
     if device.type == 'cuda' or (device.type == 'cpu' and _cpu_has('amx_fp16')):

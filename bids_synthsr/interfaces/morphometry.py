@@ -198,11 +198,12 @@ class CompareShapes(Step):
         from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.dataset.images import load_volume
         from bids_synthsr.derivatives.digests import describe_outputs
-        from bids_synthsr.derivatives.morphometry import LABEL, TbmSettings, save_maps
+        from bids_synthsr.derivatives.morphometry import LABEL, save_maps
         from bids_synthsr.derivatives.places import Derivatives
         from bids_synthsr.derivatives.records import Record, write_record
         from bids_synthsr.morphometry.growth_maps import common_mask, smoothed_growths
         from bids_synthsr.morphometry.voxelwise import compare_voxels
+        from bids_synthsr.settings import TbmSettings
 
         settings = TbmSettings(**inputs.settings)
         derivatives = Derivatives(Path(inputs.output_dir))

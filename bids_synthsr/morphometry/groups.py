@@ -141,13 +141,6 @@ def false_discovery(p: np.ndarray) -> np.ndarray:
     return stats.false_discovery_control(p) if len(p) else p
 
 
-def robust_z(values: np.ndarray) -> np.ndarray:
-    """How far values lie from their median, in robust standard deviations, ``(N,)``."""
-    median = np.nanmedian(values)
-    spread = 1.4826 * np.nanmedian(np.abs(values - median))
-    return (values - median) / spread if spread > 0 else np.zeros_like(values)
-
-
 def dependent_column(design: np.ndarray, names: list[str]) -> str:
     """Name the first column of a design that those before it explain; empty for none."""
     for count in range(1, design.shape[1] + 1):

@@ -16,7 +16,7 @@ import torch
 from scipy.linalg import expm, logm
 from torch import Tensor
 
-from bids_synthsr.imaging.displacements import jacobian_determinants, pull
+from bids_synthsr.imaging.displacements import pull
 from bids_synthsr.imaging.resampling import resample
 from bids_synthsr.registration.deformable import DeformableSettings, displacement_of, register
 from bids_synthsr.registration.greedy import run_affine
@@ -169,19 +169,3 @@ def deform_to_atlas(
     """
     fixed, moving = (torch.from_numpy(np.ascontiguousarray(x))[None] for x in (atlas, image))
     return register(fixed, moving, spacing_mm, settings)
-
-
-def log_growth(velocity: Tensor, shape: Sequence[int], spacing_mm: float) -> np.ndarray:
-    """Logarithm of how much larger a brain is than the atlas at each voxel, ``(I, J, K)``.
-
-    Parameters
-    ----------
-    velocity
-        Velocity from the atlas to the brain, ``(3, i, j, k)`` mm.
-    shape
-        Number of voxels of the atlas along each axis.
-    spacing_mm
-        Size of the voxels, mm.
-    """
-    displacement = displacement_of(velocity, shape, spacing_mm) / spacing_mm
-    return torch.log(jacobian_determinants(displacement)).numpy().astype(np.float32)

@@ -19,10 +19,9 @@ from bids_synthsr.derivatives.group import (
 )
 from bids_synthsr.derivatives.group_design import OWN_COLUMNS, Columns, GroupDesign, GroupRequest
 from bids_synthsr.derivatives.group_statistics import StructureEffect
-from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.morphometry.image_quality import MEASURES
 from bids_synthsr.reports.pages import write_page
-from bids_synthsr.reports.shape_pictures import report_shapes
+from bids_synthsr.reports.shape_pictures import ShapeReport
 
 MOST_LEVELS = 12  # of a column by which points are parted
 DIGITS = 4  # of a measure on the page
@@ -56,10 +55,10 @@ def write_group_page(
     rows: Sequence[GroupRow],
     columns: Columns,
     wanted: GroupRequest,
-    design: GroupDesign | None,
-    effects: Sequence[StructureEffect],
+    comparison: tuple[GroupDesign | None, Sequence[StructureEffect]],
+    shapes: ShapeReport | None,
     ratings: Mapping[str, Mapping[str, Any]],
-    derivatives: Derivatives,
+    path: Path,
 ) -> Path:
     """Write the page of the group: one file that needs no other.
 
@@ -71,20 +70,23 @@ def write_group_page(
         Where values of exams are looked up.
     wanted
         Which groups, covariates and scanners were requested.
-    design, effects
+    comparison
         Exams that were compared, and what came out; None and empty for no comparison.
+    shapes
+        What is shown of tensor-based morphometry; None for nothing.
     ratings
         What readers said of exams, by label.
-    derivatives
-        Where the outputs lie.
+    path
+        HTML file to be written.
     """
+    design, effects = comparison
     widest = max(
         [WIDEST_G, *(abs(end) for one in effects for end in one.effect.g_interval)], default=1.0
     )
     content = describe_group(rows, columns, wanted, ratings)
     return write_page(
         'group.html',
-        derivatives.group_page,
+        path,
         script_names=('report.js', 'group.js'),
         exams=len(rows),
         counts={state: sum(row.state == state for row in rows) for state in STATES},
@@ -93,7 +95,7 @@ def write_group_page(
         wanted=wanted,
         effects=[*_drawn(effects, widest)],
         widest=widest,
-        shapes=report_shapes(derivatives),
+        shapes=shapes,
     )
 
 

@@ -45,6 +45,8 @@ class ShapeReport:
         Rows of the table of clusters, the largest t first.
     more
         Number of clusters that are not among them.
+    is_fresh
+        Whether the maps are those of this run, and not of an earlier one.
     """
 
     levels: tuple[str, str]
@@ -57,15 +59,18 @@ class ShapeReport:
     pictures: Sequence[Picture]
     clusters: Sequence[dict[str, str]]
     more: int
+    is_fresh: bool
 
 
-def report_shapes(derivatives: Derivatives) -> ShapeReport | None:
+def report_shapes(derivatives: Derivatives, is_fresh: bool) -> ShapeReport | None:
     """Gather what is shown of the last morphometry; None where there is none.
 
     Parameters
     ----------
     derivatives
         Where the outputs lie.
+    is_fresh
+        Whether the maps are those of this run, and not of an earlier one.
     """
     record = read_tbm(derivatives)
     if record is None:
@@ -86,6 +91,7 @@ def report_shapes(derivatives: Derivatives) -> ShapeReport | None:
         [*_pictures(derivatives.group_tbm, two)],
         rows[:MOST_CLUSTERS],
         max(len(rows) - MOST_CLUSTERS, 0),
+        is_fresh,
     )
 
 

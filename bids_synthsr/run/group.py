@@ -25,13 +25,14 @@ from bids_synthsr.derivatives.ownership import check_owner, check_source
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.tables import MISSING
 from bids_synthsr.reports.group_page import write_group_page
+from bids_synthsr.reports.shape_pictures import report_shapes
 from bids_synthsr.run.messages import announce
 from bids_synthsr.run.morphometry import TbmRequest, compare_shapes
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 from bids_synthsr.values.text import plain_text
 
 LOGGER = logging.getLogger('bids_synthsr')
-OLD_MAPS = '%s is of an earlier run with --tbm, and stays as it is'
+OLD_MAPS = '%s is of an earlier run with --tbm: the page says so'
 RATINGS, MOST_NOTE = (1, 2, 3), 1000  # of a reader; letters of a note
 NOTHING = '%s holds no exam: run the participant level first'
 
@@ -102,11 +103,14 @@ def run_group(
         written = _write_tables(result, wanted, ratings, derivatives)
         if tbm is not None and result.design is not None:
             faults += compare_shapes(result.design, tbm, derivatives, bids_dir)
-        elif read_tbm(derivatives) is not None:
+        is_fresh = tbm is not None and not faults
+        if not is_fresh and read_tbm(derivatives) is not None:
             announce(OLD_MAPS, derivatives.group_tbm)
+        shapes = report_shapes(derivatives, is_fresh)
         page = write_group_page(
-            result.rows, columns, wanted, result.design, result.effects, ratings, derivatives
-        )
+            result.rows, columns, wanted, (result.design, result.effects), shapes, ratings,
+            derivatives.group_page,
+        )  # fmt: skip
     except OSError as error:  # such as a full disk
         LOGGER.debug('', exc_info=True)
         announce('The group level broke off: %s. Once that is mended, run it again.', error)

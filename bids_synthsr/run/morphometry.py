@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.derivatives.group_design import GroupDesign
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.morphometry import (
     LABEL,
-    TbmSettings,
+    TbmExam,
     choose_for_atlas,
     exams_of,
     fingerprint_of,
@@ -25,12 +27,12 @@ from bids_synthsr.run.downstream import run_parts
 from bids_synthsr.run.messages import announce, log_to_file
 from bids_synthsr.run.opening import LOG
 from bids_synthsr.run.plugin import configure_engine
-from bids_synthsr.run.work_folder import WorkFolder
-from bids_synthsr.settings import Settings
+from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
+from bids_synthsr.settings import Settings, TbmSettings
 
 LOGGER = logging.getLogger('bids_synthsr')
 LOST = 'Shapes are not compared, since %d of the exams cannot be: %s'
-SECONDS_AN_EXAM, SECONDS_A_PERMUTATION = 45.0, 0.3
+SECONDS_AN_EXAM, SECONDS_A_PERMUTATION = 70.0, 0.1  # lab/benchmarks.md
 
 
 @dataclass(frozen=True)
@@ -79,49 +81,60 @@ def compare_shapes(
     if not reason_to_redo(read_tbm_record(derivatives.tbm_record), fingerprint, derivatives):
         LOGGER.info('the shapes are compared already')
         return []
-    is_second = [bool(x) for x in design.is_second]
-    chosen = choose_for_atlas(is_second, wanted.settings.atlas_exams, wanted.settings.seed)
-    settings = wanted.run
     minutes = (
         len(exams) * SECONDS_AN_EXAM + wanted.settings.permutations * SECONDS_A_PERMUTATION
     ) / 60
     announce('Comparing the shapes of %d brains, about %.0f min of one core', len(exams), minutes)
-    work = WorkFolder(settings.work_dir, bids_dir, derivatives.root)
-    work.open()
-    logs = derivatives.run_logs(settings.run_uuid)
-    log_to_file(logs / LOG)
-    configure_engine()
-    with ExamLocks(derivatives.locks) as locks, chdir(work.root):
+    with ExamLocks(derivatives.locks) as locks:
         if not locks.claim(f'group_{LABEL}'):
             announce('Another run compares the shapes')
             return ['another run compares the shapes']
-        from bids_synthsr.workflows.morphometry import init_group_wf
-
-        build = partial(
-            init_group_wf,
-            exams=[asdict(exam) for exam in exams],
-            chosen=chosen,
-            template=asdict(wanted.template),
-            comparison={
-                'design': {
-                    'levels': list(design.levels),
-                    'is_second': is_second,
-                    'covariates': design.covariates.tolist(),
-                },
-                'settings': asdict(wanted.settings),
-                'fingerprint': fingerprint,
-                'output_dir': str(derivatives.root),
-                'run_uuid': settings.run_uuid,
-            },
-            work_dir=work.root,
-        )
-        failures = run_parts(
-            build,
-            {LABEL: (derivatives.tbm_record, fingerprint)},
-            replace(settings, work_dir=work.root),
-            1,
-            read_tbm_record,
-        )
+        try:
+            failures = _run(exams, design, fingerprint, wanted, derivatives, bids_dir)
+        except UnsafeFolderError as error:
+            failures = {LABEL: str(error)}
     for reason in failures.values():
         announce('The shapes could not be compared: %s', reason)
     return [*failures.values()]
+
+
+def _run(
+    exams: Sequence[TbmExam],
+    design: GroupDesign,
+    fingerprint: Mapping[str, Any],
+    wanted: TbmRequest,
+    derivatives: Derivatives,
+    bids_dir: Path,
+) -> dict[str, str]:
+    """Run the workflow; return why it has not finished, if it has not."""
+    from bids_synthsr.workflows.morphometry import init_group_wf
+
+    settings = wanted.run
+    work = WorkFolder(settings.work_dir, bids_dir, derivatives.root)
+    work.open()
+    log_to_file(derivatives.run_logs(settings.run_uuid) / LOG)
+    configure_engine()
+    is_second = [bool(x) for x in design.is_second]
+    build = partial(
+        init_group_wf,
+        exams=[asdict(exam) for exam in exams],
+        chosen=choose_for_atlas(is_second, wanted.settings.atlas_exams, wanted.settings.seed),
+        template=asdict(wanted.template),
+        comparison={
+            'design': {
+                'levels': list(design.levels),
+                'is_second': is_second,
+                'covariates': design.covariates.tolist(),
+            },
+            'settings': asdict(wanted.settings),
+            'fingerprint': fingerprint,
+            'output_dir': str(derivatives.root),
+            'run_uuid': settings.run_uuid,
+        },
+        work_dir=work.root,
+    )
+    here = replace(settings, work_dir=work.root)
+    # workers and what they start do not obey files of the folder that the user is in
+    with chdir(work.root):
+        parts = {LABEL: (derivatives.tbm_record, fingerprint)}
+        return run_parts(build, parts, here, 1, read_tbm_record)

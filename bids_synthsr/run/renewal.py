@@ -50,13 +50,13 @@ def renew_reports(plans: Sequence[Plan], bids_dir: Path, derivatives: Derivative
             else:
                 announce('%s: %s', plan.exam, ANOTHER_RUN)
                 faults.append(ANOTHER_RUN)
-        faults += _renew_comparisons(plans, bids_dir, derivatives)
+        faults += _renew_comparisons(plans, bids_dir, derivatives, locks)
         has_index = write_data_set_index(derivatives)
     return SUCCESS if has_index and not any(faults) else SOME_FAILED
 
 
 def _renew_comparisons(
-    plans: Sequence[Plan], bids_dir: Path, derivatives: Derivatives
+    plans: Sequence[Plan], bids_dir: Path, derivatives: Derivatives, locks: ExamLocks
 ) -> list[str]:
     """Write the pages of people anew whose comparison is up to date; return why some fail."""
     subjects = sorted({plan.exam.subject for plan in plans})
@@ -69,6 +69,10 @@ def _renew_comparisons(
         if person.to_do:
             announce('%s: no page of its sessions, for %s', person.label, person.to_do)
             faults.append(person.to_do)
+            continue
+        if not locks.claim(f'{person.label}_longitudinal'):
+            announce('%s: %s', person.label, ANOTHER_RUN)
+            faults.append(ANOTHER_RUN)
             continue
         try:
             page = write_change_page(person, derivatives)

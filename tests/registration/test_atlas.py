@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.linalg import expm
 
 from bids_synthsr.imaging.displacements import exponential, pull, smooth
-from bids_synthsr.registration.atlas import average_shapes, center_affines, log_growth
+from bids_synthsr.registration.atlas import average_shapes, center_affines
 
 SHAPE = (32, 36, 32)
 
@@ -70,11 +70,3 @@ def test_the_mean_of_all_deformations_changes_nothing():
     still = [image] * 3
     moved = average_shapes(still, [common] * 3, 1.0)
     np.testing.assert_allclose(moved, image, atol=1e-6)
-
-
-def test_growth_of_a_linear_field_is_its_divergence():
-    x = torch.from_numpy(np.indices(SHAPE) - np.array(SHAPE).reshape(3, 1, 1, 1) / 2).float()
-    rate = torch.tensor([0.1, 0.05, -0.02]).view(3, 1, 1, 1)
-    found = log_growth(2 * rate * x, SHAPE, 2.0)  # mm, voxels of 2 mm
-    middle = found[8:-8, 8:-8, 8:-8]
-    np.testing.assert_allclose(middle, 0.13, atol=0.004)

@@ -346,3 +346,15 @@ def test_what_is_of_the_participant_level_is_refused(group, capsys):
     shutil.rmtree(group.bids)
     assert group() == 2
     assert 'there is no such folder' in capsys.readouterr().err
+
+
+def test_relative_paths_are_those_of_the_current_folder(group, monkeypatch, capsys):
+    monkeypatch.chdir(group.bids.parent)
+    monkeypatch.setenv('TEMPLATEFLOW_HOME', str(group.bids))
+    monkeypatch.setattr('bids_synthsr.dataset.templates.PATIENCE_S', 0.1)
+    assert main(['bids', 'out', 'group']) == 0
+    capsys.readouterr()
+    assert main(['bids', 'out', 'group', *COMPARED, '--tbm']) == 1  # they have no brain masks
+    told = capsys.readouterr().err
+    assert 'it has no T1w with a brain mask (leave it out with --participant-label)' in told
+    assert not (group.out / 'group_tbm').exists()

@@ -13,7 +13,6 @@ from bids_synthsr.derivatives.group import GroupRow
 from bids_synthsr.derivatives.morphometry import (
     LABEL,
     TbmExam,
-    TbmSettings,
     choose_for_atlas,
     exams_of,
     read_tbm,
@@ -24,6 +23,7 @@ from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.displacements import smooth
 from bids_synthsr.interfaces.morphometry import AverageShapes, CenterAffines, CompareShapes
 from bids_synthsr.reports.shape_pictures import report_shapes
+from bids_synthsr.settings import TbmSettings
 from bids_synthsr.values.grid import Grid
 
 SHAPE, SPACING, COUNT = (28, 32, 28), 2.0, 24
@@ -84,9 +84,21 @@ def test_what_has_grown_is_found_there_and_shown(compared):
     assert (described['FirstGroup'], described['Permutations']) == ('old', 100)
     record = read_tbm(compared)
     assert record.exam == LABEL and len(record.outputs) == 15
-    shown = report_shapes(compared)
+    shown = report_shapes(compared, is_fresh=True)
     assert shown.counts == (12, 12) and len(shown.pictures) == 3 and shown.clusters
     assert shown.least_g == pytest.approx(1.14, abs=0.01)
+
+
+def test_maps_that_are_gone_or_not_understood_are_not_shown(compared):
+    record = json.loads(compared.tbm_record.read_text())
+    compared.tbm_record.write_text(
+        json.dumps({**record, 'fingerprint': {'settings': {'levels': ['old', 'new']}}})
+    )
+    assert report_shapes(compared, is_fresh=False) is None
+    compared.tbm_record.write_text(json.dumps(record))
+    assert not report_shapes(compared, is_fresh=False).is_fresh
+    (compared.group_tbm / 'space-atlas_stat-g_statmap.nii.gz').unlink()
+    assert report_shapes(compared, is_fresh=False) is None
 
 
 def test_the_atlas_is_made_of_the_chosen_alone(tmp_path, monkeypatch):
