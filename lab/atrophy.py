@@ -111,7 +111,7 @@ def compare(folder: Path) -> None:
     truths = json.loads((folder / 'truth.json').read_text())
     out = folder / 'out/group_tbm'
     work = next((folder / 'w').glob('*/group_wf/tbm'))
-    atlas, grid = load_volume(out / 'space-atlas_T1w.nii.gz')
+    atlas, grid = load_volume(out / 'space-atlas_desc-mean_T1w.nii.gz')
     spacing = float(grid.spacing[0])
     points = apply_affine(grid.vox2ras, np.indices(atlas.shape).reshape(3, -1).T)
     votes = np.zeros((1 + len(PARTS), atlas.size), np.float32)

@@ -16,6 +16,7 @@ from bids_synthsr.interfaces.morphometry import (
     CenterAffines,
     CompareShapes,
     DeformToAtlas,
+    PlaceAtlas,
 )
 from bids_synthsr.interfaces.parts import PartsNode
 
@@ -126,13 +127,16 @@ def init_tbm_wf(
     last = PartsNode(
         DeformToAtlas(turn=ROUNDS_OF_ATLAS - 1), ['image'], name='deform_all', mem_gb=DEFORM_GB
     )
+    place = pe.Node(PlaceAtlas(template=dict(template)), name='place', mem_gb=BRAIN_GB)
     # whenever the workflow runs: nipype does not see what was removed from the output folder
-    compare = CompareShapes(**comparison)
+    compare = CompareShapes(template=dict(template), **comparison)
     maps_gb = all_gb + 2 * MAP_GB * len(exams)
     test = pe.Node(compare, name='compare', mem_gb=maps_gb, overwrite=True)
     workflow.connect([
         (atlas, last, [('atlas', 'atlas')]),
         (bring, last, [('image', 'image')]),
+        (atlas, place, [('atlas', 'atlas')]),
+        (place, test, [('transform', 'transform')]),
         (atlas, test, [('atlas', 'atlas')]),
         (bring, test, [('image', 'images')]),
         (last, test, [('velocity', 'velocities')]),

@@ -42,7 +42,7 @@ from bids_synthsr.surfaces.tools import TOOLS, find_tool
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
 LEAST_PERMUTATIONS = 100
-TBM_SPACE = 'MNI152NLin2009cAsym'  # where brains are brought before they are averaged
+TBM_SPACE = 'MNI152NLin2009cAsym:res-2'  # where brains begin, and where results are told
 PLAIN_NAME = r'[\w@+=:,./-]'  # what shells and scripts take as it is
 
 

@@ -1,8 +1,8 @@
-"""Tensor-based morphometry of a group: what it reads, what it writes, and its record."""
+"""Tensor-based morphometry of a group: what it reads, and its record."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,34 +10,22 @@ from typing import Any
 import numpy as np
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.files import sha256, write_json, write_text
-from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.files import sha256
+from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.derivatives.group import GroupRow
 from bids_synthsr.derivatives.group_design import GroupDesign
-from bids_synthsr.derivatives.places import Derivatives, sidecar_of
+from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record, load_record, lost_outputs, own_outputs
-from bids_synthsr.derivatives.tables import table_text
-from bids_synthsr.imaging.geometry import apply_affine
-from bids_synthsr.morphometry.voxelwise import Cluster, VoxelEffects, find_clusters
 from bids_synthsr.registration.atlas import BrainT1w
 from bids_synthsr.settings import TbmSettings
-from bids_synthsr.values.grid import Grid
 
 LABEL = 'tbm'
 LEVEL = 0.05
 # of the settings of a record: what the page tells
-SHOWN = {'levels', 'is_second', 'covariates', 'permutations', 'fwhm_mm', 'template'}
+SHOWN = {'levels', 'is_second', 'covariates', 'permutations', 'fwhm_mm', 'template', 'resolution'}
 NO_T1W = 'it has no T1w with a brain mask'
 CUT = 'the T1w holds {:.0f} % of the brain only'
 LEAST_BRAIN_PERCENT = 90.0
-MAPS = {
-    't': "Student's t of second group minus first, at each voxel of the atlas.",
-    'g': "Hedges' g: difference of the logarithm of growth in standard deviations.",
-    'p': 'Probability at this voxel alone, by permutations.',
-    'pvoxel': 'Probability that any voxel has such a t by chance (family-wise error).',
-    'pcluster': 'The same for t enhanced without a threshold (family-wise error).',
-    'qrank': 'Rank sum of both groups, adjusted for the share of false discoveries.',
-}
 
 
 @dataclass(frozen=True)
@@ -155,76 +143,6 @@ def fingerprint_of(
         },
         'scans': {exam.label: {'sha256': ' '.join(exam.digests)} for exam in exams},
     }
-
-
-def save_maps(
-    effects: VoxelEffects,
-    mask: np.ndarray,
-    atlas: np.ndarray,
-    grid: Grid,
-    levels: tuple[str, str],
-    derivatives: Derivatives,
-) -> list[Path]:
-    """Write atlas, mask, maps and the table of clusters; return the paths.
-
-    Parameters
-    ----------
-    effects
-        What came out at the voxels of the mask.
-    mask, atlas
-        Where the voxels lie, and the mean brain, ``(I, J, K)``.
-    grid
-        Grid of the atlas.
-    levels
-        Names of the first and of the second group.
-    derivatives
-        Where the outputs lie.
-    """
-    folder = derivatives.group_tbm
-    written = [
-        save_volume(folder / 'space-atlas_T1w.nii.gz', atlas, grid),
-        save_volume(folder / 'space-atlas_desc-brain_mask.nii.gz', mask.astype(np.uint8), grid),
-    ]
-    values = {
-        't': effects.t, 'g': effects.g, 'p': effects.p, 'pvoxel': effects.p_voxel,
-        'pcluster': effects.p_cluster, 'qrank': effects.q_rank,
-    }  # fmt: skip
-    volumes = {}
-    for name, text in MAPS.items():
-        volume = np.full(mask.shape, 1.0 if name[0] in 'pq' else 0.0, np.float32)
-        volume[mask] = values[name]
-        volumes[name] = volume
-        path = save_volume(folder / f'space-atlas_stat-{name}_statmap.nii.gz', volume, grid)
-        described = {
-            'Description': text,
-            'FirstGroup': levels[0],
-            'SecondGroup': levels[1],
-            'Permutations': effects.permutations,
-        }
-        written += [path, write_json(sidecar_of(path), described)]
-    clusters = find_clusters(volumes['t'], volumes['g'], volumes['pcluster'], LEVEL)
-    rows = [*cluster_rows(clusters, grid)]
-    if rows:
-        written.append(write_text(derivatives.group_clusters, table_text(rows)))
-    else:
-        derivatives.group_clusters.unlink(missing_ok=True)
-    return written
-
-
-def cluster_rows(clusters: Sequence[Cluster], grid: Grid) -> Iterator[dict[str, Any]]:
-    """Describe clusters as rows of a table: size in mm³, peak in RAS+ mm of the atlas."""
-    volume = float(np.prod(grid.spacing))
-    for cluster in clusters:
-        x, y, z = apply_affine(grid.vox2ras, np.array([cluster.peak], float))[0]
-        yield {
-            'size_mm3': f'{cluster.voxels * volume:.0f}',
-            'x_mm': f'{x:.0f}',
-            'y_mm': f'{y:.0f}',
-            'z_mm': f'{z:.0f}',
-            't': f'{cluster.t:.2f}',
-            'g': f'{cluster.g:.2f}',
-            'p': f'{cluster.p:.4g}',
-        }
 
 
 def read_tbm(derivatives: Derivatives) -> Record | None:

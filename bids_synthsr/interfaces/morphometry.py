@@ -171,6 +171,37 @@ class DeformToAtlas(Step):
         return {'velocity': folder / 'velocity.npy'}
 
 
+class PlaceAtlas(Step):
+    """Register the mean brain to the template, so that results can be told in its space."""
+
+    class Inputs(InputFields):
+        """Atlas and template."""
+
+        atlas = File(exists=True, mandatory=True, desc='mean brain')
+        template = traits.Dict(mandatory=True, desc='fields of TemplateFiles')
+
+    class Outputs(OutputFields):
+        """How they belong together."""
+
+        transform = File(desc='a StandardTransform, NumPy archive')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Register the template to the atlas as to the T1w of an exam."""
+        import torch
+
+        from bids_synthsr.dataset.images import load_volume
+        from bids_synthsr.dataset.templates import TemplateFiles, load_template
+        from bids_synthsr.derivatives.shape_maps import keep_transform
+        from bids_synthsr.morphometry.growth_maps import BRAIN
+        from bids_synthsr.registration.standard import fit_template
+
+        torch.set_num_threads(1)
+        atlas, grid = load_volume(Path(inputs.atlas))
+        template = load_template(TemplateFiles(**inputs.template))
+        transform = fit_template(atlas, grid, atlas > BRAIN, template.t1w, template.grid)
+        return {'transform': keep_transform(transform, folder / 'to-template.npz')}
+
+
 class CompareShapes(Step):
     """Compare the shapes of two groups at each voxel, and write what came out."""
 
@@ -180,6 +211,10 @@ class CompareShapes(Step):
         atlas = File(exists=True, mandatory=True, desc='mean brain')
         images = InputMultiObject(File(exists=True), mandatory=True, desc='brains of all exams')
         velocities = InputMultiObject(File(exists=True), mandatory=True, desc='of all exams')
+        transform = File(
+            exists=True, mandatory=True, desc='where the atlas lies, StandardTransform'
+        )
+        template = traits.Dict(mandatory=True, desc='fields of TemplateFiles, of its space')
         design = traits.Dict(mandatory=True, desc='levels, is_second, covariates')
         settings = traits.Dict(mandatory=True, desc='fields of TbmSettings')
         fingerprint = traits.Dict(mandatory=True, desc='all that the maps depend on')
@@ -197,10 +232,17 @@ class CompareShapes(Step):
 
         from bids_synthsr.dataset.files import flushed_beside
         from bids_synthsr.dataset.images import load_volume
+        from bids_synthsr.dataset.templates import TemplateFiles, load_template
         from bids_synthsr.derivatives.digests import describe_outputs
-        from bids_synthsr.derivatives.morphometry import LABEL, save_maps
+        from bids_synthsr.derivatives.morphometry import LABEL
         from bids_synthsr.derivatives.places import Derivatives
         from bids_synthsr.derivatives.records import Record, write_record
+        from bids_synthsr.derivatives.shape_maps import (
+            ShapeMaps,
+            StandardPlace,
+            kept_transform,
+            save_maps,
+        )
         from bids_synthsr.morphometry.growth_maps import common_mask, smoothed_growths
         from bids_synthsr.morphometry.voxelwise import compare_voxels
         from bids_synthsr.settings import TbmSettings
@@ -223,8 +265,12 @@ class CompareShapes(Step):
             maps[:, mask], is_second, covariates, mask, settings.permutations, settings.seed
         )
         first, second = inputs.design['levels']
+        shapes = ShapeMaps(effects, mask, atlas, grid, (first, second))
+        files = TemplateFiles(**inputs.template)
+        transform = kept_transform(Path(inputs.transform))
+        place = StandardPlace(transform, files, load_template(files).target)
         with flushed_beside():
-            written = save_maps(effects, mask, atlas, grid, (first, second), derivatives)
+            written = save_maps(shapes, place, derivatives)
         record = Record(
             LABEL,
             'finished',

@@ -36,7 +36,7 @@ class ShapeReport:
     fwhm_mm
         Width at half of its height of the Gaussian that smoothed the maps, mm.
     template
-        Space where all brains were brought to begin with.
+        Space where all brains were brought to begin with, and where peaks are told.
     least_g
         Smallest g that a test of a single voxel would find four times out of five.
     pictures
@@ -97,7 +97,7 @@ def report_shapes(derivatives: Derivatives, is_fresh: bool) -> ShapeReport | Non
 
 def _pictures(folder: Path, second: str) -> Iterator[Picture]:
     """Draw the atlas with the differences over it, in three planes."""
-    atlas, grid = load_volume(folder / 'space-atlas_T1w.nii.gz')
+    atlas, grid = load_volume(folder / 'space-atlas_desc-mean_T1w.nii.gz')
     g, p = (
         load_volume(folder / f'space-atlas_stat-{name}_statmap.nii.gz')[0]
         for name in ('g', 'pcluster')

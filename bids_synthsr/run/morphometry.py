@@ -78,6 +78,7 @@ def compare_shapes(
         return [told]
     fingerprint = fingerprint_of(exams, design, wanted.settings)
     fingerprint['settings']['template'] = wanted.template.space
+    fingerprint['settings']['resolution'] = wanted.template.resolution
     if not reason_to_redo(read_tbm_record(derivatives.tbm_record), fingerprint, derivatives):
         LOGGER.info('the shapes are compared already')
         return []

@@ -9,6 +9,7 @@ import torch
 
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.derivatives.group import GroupRow
 from bids_synthsr.derivatives.morphometry import (
     LABEL,
@@ -19,9 +20,11 @@ from bids_synthsr.derivatives.morphometry import (
 )
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record
+from bids_synthsr.derivatives.shape_maps import keep_transform, kept_transform
 from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.displacements import smooth
 from bids_synthsr.interfaces.morphometry import AverageShapes, CenterAffines, CompareShapes
+from bids_synthsr.registration.standard import StandardTransform
 from bids_synthsr.reports.shape_pictures import report_shapes
 from bids_synthsr.settings import TbmSettings
 from bids_synthsr.values.grid import Grid
@@ -29,6 +32,9 @@ from bids_synthsr.values.grid import Grid
 SHAPE, SPACING, COUNT = (28, 32, 28), 2.0, 24
 IS_SECOND = [bool(number % 2) for number in range(COUNT)]
 GRID = Grid(SHAPE, np.diag([SPACING, SPACING, SPACING, 1.0]))
+OFF = np.eye(4)  # the template lies 4 mm off
+OFF[:3, 3] = 4
+PLACE = StandardTransform(OFF, *np.zeros((2, 3, *SHAPE), np.float32), GRID, 0.9, 0.8)
 SETTINGS = TbmSettings(permutations=100, fwhm_mm=4.0)
 
 
@@ -48,6 +54,7 @@ def compared(tmp_path, monkeypatch):
         np.save(path, (noise + growing * second).numpy())
         velocities.append(str(path))
     derivatives = Derivatives(tmp_path / 'out')
+    files = TemplateFiles('Made', 2, str(atlas), '', str(atlas))
     step = CompareShapes(
         atlas=str(atlas),
         images=[str(atlas)] * COUNT,
@@ -58,9 +65,11 @@ def compared(tmp_path, monkeypatch):
             'version': '0', 'scans': {},
             'settings': {
                 **asdict(SETTINGS), 'is_second': IS_SECOND, 'levels': ['old', 'new'],
-                'covariates': {}, 'template': 'x',
+                'covariates': {}, 'template': 'x', 'resolution': 2,
             },
         },
+        transform=str(keep_transform(PLACE, tmp_path / 'place.npz')),
+        template=asdict(files),
         output_dir=str(derivatives.root),
         run_uuid='1',
     )  # fmt: skip
@@ -78,15 +87,41 @@ def test_what_has_grown_is_found_there_and_shown(compared):
     assert p[middle] < 0.05 and g[middle] > 1
     assert (p < 0.05).mean() < 0.3 and p[0, 0, 0] == 1
     first = read_table(compared.group_clusters)[0]
-    place = [float(first[f'{axis}_mm']) for axis in 'xyz']
+    place = [float(first[f'atlas_{axis}_mm']) for axis in 'xyz']
+    there = [float(first[f'{axis}_mm']) for axis in 'xyz']
+    np.testing.assert_allclose(np.subtract(place, there), 4)
     assert np.linalg.norm(np.array(place) - SPACING * np.array(middle)) < 10
     described = json.loads((folder / 'space-atlas_stat-g_statmap.json').read_text())
     assert (described['FirstGroup'], described['Permutations']) == ('old', 100)
     record = read_tbm(compared)
-    assert record.exam == LABEL and len(record.outputs) == 15
+    assert record.exam == LABEL and len(record.outputs) == 34
     shown = report_shapes(compared, is_fresh=True)
     assert shown.counts == (12, 12) and len(shown.pictures) == 3 and shown.clusters
     assert shown.least_g == pytest.approx(1.14, abs=0.01)
+
+
+def test_maps_are_carried_to_the_template_with_what_lies_beyond(compared):
+    folder = compared.group_tbm
+    for name, beyond in (('g', 0), ('pcluster', 1)):
+        ours, there = (
+            load_volume(folder / f'{space}_stat-{name}_statmap.nii.gz')[0]
+            for space in ('space-atlas', 'space-Made_res-2')
+        )
+        # the template is the atlas 4 mm, which is 2 voxels, off; its grid has voxels of 4 mm
+        np.testing.assert_allclose(there[:12, :12, :12], ours[2:26:2, 2:26:2, 2:26:2], atol=1e-5)
+        assert there[0, 0, 0] == beyond
+    described = json.loads((folder / 'clusters.json').read_text())
+    assert described['StandardSpace'] == 'Made'
+    assert described['x_mm']['Units'] == 'mm' and described['size_mm3']['Units'] == 'mm^3'
+
+
+def test_a_kept_transform_is_the_same(tmp_path):
+    there = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
+    one = StandardTransform(OFF, *there, Grid((4, 5, 6), GRID.vox2ras), 0.9, 0.8)
+    other = kept_transform(keep_transform(one, tmp_path / 'x.npz'))
+    points = np.random.default_rng(1).uniform(-9, 9, (20, 3))
+    np.testing.assert_array_equal(one.to_t1w(points), other.to_t1w(points))
+    assert (other.grid, other.overlap, other.correlation) == (one.grid, 0.9, 0.8)
 
 
 def test_maps_that_are_gone_or_not_understood_are_not_shown(compared):
