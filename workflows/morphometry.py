@@ -89,11 +89,15 @@ def init_tbm_wf(
     -------
     record
         JSON record of the morphometry.
+    affines, velocities
+        How the brain of each exam differs from the atlas.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(['exams']), name='inputnode')
     inputnode.inputs.exams = [dict(exam) for exam in exams]
-    outputnode = pe.Node(niu.IdentityInterface(['record']), name='outputnode')
+    outputnode = pe.Node(
+        niu.IdentityInterface(['record', 'affines', 'velocities']), name='outputnode'
+    )
     align = PartsNode(AlignBrain(template=dict(template)), ['exam'], name='align', mem_gb=BRAIN_GB)
     center = pe.Node(CenterAffines(), name='center')
     bring = PartsNode(
@@ -141,5 +145,7 @@ def init_tbm_wf(
         (bring, test, [('image', 'images')]),
         (last, test, [('velocity', 'velocities')]),
         (test, outputnode, [('record', 'record')]),
+        (center, outputnode, [('affines', 'affines')]),
+        (last, outputnode, [('velocity', 'velocities')]),
     ])  # fmt: skip
     return workflow

@@ -19,6 +19,7 @@ from bids_synthsr.cli.door import (
     positive_float,
     positive_int,
 )
+from bids_synthsr.cli.options import add_test_options
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.check import describe_unread_weights
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, MethodSettings
@@ -35,6 +36,8 @@ PLANES = ('sagittal', 'coronal', 'axial')
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 LEAST_MM, MOST_MM = 0.5, 20.0  # of slices that are simulated
 EQUAL = 'equal'  # a thickness: that of the spacing
+LEAST_FACTOR, MOST_FACTOR = 0.3, 3.0  # of the change of a volume
+CHANGES = {'ventricles': 1.2, 'hippocampus': 0.85}
 SEGMENTER = 'any-exam'  # the method whose network segments volumes
 
 Evaluation: TypeAlias = 'Callable[[argparse.Namespace, Mapping[str, str]], EvaluationOutcome]'
@@ -52,6 +55,7 @@ def add_parser(commands: Commands) -> None:
     evaluations = parser.add_subparsers(dest='evaluation', required=True, metavar='EVALUATION')
     _add_simulate(evaluations)
     _add_leave_one_out(evaluations)
+    _add_tbm(evaluations)
 
 
 def _add_simulate(commands: Commands) -> None:
@@ -125,6 +129,48 @@ def _add_leave_one_out(commands: Commands) -> None:
     parser.set_defaults(run=partial(run, _leave_one_out))
 
 
+def _add_tbm(commands: Commands) -> None:
+    """Add the evaluation of morphometry."""
+    parser = commands.add_parser(
+        'tbm',
+        help='change structures of T1w of 1 mm by known factors, and see what --tbm finds of it',
+        formatter_class=ReadableDefaults,
+    )
+    parser.add_argument('t1w', type=Path, metavar='T1W', help='folder, or BIDS data set, of T1w')
+    _add_common(parser)
+    parser.add_argument(
+        '--change',
+        type=_change,
+        nargs='+',
+        default=[*CHANGES.items()],
+        metavar='NAME=FACTOR',
+        help='by which factors the volumes of structures change in half of the heads',
+    )
+    parser.add_argument(
+        '--spacing', type=_slice_size, default=5.0, metavar='MM', help='distance of slices'
+    )
+    parser.add_argument(
+        '--thickness', type=_slice_size, metavar='MM', help='of slices [that of the spacing]'
+    )
+    parser.add_argument('--plane', choices=PLANES, default='axial', help='of the slices')
+    parser.add_argument(
+        '--labels',
+        type=Path,
+        metavar='FOLDER',
+        help='label maps of 1 mm with the numbers of FreeSurfer; without them, the network of '
+        'any-exam segments the T1w',
+    )
+    parser.add_argument(
+        '--splits',
+        type=int,
+        default=0,
+        metavar='N',
+        help='random splits of the people that are tested, too: false positives are counted',
+    )
+    add_test_options(parser)
+    parser.set_defaults(run=partial(run, _tbm), methods='any-exam,sr-t1,cubic')
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that both evaluations have."""
     parser.add_argument('out', type=Path, metavar='OUT', help='folder for table and page')
@@ -174,6 +220,21 @@ def _contrasts(text: str) -> tuple[str, ...]:
         raise argparse.ArgumentTypeError(f'contrast {error}') from error
 
 
+def _change(text: str) -> tuple[str, float]:
+    """Read a structure and the factor by which its volume changes, ``NAME=FACTOR``."""
+    from bids_synthsr.morphometry.volumes import MAIN
+
+    name, _, factor = text.partition('=')
+    if name not in MAIN:
+        raise argparse.ArgumentTypeError(f'{name!r} is none of {", ".join(MAIN)}')
+    number = positive_float(factor)
+    if not LEAST_FACTOR <= number <= MOST_FACTOR:
+        raise argparse.ArgumentTypeError(
+            f'{factor} is not from {LEAST_FACTOR:g} to {MOST_FACTOR:g}'
+        )
+    return name, number
+
+
 def _slice_size(text: str) -> float:
     """Read a distance or thickness of slices, mm."""
     number = positive_float(text)
@@ -217,6 +278,39 @@ def _leave_one_out(options: argparse.Namespace, environ: Mapping[str, str]) -> E
     return leave_one_out(
         settings, options.bids_dir.resolve(), tuple(options.session_label), options.subsets
     )
+
+
+def _tbm(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationOutcome:
+    """Run the evaluation of morphometry."""
+    from bids_synthsr.cli.resolve import resolve_tests
+    from bids_synthsr.run.messages import announce
+    from bids_synthsr.run.shape_changes import ShapeSimulation, evaluate_shapes
+
+    tests, template, note = resolve_tests(options, environ)
+    weights = _find_weights(options, environ, structures=True)
+    settings = _settings_of(options, options.t1w, weights, environ)
+    if options.labels is not None:
+        _check_folders(options.labels, settings)
+    thickness = options.thickness or options.spacing
+    if thickness > options.spacing:
+        raise ValueError('--thickness is more than the --spacing: slices would overlap')
+    if options.splits < 0:
+        raise ValueError('--splits cannot be negative')
+    if note:
+        announce('%s', note)
+    segmenter = weights[SEGMENTER]
+    assert segmenter is not None
+    simulation = ShapeSimulation(
+        images=options.t1w,
+        maps=options.labels,
+        factors=dict(options.change),
+        slices=(options.plane, options.spacing, thickness),
+        segmenter=segmenter,
+        template=template,
+        settings=tests,
+        splits=options.splits,
+    )
+    return evaluate_shapes(settings, simulation)
 
 
 def _slices_of(options: argparse.Namespace) -> tuple[Slices, ...]:

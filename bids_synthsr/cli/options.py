@@ -298,6 +298,17 @@ def _add_tbm_options(group: argparse._ArgumentGroup) -> None:
         help='compare the shapes of the brains of both groups at each voxel, too: tensor-based '
         'morphometry, on a mean brain of the group',
     )
+    add_test_options(group)
+
+
+def add_test_options(group: argparse._ActionsContainer) -> None:
+    """Add the options that say how morphometry tests.
+
+    Parameters
+    ----------
+    group
+        Parser, or group of one, that gets them.
+    """
     group.add_argument(
         '--permutations',
         type=positive_int,

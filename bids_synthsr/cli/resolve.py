@@ -17,7 +17,7 @@ from bids_synthsr.cli.door import gigabytes
 from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
-from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, locate_template
+from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, TemplateFiles, locate_template
 from bids_synthsr.dataset.weights import find_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.derivatives.places import Derivatives
@@ -374,6 +374,25 @@ def tbm_of(options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Tbm
     ValueError
         For numbers that make no sense, and for options that contradict the machine.
     """
+    settings, template, note = resolve_tests(options, environ)
+    return TbmRequest(settings, settings_of(options, environ), template), note
+
+
+def resolve_tests(
+    options: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[TbmSettings, TemplateFiles, str]:
+    """Find how morphometry tests, and the template where its brains begin.
+
+    Returns
+    -------
+    settings, template, note
+        The note says which template takes the place of a missing one; it is empty for none.
+
+    Raises
+    ------
+    ValueError
+        For numbers that make no sense.
+    """
     if options.permutations < LEAST_PERMUTATIONS:
         raise ValueError(
             f'--permutations {options.permutations}: fewer than {LEAST_PERMUTATIONS} tell '
@@ -385,4 +404,4 @@ def tbm_of(options: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Tbm
     settings = TbmSettings(
         options.permutations, options.seed, options.tbm_fwhm, options.atlas_exams
     )
-    return TbmRequest(settings, settings_of(options, environ), template), note
+    return settings, template, note

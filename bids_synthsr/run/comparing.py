@@ -9,7 +9,7 @@ from contextlib import chdir, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger('bids_synthsr')
 HEAD = Grid((176, 240, 256), np.eye(4))  # of 1 mm, as large as they come
+
+
+class RunLog(Protocol):
+    """Status callback of nipype that tells what is done."""
+
+    def announce_start(self) -> None:
+        """Tell what is to be done."""
+
+    def __call__(self, node: Any, status: str) -> None:
+        """Take an event of ``node``: ``start``, ``end`` or ``exception``."""
 
 
 def name_run() -> str:
@@ -148,6 +158,7 @@ def run_comparisons(
     results: Sequence[Path],
     settings: EvaluationSettings,
     notes: Sequence[str] = (),
+    log: RunLog | None = None,
 ) -> None:
     """Run what is not done yet; a result that is missing afterwards has failed.
 
@@ -163,6 +174,8 @@ def run_comparisons(
         Folders, threads and memory of the evaluation.
     notes
         Sentences on what is not compared, for terminal and log.
+    log
+        Who is told what is done; None tells of every comparison.
 
     Raises
     ------
@@ -175,7 +188,7 @@ def run_comparisons(
         if not locks.claim('evaluation'):
             raise ValueError(f'Another evaluation works in {settings.work_dir}: wait for its end')
         with chdir(settings.work_dir):
-            _run_comparisons(build, order, results, settings, notes)
+            _run_comparisons(build, order, results, settings, notes, log)
 
 
 def _run_comparisons(
@@ -184,6 +197,7 @@ def _run_comparisons(
     results: Sequence[Path],
     settings: EvaluationSettings,
     notes: Sequence[str],
+    log: RunLog | None,
 ) -> None:
     """Run what is not done yet in a work folder that is locked."""
     from bids_synthsr.run.comparison_log import ComparisonLog
@@ -200,8 +214,9 @@ def _run_comparisons(
         LOGGER.warning('%s', fault)
     configure_engine()
     prepare_workers(settings.num_threads)
-    seconds = {name: forecast.cpu_s for name, forecast in forecast_methods(settings).items()}
-    log = ComparisonLog(results, seconds, max(1, settings.nprocs // settings.num_threads))
+    if log is None:
+        seconds = {name: forecast.cpu_s for name, forecast in forecast_methods(settings).items()}
+        log = ComparisonLog(results, seconds, max(1, settings.nprocs // settings.num_threads))
     log.announce_start()
     resources = {
         'status_callback': log,

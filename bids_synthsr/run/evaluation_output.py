@@ -19,7 +19,7 @@ from bids_synthsr.derivatives.ownership import CHOOSE, check_folders_within
 from bids_synthsr.derivatives.places import LEFTOVER
 from bids_synthsr.run.work_folder import MAKER
 
-EVALUATIONS = ('simulate', 'leave-one-out')
+EVALUATIONS = ('simulate', 'leave-one-out', 'tbm')
 PAGES = ('.tsv', '.html')  # endings of table and page
 COMPARISON = ('.json', '.jpg')  # endings of what is written for each comparison
 RESULTS, LOGS, LOG = 'results', 'logs', 'evaluate.log'

@@ -1,0 +1,292 @@
+"""Morphometry against the truth: structures of heads are changed, and looked for again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+from bids_synthsr import __version__
+from bids_synthsr.dataset.templates import TemplateFiles
+from bids_synthsr.derivatives.morphometry import choose_for_atlas
+from bids_synthsr.evaluation.cases import Slices
+from bids_synthsr.evaluation.head_files import HeadFiles
+from bids_synthsr.evaluation.shape_findings import TRUTH
+from bids_synthsr.interfaces.evaluation import (
+    ConformHead,
+    PaintHead,
+    SegmentVolume,
+    SimulateExam,
+)
+from bids_synthsr.interfaces.shape_changes import ChangeHead, KeepBrain, MeasureChanges
+from bids_synthsr.settings import TbmSettings
+from bids_synthsr.workflows.method import init_method_wf
+from bids_synthsr.workflows.morphometry import init_tbm_wf
+from bids_synthsr.workflows.simulated import (
+    HEAD_MEM_GB,
+    SCAN_INPUTS,
+    SEGMENT_MEM_GB,
+    Methods,
+)
+
+CHANGE_MEM_GB = 2.5  # 256^3 vectors, a few times
+GROUPS = ('unchanged', 'changed')
+
+
+@dataclass(frozen=True)
+class ShapeCase:
+    """What changes in whom, and how it is looked for.
+
+    Parameters
+    ----------
+    heads
+        Files of the heads, whose names the workflows get.
+    is_second
+        Which of them change.
+    factors
+        By which the volume of each structure changes.
+    slices
+        Plane, spacing and thickness (mm) of the slices that methods get.
+    template
+        Template where all brains are brought to begin with.
+    settings
+        How shapes are compared.
+    splits
+        Number of random splits that are tested, too.
+    """
+
+    heads: tuple[HeadFiles, ...]
+    is_second: tuple[bool, ...]
+    factors: Mapping[str, float]
+    slices: Slices
+    template: TemplateFiles
+    settings: TbmSettings
+    splits: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where an evaluation of morphometry writes.
+
+    Parameters
+    ----------
+    results
+        Folder in which every method has its results.
+    maps
+        Folder in which every method has a folder of maps.
+    work
+        Folder for the files of all steps.
+    run_uuid
+        Name of the run.
+    """
+
+    results: Path
+    maps: Path
+    work: Path
+    run_uuid: str
+
+
+def label_of(method: str) -> str:
+    """Name a method as parts of workflows and files are named."""
+    return method.replace('-', '_')
+
+
+def init_simulated_shapes_wf(
+    *,
+    case: ShapeCase,
+    methods: Methods,
+    segmenter: Mapping[str, Any],
+    places: Places,
+    num_threads: int,
+    name: str = 'shapes_wf',
+) -> pe.Workflow:
+    """Change heads, let methods make them again of thick slices, and compare their shapes.
+
+    Parameters
+    ----------
+    case
+        What changes in whom, and how it is looked for.
+    methods
+        Steps made by `make_step` and the memory they take (GB), by the name of the method.
+    segmenter
+        Inputs of `SegmentVolume`: ``weights``, ``device``.
+    places
+        Where it is written.
+    num_threads
+        Number of threads of one method.
+    name
+        Name of the workflow and of its folder.
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(places.work))
+    people = [
+        init_changed_head_wf(
+            head=head,
+            is_changed=is_changed,
+            case=case,
+            methods=methods,
+            segmenter=segmenter,
+            num_threads=num_threads,
+        )
+        for head, is_changed in zip(case.heads, case.is_second, strict=True)
+    ]
+    for method in (TRUTH, *methods):
+        label = label_of(method)
+        finding = init_finding_wf(method=method, case=case, places=places)
+        for number, person in enumerate(people, 1):
+            workflow.connect([
+                (person, finding, [
+                    (f'outputnode.exam_{label}', f'exams.in{number}'),
+                    ('outputnode.structures', f'structures.in{number}'),
+                    ('outputnode.growth', f'growths.in{number}'),
+                ]),
+            ])  # fmt: skip
+    return workflow
+
+
+def init_changed_head_wf(
+    *,
+    head: HeadFiles,
+    is_changed: bool,
+    case: ShapeCase,
+    methods: Methods,
+    segmenter: Mapping[str, Any],
+    num_threads: int,
+) -> pe.Workflow:
+    """Change a head, scan it, and let every method make it again; it gets the name of the head.
+
+    Parameters
+    ----------
+    head
+        Files of the head, and whose it is.
+    is_changed
+        Whether its structures change.
+    case, methods, segmenter, num_threads
+        See `init_simulated_shapes_wf`.
+
+    Outputs
+    -------
+    structures
+        Numbers of the structures that change.
+    growth
+        Logarithm of their growth.
+    exam_truth
+        The changed head as an exam whose shape is compared; of every method, ``exam_`` and its
+        name, what it made.
+    """
+    workflow = pe.Workflow(name=head.name)
+    exams = [f'exam_{label_of(method)}' for method in (TRUTH, *methods)]
+    outputnode = pe.Node(niu.IdentityInterface(['structures', 'growth', *exams]), 'outputnode')
+    step = ChangeHead(factors=dict(case.factors), is_changed=is_changed)
+    change = pe.Node(step, name='change', mem_gb=CHANGE_MEM_GB)
+    plane, spacing, thickness = case.slices
+    scanning = SimulateExam(
+        exam=['T1w'], orientation=plane, spacing=spacing, thickness=thickness, seed=head.seed
+    )
+    simulate = pe.Node(scanning, name='simulate', mem_gb=HEAD_MEM_GB)
+    workflow.connect([
+        (change, simulate, [('head', 'head')]),
+        (change, outputnode, [(x, x) for x in ('structures', 'growth')]),
+    ])  # fmt: skip
+    _add_truth(workflow, head, change, (segmenter, num_threads))
+    for method in (TRUTH, *methods):
+        label = label_of(method)
+        keep = pe.Node(KeepBrain(label=head.name), name=f'keep_{label}', mem_gb=HEAD_MEM_GB)
+        workflow.connect([
+            (change, keep, [('mask', 'mask')]),
+            (keep, outputnode, [('exam', f'exam_{label}')]),
+        ])  # fmt: skip
+        if method == TRUTH:
+            workflow.connect(change, 'head', keep, 'head')
+            continue
+        interface, mem_gb = methods[method]
+        method_wf = init_method_wf(
+            method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
+        )
+        workflow.connect([
+            (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
+            (change, method_wf, [('head', 'inputnode.grid')]),
+            (method_wf, keep, [('outputnode.products', 'products')]),
+        ])  # fmt: skip
+    return workflow
+
+
+def _add_truth(
+    workflow: pe.Workflow,
+    head: HeadFiles,
+    change: pe.Node,
+    segmenting: tuple[Mapping[str, Any], int],
+) -> None:
+    """Hand the T1w and the structures of a head on to the step that changes it."""
+    if head.labels:
+        painted = {'labels': str(head.labels), 'image': str(head.image or '')}
+        paint = pe.Node(PaintHead(**painted), name='paint', mem_gb=HEAD_MEM_GB)
+        workflow.connect([(paint, change, [(x, x) for x in ('head', 'reference')])])
+        return
+    segmenter, threads = segmenting
+    conform = pe.Node(ConformHead(image=str(head.image)), name='conform', mem_gb=HEAD_MEM_GB)
+    step = SegmentVolume(**segmenter, num_threads=threads)
+    segment = pe.Node(step, name='segment', n_procs=threads, mem_gb=SEGMENT_MEM_GB)
+    workflow.connect([
+        (conform, segment, [('head', 'head')]),
+        (conform, change, [('head', 'head')]),
+        (segment, change, [('segmentation', 'reference')]),
+    ])  # fmt: skip
+
+
+def init_finding_wf(*, method: str, case: ShapeCase, places: Places) -> pe.Workflow:
+    """Compare the shapes of all people by the T1w of one method, and what is found with the truth.
+
+    Parameters
+    ----------
+    method
+        Name of the method, or `TRUTH`; the workflow is named by it.
+    case, places
+        See `init_simulated_shapes_wf`.
+    """
+    label = label_of(method)
+    workflow = pe.Workflow(name=f'find_{label}')
+    count, second = len(case.heads), list(case.is_second)
+    exams, structures, growths = (
+        pe.Node(niu.Merge(count), name=part) for part in ('exams', 'structures', 'growths')
+    )
+    maps_dir, settings = str(places.maps / label), asdict(case.settings)
+    described = {
+        'levels': list(GROUPS), 'is_second': second, 'covariates': {},
+        'template': case.template.space, 'resolution': case.template.resolution, **settings,
+    }  # fmt: skip
+    tbm_wf = init_tbm_wf(
+        exams=[],
+        chosen=choose_for_atlas(second, case.settings.atlas_exams, case.settings.seed),
+        template=asdict(case.template),
+        comparison={
+            'design': {'levels': list(GROUPS), 'is_second': second, 'covariates': [[]] * count},
+            'settings': settings,
+            'fingerprint': {'version': __version__, 'settings': described, 'scans': {}},
+            'output_dir': maps_dir,
+            'run_uuid': places.run_uuid,
+        },
+    )
+    step = MeasureChanges(
+        method=method,
+        is_second=second,
+        settings=settings,
+        splits=case.splits,
+        maps_dir=maps_dir,
+        stem=str(places.results / f'tbm_{label}'),
+    )
+    # whenever the workflow runs: nipype does not see what was removed from the output folder
+    measure = pe.Node(step, name='measure', mem_gb=HEAD_MEM_GB, overwrite=True)
+    workflow.connect([
+        (exams, tbm_wf, [('out', 'inputnode.exams')]),
+        (structures, measure, [('out', 'structures')]),
+        (growths, measure, [('out', 'growths')]),
+        (tbm_wf, measure, [
+            (f'outputnode.{field}', field) for field in ('record', 'affines', 'velocities')
+        ]),
+    ])  # fmt: skip
+    return workflow
