@@ -143,11 +143,11 @@ def make_demo(folder: Path, seed: int = 1) -> None:
     ValueError
         If the folder holds, or belongs to, something other than a demo.
     """
-    _check_folder(folder)
+    check_demo_folder(folder, NAME)
     generator = np.random.default_rng(seed)
     tissues = load_tissues()
     bids, truth = folder / 'bids', folder / 'truth'
-    _describe(bids)
+    describe_demo(bids, NAME, f'participant_id\nsub-{SUBJECT}\n')
     save_volume(truth / 'brain_mask.nii.gz', tissues.brain.astype(np.uint8), tissues.grid)
     for session, protocol in PROTOCOLS.items():
         name = f'sub-{SUBJECT}_ses-{session}'
@@ -162,41 +162,73 @@ def make_demo(folder: Path, seed: int = 1) -> None:
             scan = acquire(head, tissues.grid, grid, slices, ref2scan)
             save_volume(truth / f'{name}_{contrast}.nii.gz', head.astype(np.float32), tissues.grid)
             save_volume(anat / f'{name}_{contrast}.nii.gz', add_noise(scan, generator), grid)
-            _write_sidecar(anat / f'{name}_{contrast}.json', slices)
+            write_slices(anat / f'{name}_{contrast}.json', slices)
             if moved:
                 path = truth / f'{name}_from-{contrast}_to-T1w_mode-image_xfm.txt'
                 save_rigid(path, np.linalg.inv(ref2scan))
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder in which a demo would replace what is no demo."""
+def check_demo_folder(folder: Path, name: str) -> None:
+    """Refuse a folder in which a demo would replace what is no such demo.
+
+    Parameters
+    ----------
+    folder
+        Folder that is to be written.
+    name
+        Name of the data set.
+
+    Raises
+    ------
+    ValueError
+        With the folder, and the way out.
+    """
     owner = find_folder_owner(folder)
     if owner:
         raise ValueError(f'{owner}: choose another folder')
     description = folder / 'bids' / DESCRIPTION
-    is_demo = description.is_file() and NAME in read_text(description)
+    is_demo = description.is_file() and name in read_text(description)
     for path in (folder / 'bids', folder / 'truth'):
         is_free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
         if path.is_symlink() or not (is_demo or is_free):
             raise ValueError(f'{path} is not of a demo: choose another folder')
 
 
-def _describe(bids: Path) -> None:
-    """Write what makes a folder a BIDS data set."""
+def describe_demo(bids: Path, name: str, participants: str) -> None:
+    """Write what makes a folder a BIDS data set.
+
+    Parameters
+    ----------
+    bids
+        Folder of the data set.
+    name
+        Name of the data set.
+    participants
+        Table of the people, TSV.
+    """
     bids.mkdir(parents=True, exist_ok=True)
     description = {
-        'Name': NAME,
+        'Name': name,
         'BIDSVersion': '1.10.0',
         'DatasetType': 'raw',
         'Authors': ['bids_synthsr'],
         'License': 'CC0',
     }
     write_json(bids / DESCRIPTION, description)
-    write_text(bids / 'participants.tsv', f'participant_id\nsub-{SUBJECT}\n')
+    write_text(bids / 'participants.tsv', participants)
     write_text(bids / 'README', 'Simulated by bids_synthsr; the truth lies in ../truth.\n')
 
 
-def _write_sidecar(path: Path, slices: Acquisition) -> None:
+def write_slices(path: Path, slices: Acquisition) -> None:
+    """Write the sidecar of a scan.
+
+    Parameters
+    ----------
+    path
+        JSON file to be written.
+    slices
+        Spacing and thickness of its slices.
+    """
     content = {
         'Modality': 'MR',
         'MRAcquisitionType': '2D',
