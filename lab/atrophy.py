@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from growth import HALF_VOXEL, NOISE, growth_velocity
+from growth import NOISE
 
 from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.images import load_volume, save_volume
@@ -30,10 +30,14 @@ from bids_synthsr.derivatives.provenance import write_dataset_description
 from bids_synthsr.derivatives.records import Record, write_record
 from bids_synthsr.derivatives.tables import table_text
 from bids_synthsr.evaluation.painting import paint_contrast
+from bids_synthsr.evaluation.shape_changes import (
+    HALF_VOXEL,
+    BrainInAtlas,
+    growth_velocity,
+    growths_by_structure,
+)
 from bids_synthsr.evaluation.truth import make_truth
 from bids_synthsr.imaging.displacements import exponential, jacobian_determinants, pull
-from bids_synthsr.imaging.geometry import apply_affine
-from bids_synthsr.registration.deformable import displacement_of
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.values.structures import STRUCTURES
 
@@ -111,33 +115,25 @@ def compare(folder: Path) -> None:
     truths = json.loads((folder / 'truth.json').read_text())
     out = folder / 'out/group_tbm'
     work = next((folder / 'w').glob('*/group_wf/tbm'))
-    atlas, grid = load_volume(out / 'space-atlas_desc-mean_T1w.nii.gz')
-    spacing = float(grid.spacing[0])
-    points = apply_affine(grid.vox2ras, np.indices(atlas.shape).reshape(3, -1).T)
-    votes = np.zeros((1 + len(PARTS), atlas.size), np.float32)
-    growths = []
-    for number, label in enumerate(truths):
-        velocity = np.load(work / f'deform_all/mapflow/_deform_all{number}/velocity.npy')
-        affine = np.loadtxt(work / f'center/affine-{number}.txt')
-        displacement = displacement_of(torch.from_numpy(velocity), atlas.shape, spacing)
-        growth = torch.log(jacobian_determinants(displacement / spacing)).numpy()
-        growths.append(growth.ravel())
-        labels, own = load_volume(folder / f'{label}_labels.nii.gz')
-        moved = points + displacement.reshape(3, -1).T.numpy()
-        at = np.rint(apply_affine(np.linalg.inv(own.vox2ras) @ affine, moved)).astype(int).T
-        at = np.clip(at, 0, np.array(labels.shape)[:, None] - 1)
-        votes[labels[tuple(at)].astype(int), np.arange(atlas.size)] += 1
-    likeliest = votes.argmax(0)
-    is_patient = np.arange(len(truths)) % 2 == 1
-    difference = np.mean(np.array(growths)[is_patient], 0) - np.mean(
-        np.array(growths)[~is_patient], 0
+    grid = load_volume(out / 'space-atlas_desc-mean_T1w.nii.gz')[1]
+    brains = (
+        BrainInAtlas(
+            np.load(work / f'deform_all/mapflow/_deform_all{number}/velocity.npy'),
+            np.loadtxt(work / f'center/affine-{number}.txt'),
+            *load_volume(folder / f'{label}_labels.nii.gz'),
+        )
+        for number, label in enumerate(truths)
     )
+    places, growths = growths_by_structure(brains, grid, len(PARTS))
+    likeliest = places.ravel()
+    is_patient = np.arange(len(truths)) % 2 == 1
+    difference = growths[is_patient].mean(0) - growths[~is_patient].mean(0)
     p = load_volume(out / 'space-atlas_stat-pcluster_statmap.nii.gz')[0].ravel()
     t = load_volume(out / 'space-atlas_stat-t_statmap.nii.gz')[0].ravel()
     for number, name in enumerate(PARTS, 1):
         inside = likeliest == number
         true = np.mean([one[name] for one in truths.values() if one[name]])
-        found = difference[inside].mean()
+        found = difference[number - 1]
         sure = 100 * (p[inside] < 0.05).mean()
         share = 100 * found / true
         print(f'{name}: ln growth {true:+.3f} true, {found:+.3f} found ({share:.0f} %), '

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import fft
 
 from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.evaluation.painting import draw_head_motion, paint_contrast
+from bids_synthsr.evaluation.shape_changes import HALF_VOXEL, growth_velocity
 from bids_synthsr.evaluation.truth import Truth, make_truth
 from bids_synthsr.imaging.displacements import exponential, pull
 from bids_synthsr.imaging.forward_model import acquire
@@ -39,20 +39,7 @@ VENTRICLES = (4, 43)
 SESSIONS = {'before': 2, 'same': 0, 'grown': 1}  # axis of the slices of the first scan
 SPACING_MM, CONTRASTS = 5.0, ('T1w', 'FLAIR')
 TRIES = 3  # to meet the wanted growth
-HALF_VOXEL = 0.5
 NOISE = 0.02  # of the brightest
-
-
-def growth_velocity(wanted: np.ndarray) -> np.ndarray:
-    """Find the gradient field whose divergence is ``wanted`` less its mean, ``(3, I, J, K)``."""
-    spectrum = fft.rfftn((wanted - wanted.mean()).astype(np.float32))
-    ramps = [*map(fft.fftfreq, wanted.shape[:2]), fft.rfftfreq(wanted.shape[2])]
-    waves = np.meshgrid(
-        *(2j * np.pi * ramp.astype(np.float32) for ramp in ramps), indexing='ij', sparse=True
-    )
-    laplacian = sum(wave**2 for wave in waves)
-    laplacian[0, 0, 0] = 1
-    return np.stack([fft.irfftn(wave * (spectrum / laplacian), wanted.shape) for wave in waves])
 
 
 def growth_of(labels: np.ndarray, factor: float) -> torch.Tensor:

@@ -62,6 +62,7 @@ _ENGINE = 'needs an engine for containers: system_tests/test_container.py does t
 _SLURM = 'needs Slurm: system_tests/test_slurm.py runs it'
 _WEIGHTS = 'needs weights or data of other people'
 _GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
+_HALF_AN_HOUR = 'takes half an hour: tests/evaluation/test_group_demo.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
 SKIPPED = {
     **dict.fromkeys(
@@ -99,6 +100,10 @@ SKIPPED_BEGINNINGS = {
     'torchrun ': _HOURS,
     'synthsr train ': _HOURS,
     'synthsr evaluate simulate ': _HOURS,
+    'synthsr evaluate tbm ': _HOURS,
+    'bids_synthsr group-demo/': _HALF_AN_HOUR,
+    'synthsr demo make group-demo': _HALF_AN_HOUR,
+    'synthsr demo compare group-demo': _HALF_AN_HOUR,
 }
 
 

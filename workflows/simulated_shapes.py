@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_synthsr import __version__
-from bids_synthsr.dataset.templates import TemplateFiles
-from bids_synthsr.derivatives.morphometry import choose_for_atlas
-from bids_synthsr.evaluation.cases import Slices
 from bids_synthsr.evaluation.head_files import HeadFiles
-from bids_synthsr.evaluation.shape_findings import TRUTH
+from bids_synthsr.evaluation.shape_cases import TRUTH, ShapeCase, ShapePlaces, label_of
 from bids_synthsr.interfaces.evaluation import (
     ConformHead,
     PaintHead,
@@ -24,7 +18,6 @@ from bids_synthsr.interfaces.evaluation import (
     SimulateExam,
 )
 from bids_synthsr.interfaces.shape_changes import ChangeHead, KeepBrain, MeasureChanges
-from bids_synthsr.settings import TbmSettings
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.morphometry import init_tbm_wf
 from bids_synthsr.workflows.simulated import (
@@ -35,65 +28,6 @@ from bids_synthsr.workflows.simulated import (
 )
 
 CHANGE_MEM_GB = 2.5  # 256^3 vectors, a few times
-GROUPS = ('unchanged', 'changed')
-
-
-@dataclass(frozen=True)
-class ShapeCase:
-    """What changes in whom, and how it is looked for.
-
-    Parameters
-    ----------
-    heads
-        Files of the heads, whose names the workflows get.
-    is_second
-        Which of them change.
-    factors
-        By which the volume of each structure changes.
-    slices
-        Plane, spacing and thickness (mm) of the slices that methods get.
-    template
-        Template where all brains are brought to begin with.
-    settings
-        How shapes are compared.
-    splits
-        Number of random splits that are tested, too.
-    """
-
-    heads: tuple[HeadFiles, ...]
-    is_second: tuple[bool, ...]
-    factors: Mapping[str, float]
-    slices: Slices
-    template: TemplateFiles
-    settings: TbmSettings
-    splits: int
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where an evaluation of morphometry writes.
-
-    Parameters
-    ----------
-    results
-        Folder in which every method has its results.
-    maps
-        Folder in which every method has a folder of maps.
-    work
-        Folder for the files of all steps.
-    run_uuid
-        Name of the run.
-    """
-
-    results: Path
-    maps: Path
-    work: Path
-    run_uuid: str
-
-
-def label_of(method: str) -> str:
-    """Name a method as parts of workflows and files are named."""
-    return method.replace('-', '_')
 
 
 def init_simulated_shapes_wf(
@@ -101,7 +35,7 @@ def init_simulated_shapes_wf(
     case: ShapeCase,
     methods: Methods,
     segmenter: Mapping[str, Any],
-    places: Places,
+    places: ShapePlaces,
     num_threads: int,
     name: str = 'shapes_wf',
 ) -> pe.Workflow:
@@ -238,7 +172,7 @@ def _add_truth(
     ])  # fmt: skip
 
 
-def init_finding_wf(*, method: str, case: ShapeCase, places: Places) -> pe.Workflow:
+def init_finding_wf(*, method: str, case: ShapeCase, places: ShapePlaces) -> pe.Workflow:
     """Compare the shapes of all people by the T1w of one method, and what is found with the truth.
 
     Parameters
@@ -254,19 +188,15 @@ def init_finding_wf(*, method: str, case: ShapeCase, places: Places) -> pe.Workf
     exams, structures, growths = (
         pe.Node(niu.Merge(count), name=part) for part in ('exams', 'structures', 'growths')
     )
-    maps_dir, settings = str(places.maps / label), asdict(case.settings)
-    described = {
-        'levels': list(GROUPS), 'is_second': second, 'covariates': {},
-        'template': case.template.space, 'resolution': case.template.resolution, **settings,
-    }  # fmt: skip
+    maps_dir, settings = str(places.maps / label), case.plain_settings
     tbm_wf = init_tbm_wf(
         exams=[],
-        chosen=choose_for_atlas(second, case.settings.atlas_exams, case.settings.seed),
-        template=asdict(case.template),
+        chosen=case.chosen,
+        template=case.plain_template,
         comparison={
-            'design': {'levels': list(GROUPS), 'is_second': second, 'covariates': [[]] * count},
+            'design': case.design,
             'settings': settings,
-            'fingerprint': {'version': __version__, 'settings': described, 'scans': {}},
+            'fingerprint': case.fingerprint,
             'output_dir': maps_dir,
             'run_uuid': places.run_uuid,
         },

@@ -97,7 +97,7 @@ class StandardPlace:
     transform
         How points of the template and of the atlas, which is its T1w, belong together.
     files
-        The template.
+        Files of the template.
     target
         Grid of what is carried there.
     """
@@ -132,7 +132,7 @@ def kept_transform(path: Path) -> StandardTransform:
     Parameters
     ----------
     path
-        The NumPy archive.
+        NumPy archive that was written.
     """
     with np.load(path) as kept:
         affine, there, back = (kept[name] for name in ('template2t1w', 'there', 'back'))

@@ -32,9 +32,9 @@ class ChangedHead:
     Parameters
     ----------
     head
-        Intensities.
+        Intensities of its T1w.
     mask
-        The brain, uint8.
+        Brain mask of it, uint8.
     structures
         Numbers of the changed structures in the order in which they were given, from 1; 0
         elsewhere.
@@ -102,7 +102,7 @@ def change_head(
     factors
         By which the volume of each structure changes, by the names of `MAIN`.
     is_changed
-        Whether it changes.
+        Whether its structures change.
 
     Raises
     ------
@@ -158,11 +158,11 @@ def growths_by_structure(
     Parameters
     ----------
     brains
-        The brains.
+        All brains, in any order.
     atlas
         Grid of the atlas.
     count
-        Number of structures.
+        Number of structures that are numbered.
 
     Returns
     -------
@@ -197,9 +197,9 @@ def false_positive_bound(tests: int, level: float = 0.05, sure: float = 0.99) ->
     Parameters
     ----------
     tests
-        Number of tests.
+        Number of tests that are made.
     level
-        Level of each.
+        Level of each test.
     sure
         Probability that there are no more than what is returned.
     """
@@ -216,7 +216,7 @@ def balanced_splits(is_second: Sequence[bool], count: int, seed: int) -> list[np
     is_second
         Whether each is of the second real group.
     count
-        Number of splits.
+        Number of splits that are drawn.
     seed
         Seed of the splits.
 

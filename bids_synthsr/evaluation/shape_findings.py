@@ -14,6 +14,7 @@ from bids_synthsr.dataset.files import read_object, written_atomically
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.derivatives.morphometry import LEVEL
 from bids_synthsr.derivatives.places import Derivatives
+from bids_synthsr.evaluation.shape_cases import TRUTH
 from bids_synthsr.evaluation.shape_changes import (
     BrainInAtlas,
     balanced_splits,
@@ -25,7 +26,6 @@ from bids_synthsr.reports.figures import effect_slices
 from bids_synthsr.settings import TbmSettings
 from bids_synthsr.values.grid import Grid
 
-TRUTH = 'truth'  # name of what is no method: the heads of 1 mm themselves
 AXIAL = 2
 NEAR_MM = 10.0  # around a structure that changed, within which smoothing and deformation reach
 
@@ -97,7 +97,7 @@ class Findings:
     picture: Path
 
 
-def find_changes(
+def compare_changes(
     brains: Iterable[BrainInAtlas],
     truths: Sequence[Mapping[str, float]],
     is_second: Sequence[bool],
@@ -159,7 +159,7 @@ def count_false_positives(
     is_second
         Which of them have changed: as many go to both parts of a split.
     splits
-        Number of splits.
+        Number of splits that are tested.
     settings
         How each is tested.
     derivatives
@@ -230,7 +230,7 @@ def correlation_of_maps(first: Path, second: Path) -> float:
     Parameters
     ----------
     first, second
-        Folders of maps.
+        Folders that hold maps.
     """
     pair = [_standard_g(folder) for folder in (first, second)]
     (one, mask_one, grid_one), (other, mask_other, grid_other) = pair

@@ -11,8 +11,9 @@ import numpy as np
 
 from bids_synthsr.dataset.files import write_text
 from bids_synthsr.derivatives.tables import table_text
+from bids_synthsr.evaluation.shape_cases import TRUTH
 from bids_synthsr.evaluation.shape_changes import false_positive_bound
-from bids_synthsr.evaluation.shape_findings import TRUTH, Findings
+from bids_synthsr.evaluation.shape_findings import Findings
 from bids_synthsr.reports.embedding import jpeg_of_file
 from bids_synthsr.reports.pages import Picture, write_page
 

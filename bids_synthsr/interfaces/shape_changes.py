@@ -117,8 +117,8 @@ class MeasureChanges(Step):
         from bids_synthsr.derivatives.places import Derivatives
         from bids_synthsr.evaluation.shape_changes import BrainInAtlas
         from bids_synthsr.evaluation.shape_findings import (
+            compare_changes,
             count_false_positives,
-            find_changes,
             save_picture,
         )
         from bids_synthsr.settings import TbmSettings
@@ -130,7 +130,7 @@ class MeasureChanges(Step):
             BrainInAtlas(np.load(velocity), np.loadtxt(affine), *load_volume(Path(structures)))
             for velocity, affine, structures in files
         )
-        found = find_changes(brains, inputs.growths, inputs.is_second, derivatives)
+        found = compare_changes(brains, inputs.growths, inputs.is_second, derivatives)
         velocities = [Path(path) for path in inputs.velocities]
         settings = TbmSettings(**inputs.settings)
         found['splits'] = inputs.splits

@@ -14,7 +14,8 @@ from bids_synthsr.derivatives.group_design import LEAST_PER_GROUP
 from bids_synthsr.evaluation.cases import Slices, can_take
 from bids_synthsr.evaluation.head_files import describe_others, list_heads
 from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
-from bids_synthsr.evaluation.shape_findings import TRUTH, read_findings
+from bids_synthsr.evaluation.shape_cases import TRUTH, ShapeCase, ShapePlaces, label_of
+from bids_synthsr.evaluation.shape_findings import read_findings
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
@@ -33,9 +34,8 @@ from bids_synthsr.values.exam import Acquisition
 if TYPE_CHECKING:
     from nipype.pipeline import engine as pe
 
-    from bids_synthsr.workflows.simulated_shapes import ShapeCase
-
 NAME = 'tbm'  # of the evaluation, of table and page
+SHOWN = 3  # of the heads that cannot be taken
 MEASURE = 'measure'  # step that ends the work on a method
 ENDINGS = {MEASURE: 'compared', 'change': 'changed'}
 
@@ -80,7 +80,7 @@ class ShapeLog:
     Parameters
     ----------
     heads
-        Number of heads.
+        Number of heads in all.
     arms
         Names of the truth and of all methods.
     seconds
@@ -127,18 +127,11 @@ def evaluate_shapes(
     FileNotFoundError, ValueError
         If there are too few heads, two of one name, or a method that cannot take a thick T1w.
     """
-    from bids_synthsr.workflows.simulated_shapes import (
-        Places,
-        ShapeCase,
-        init_simulated_shapes_wf,
-        label_of,
-    )
-
     labels = settings.participant_labels
     listed = list_heads(simulation.images, simulation.maps, labels)
     heads, refusals = refuse_heads(listed, simulation.images)
     refusals += describe_missing(labels, [head.subject for head in listed])
-    _check(len(heads), settings, simulation)
+    _check(len(heads), refusals, settings, simulation)
     case = ShapeCase(
         heads,
         choose_changed(len(heads), simulation.settings.seed),
@@ -151,11 +144,16 @@ def evaluate_shapes(
     arms = (TRUTH, *settings.method_names)
     results = [settings.results_dir / f'{NAME}_{label_of(arm)}.json' for arm in arms]
     methods = make_steps(settings)
-    places = Places(
-        settings.results_dir, settings.work_dir / 'maps', settings.work_dir, settings.run_uuid
+    places = ShapePlaces(
+        settings.results_dir,
+        settings.work_dir / 'maps',
+        settings.work_dir,
+        settings.run_uuid,
     )
 
     def build() -> pe.Workflow:
+        from bids_synthsr.workflows.simulated_shapes import init_simulated_shapes_wf
+
         return init_simulated_shapes_wf(
             case=case,
             methods=methods,
@@ -178,7 +176,7 @@ def choose_changed(count: int, seed: int) -> tuple[bool, ...]:
     Parameters
     ----------
     count
-        Number of heads.
+        Number of heads in all.
     seed
         Seed of the draw.
     """
@@ -186,12 +184,17 @@ def choose_changed(count: int, seed: int) -> tuple[bool, ...]:
     return tuple(bool(place < count // 2) for place in order)
 
 
-def _check(count: int, settings: EvaluationSettings, simulation: ShapeSimulation) -> None:
+def _check(
+    count: int,
+    refusals: Sequence[str],
+    settings: EvaluationSettings,
+    simulation: ShapeSimulation,
+) -> None:
     """Refuse too few heads, and methods that cannot take a thick T1w."""
     if count < 2 * LEAST_PER_GROUP:
         raise ValueError(
-            f'{simulation.images} holds {count} heads that can be taken, and '
-            f'{2 * LEAST_PER_GROUP} are the fewest: half of them change'
+            f'{simulation.images}: {count} T1w of 1 mm can be taken, and {2 * LEAST_PER_GROUP} '
+            f'are the fewest, since half of them change. {" ".join(refusals[:SHOWN])}'.strip()
         )
     plane, spacing, thickness = simulation.slices
     for method in settings.method_names:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bids_synthsr.cli import evaluate
 from bids_synthsr.cli.synthsr import build_parser
-from bids_synthsr.dataset import selection
+from bids_synthsr.dataset import selection, templates
 from bids_synthsr.dataset import weights as files
 from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
 from bids_synthsr.evaluation.painting import CONTRASTS
@@ -168,3 +168,33 @@ def test_exams_of_one_scan_have_nothing_to_leave_out(bids_dir, tmp_path, capsys)
     shutil.rmtree(bids_dir / 'sub-01')
     assert main(['leave-one-out', str(bids_dir), str(tmp_path / 'out')]) == 2
     assert 'No exam' in capsys.readouterr().err and not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            [],
+            'in: 0 T1w of 1 mm can be taken, and 10 are the fewest, since half of them change',
+        ),
+        (['--permutations', '20'], 'fewer than 100 tell nothing'),
+        (['--thickness', '6'], 'slices would overlap'),
+        (['--splits', '-1'], 'cannot be negative'),
+    ],
+)
+def test_morphometry_of_too_few_heads_or_wrong_numbers_is_refused(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.setattr(templates, '_fetch', lambda *_: 'no network in this test')
+    save_volume(tmp_path / 'in/a_T1w.nii.gz', np.ones((40, 40, 40)), grid_of((40, 40, 40)))
+    command = ['tbm', str(tmp_path / 'in'), str(tmp_path / 'out'), '--methods', 'cubic']
+    assert main([*command, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('change', ['nose=2', 'ventricles=9', 'ventricles'])
+def test_changes_that_no_head_has_are_refused(tmp_path, change):
+    with pytest.raises(SystemExit) as stop:
+        main(['tbm', str(tmp_path), str(tmp_path / 'out'), '--change', change])
+    assert stop.value.code == 2

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.evaluation.cases import SimulatedCase
 from bids_synthsr.evaluation.head_files import HeadFiles
+from bids_synthsr.evaluation.shape_cases import ShapeCase
 from bids_synthsr.interfaces.methods import Synthesize
-from bids_synthsr.settings import MethodSettings
+from bids_synthsr.settings import MethodSettings, TbmSettings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
@@ -20,6 +22,7 @@ from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.morphometry import init_tbm_wf
 from bids_synthsr.workflows.outputs import init_outputs_wf
 from bids_synthsr.workflows.simulated import init_case_wf, init_truth_wf
+from bids_synthsr.workflows.simulated_shapes import init_changed_head_wf
 from bids_synthsr.workflows.stages import ExamSetup
 from bids_synthsr.workflows.standard import init_standard_wf
 from bids_synthsr.workflows.surfaces import init_recon_wf
@@ -86,6 +89,17 @@ def build(name):
         setup = dict.fromkeys(('subjects_dir', 'output_dir', 'run_uuid', 'device'), 'x')
         setup |= {'tool': {}, 'overwrites': False, 'resumes': True, 'num_threads': 1, 'mem_gb': 1}
         return init_recon_wf(exam=dict.fromkeys(fields, 'sub-01'), setup=setup)
+    if name == 'init_changed_head_wf':
+        template = TemplateFiles('X', 2, 'a', '', 'a')
+        slices = ('axial', 5.0, 5.0)
+        return init_changed_head_wf(
+            head=LABELLED,
+            is_changed=True,
+            case=ShapeCase((LABELLED,), (True,), {}, slices, template, TbmSettings(), 0),
+            methods={},
+            segmenter={'weights': __file__},
+            num_threads=1,
+        )
     if name == 'init_case_wf':
         return init_case_wf(
             head=LABELLED,
@@ -106,7 +120,7 @@ def build(name):
 WITH_FIELDS = (
     init_align_wf, init_exam_wf, init_person_wf, init_method_wf, init_tbm_wf, init_outputs_wf,
     init_truth_wf,
-    init_case_wf, init_standard_wf, init_recon_wf,
+    init_case_wf, init_changed_head_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
 
 

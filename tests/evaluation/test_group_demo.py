@@ -1,0 +1,70 @@
+"""The demo of two groups: what it writes, and what is said of what was found of it."""
+
+import numpy as np
+import pytest
+from doors import sub_command
+
+from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.derivatives.tables import read_table, table_text
+from bids_synthsr.evaluation import group_demo
+from bids_synthsr.evaluation.group_demo import LABELS, compare_group_demo, find_regions
+from bids_synthsr.evaluation.phantoms import load_tissues
+
+main = sub_command('demo')
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('demo')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(group_demo, 'PEOPLE', 2)  # of twelve, for time
+        assert main(['make', str(folder), '--group']) == 0
+    return folder
+
+
+def test_regions_of_the_template_are_symmetric_and_as_large_as_they_are():
+    tissues = load_tissues()
+    for region, low, high in zip(
+        find_regions(tissues), (10_000, 5_000), (20_000, 9_000), strict=True
+    ):
+        assert low < region.sum() < high
+        assert np.logical_xor(region, region[::-1]).sum() < 0.1 * region.sum()
+
+
+def test_it_is_a_data_set_of_two_groups(demo):
+    people = read_table(demo / 'bids/participants.tsv')
+    assert [row['group'] for row in people] == ['control', 'patient']
+    assert set(people[0]) == {'participant_id', 'group', 'age', 'sex'}
+    scans = sorted(path.name for path in (demo / 'bids').rglob('*.nii.gz'))
+    assert scans == [f'sub-0{n}_{x}.nii.gz' for n in (1, 2) for x in ('FLAIR', 'T1w')]
+    assert load_volume(demo / 'bids/sub-01/anat/sub-01_T1w.nii.gz')[1].spacing[2] == 5
+    control, patient = read_table(demo / 'truth/people.tsv')
+    assert float(patient['ventricles']) > 1.2 * float(control['ventricles'])
+    assert float(patient['temporal']) < 0.9 * float(control['temporal'])
+
+
+def test_comparison_knows_the_truth_when_it_sees_it(demo, tmp_path, capsys):
+    rows = [
+        {
+            'participant_id': row['participant_id'],
+            **dict.fromkeys(LABELS['ventricles'], float(row['ventricles']) / 2),
+        }
+        for row in read_table(demo / 'truth/people.tsv')
+    ]
+    (tmp_path / 'group_volumes.tsv').write_text(table_text(rows))
+    (found,) = compare_group_demo(demo, tmp_path)
+    assert found.found_percent == pytest.approx(found.true_percent, abs=1e-6)
+    assert found.correlation == pytest.approx(1) and found.people == 2
+    assert main(['compare', str(demo), str(tmp_path)]) == 0
+    assert 'correlation of the volumes of 2 people 1.000' in capsys.readouterr().out
+
+
+def test_without_a_table_of_the_group_it_says_what_to_run(demo, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(['compare', str(demo), str(tmp_path)])
+    assert stop.value.code == 2 and 'then with "group"' in capsys.readouterr().err
+
+
+def test_one_demo_does_not_replace_the_other(demo, capsys):
+    assert main(['make', str(demo)]) == 2
+    assert 'is not of a demo' in capsys.readouterr().err
