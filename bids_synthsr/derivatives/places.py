@@ -105,6 +105,15 @@ class Derivatives:
         return self.root / 'group_volumes.tsv'
 
     @property
+    def group_surface_volumes(self) -> Path:
+        """Table of the volumes that tools of surfaces measured in all exams."""
+        return self.root / 'group_atlas-aseg_desc-recon_volumes.tsv'
+
+    def group_cortex(self, measure: str) -> Path:
+        """Table of a measure of the cortex in all exams, by its name."""
+        return self.root / f'group_atlas-aparc_desc-{measure}_morph.tsv'
+
+    @property
     def group_quality(self) -> Path:
         """Table of how good all exams are."""
         return self.root / 'group_qc.tsv'

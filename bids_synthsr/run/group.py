@@ -20,6 +20,7 @@ from bids_synthsr.derivatives.group_statistics import (
     write_effects,
     write_harmonized,
 )
+from bids_synthsr.derivatives.group_surfaces import read_surfaces, write_surface_tables
 from bids_synthsr.derivatives.morphometry import read_tbm
 from bids_synthsr.derivatives.ownership import check_owner, check_source
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
@@ -172,6 +173,7 @@ def _write_tables(
 ) -> list[Path]:
     """Write all tables, and remove those of an earlier comparison that was not asked for."""
     written = write_group_tables(result.rows, derivatives, ratings)
+    written += write_surface_tables(read_surfaces(result.rows, derivatives), derivatives)
     column = wanted.scanner_column
     for path, is_made in (
         (derivatives.group_effects, result.design is not None),

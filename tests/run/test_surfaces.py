@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from phantoms import write_t1w
 
+from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.images import load_grid, load_volume
 from bids_synthsr.derivatives.tables import read_table
 
@@ -91,6 +92,32 @@ def test_tables_segmentations_and_surfaces_are_written(run_brainy, fake, tmp_pat
     assert 'recon-all 7.4.1' in page
     sidecar = json.loads((anat / f'{SUBJECT}_hemi-L_thickness.json').read_text())
     assert sidecar['SurfaceTool'] == 'recon-all'
+
+
+def test_the_group_level_gathers_what_was_measured(run_brainy, fake, tmp_path):
+    write_t1w(tmp_path / 'bids', 'sub-02_ses-a')
+    assert run_brainy('--recon', 'recon-all', '--participant-label', '01') == 0
+    assert run_brainy() == 0
+    out = tmp_path / 'out'
+    group = [str(tmp_path / 'bids'), str(out), 'group']
+    assert main(group) == 0
+    anat = out / 'sub-01/ses-a/anat'
+    own = read_table(anat / f'{SUBJECT}_atlas-aseg_desc-recon_volumes.tsv')
+    first, second = read_table(out / 'group_atlas-aseg_desc-recon_volumes.tsv')
+    assert (first['tool'], first['reason']) == ('recon-all 7.4.1', '')
+    assert {row['name']: row['volume_mm3'] for row in own}.items() <= first.items()
+    assert second['reason'] == 'no surfaces were made' and second['eTIV'] == ''
+    thickness = read_table(out / 'group_atlas-aparc_desc-thickness_morph.tsv')[0]
+    assert float(thickness['lh_bankssts']) == float(thickness['rh_bankssts']) == 2.5
+    described = json.loads((out / 'group_atlas-aparc_desc-area_morph.json').read_text())
+    assert described['lh_bankssts']['Units'] == 'mm^2'
+    record = out / f'logs/surfaces/{SUBJECT}.json'
+    content = json.loads(record.read_text())
+    for scan in content['fingerprint']['scans'].values():
+        scan['sha256'] = '0'
+    record.write_text(json.dumps(content))
+    assert main(group) == 0  # no exam has surfaces of its T1w any more
+    assert not [*out.glob('group_atlas-*')]
 
 
 def test_what_is_done_is_not_done_again(run_brainy, fake, tmp_path):
