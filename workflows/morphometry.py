@@ -20,6 +20,7 @@ from bids_synthsr.interfaces.morphometry import (
 )
 from bids_synthsr.interfaces.parts import PartsNode
 
+TBM_OUTPUTS = ['record', 'affines', 'velocities', 'aligned', 'atlas']
 ROUNDS_OF_ATLAS = 3  # as many as the registration has settings for
 BRAIN_GB, DEFORM_GB, MAP_GB = 1.0, 1.2, 0.02  # MAP_GB of each exam where all are held
 
@@ -91,13 +92,15 @@ def init_tbm_wf(
         JSON record of the morphometry.
     affines, velocities
         How the brain of each exam differs from the atlas.
+    aligned
+        Transforms from the template to the T1w of each exam.
+    atlas
+        Mean brain of the exams that make it.
     """
     workflow = pe.Workflow(name=name)
     inputnode = pe.Node(niu.IdentityInterface(['exams']), name='inputnode')
     inputnode.inputs.exams = [dict(exam) for exam in exams]
-    outputnode = pe.Node(
-        niu.IdentityInterface(['record', 'affines', 'velocities']), name='outputnode'
-    )
+    outputnode = pe.Node(niu.IdentityInterface(TBM_OUTPUTS), name='outputnode')
     align = PartsNode(AlignBrain(template=dict(template)), ['exam'], name='align', mem_gb=BRAIN_GB)
     center = pe.Node(CenterAffines(), name='center')
     bring = PartsNode(
@@ -147,5 +150,7 @@ def init_tbm_wf(
         (test, outputnode, [('record', 'record')]),
         (center, outputnode, [('affines', 'affines')]),
         (last, outputnode, [('velocity', 'velocities')]),
+        (align, outputnode, [('affine', 'aligned')]),
+        (atlas, outputnode, [('atlas', 'atlas')]),
     ])  # fmt: skip
     return workflow

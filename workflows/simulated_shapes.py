@@ -17,9 +17,15 @@ from bids_synthsr.interfaces.evaluation import (
     SegmentVolume,
     SimulateExam,
 )
-from bids_synthsr.interfaces.shape_changes import ChangeHead, KeepBrain, MeasureChanges
+from bids_synthsr.interfaces.parts import PartsNode
+from bids_synthsr.interfaces.shape_changes import (
+    ChangeHead,
+    DeformAnew,
+    KeepBrain,
+    MeasureChanges,
+)
 from bids_synthsr.workflows.method import init_method_wf
-from bids_synthsr.workflows.morphometry import init_tbm_wf
+from bids_synthsr.workflows.morphometry import DEFORM_GB, init_tbm_wf
 from bids_synthsr.workflows.simulated import (
     HEAD_MEM_GB,
     SCAN_INPUTS,
@@ -27,6 +33,7 @@ from bids_synthsr.workflows.simulated import (
     Methods,
 )
 
+KINDS = ('exam', 'before')  # a head as it is compared, and before it changed
 CHANGE_MEM_GB = 2.5  # 256^3 vectors, a few times
 
 
@@ -79,6 +86,11 @@ def init_simulated_shapes_wf(
                     ('outputnode.growth', f'growths.in{number}'),
                 ]),
             ])  # fmt: skip
+        changed = (x for x, second in zip(people, case.is_second, strict=True) if second)
+        for number, person in enumerate(changed, 1):
+            workflow.connect(
+                person, f'outputnode.before_{label}', finding, f'unchanged.in{number}'
+            )
     return workflow
 
 
@@ -108,68 +120,79 @@ def init_changed_head_wf(
         Numbers of the structures that change.
     growth
         Logarithm of their growth.
-    exam_truth
-        The changed head as an exam whose shape is compared; of every method, ``exam_`` and its
-        name, what it made.
+    exam_truth, before_truth
+        The changed head as an exam whose shape is compared, and the same before it changed, where
+        it does; of every method, what it made of both, with its name in place of ``truth``.
     """
     workflow = pe.Workflow(name=head.name)
-    exams = [f'exam_{label_of(method)}' for method in (TRUTH, *methods)]
+    arms = [label_of(method) for method in (TRUTH, *methods)]
+    exams = [f'{kind}_{label}' for label in arms for kind in KINDS]
     outputnode = pe.Node(niu.IdentityInterface(['structures', 'growth', *exams]), 'outputnode')
-    step = ChangeHead(factors=dict(case.factors), is_changed=is_changed)
-    change = pe.Node(step, name='change', mem_gb=CHANGE_MEM_GB)
-    plane, spacing, thickness = case.slices
-    scanning = SimulateExam(
-        exam=['T1w'], orientation=plane, spacing=spacing, thickness=thickness, seed=head.seed
-    )
-    simulate = pe.Node(scanning, name='simulate', mem_gb=HEAD_MEM_GB)
-    workflow.connect([
-        (change, simulate, [('head', 'head')]),
-        (change, outputnode, [(x, x) for x in ('structures', 'growth')]),
-    ])  # fmt: skip
-    _add_truth(workflow, head, change, (segmenter, num_threads))
-    for method in (TRUTH, *methods):
-        label = label_of(method)
-        keep = pe.Node(KeepBrain(label=head.name), name=f'keep_{label}', mem_gb=HEAD_MEM_GB)
-        workflow.connect([
-            (change, keep, [('mask', 'mask')]),
-            (keep, outputnode, [('exam', f'exam_{label}')]),
-        ])  # fmt: skip
-        if method == TRUTH:
-            workflow.connect(change, 'head', keep, 'head')
-            continue
-        interface, mem_gb = methods[method]
-        method_wf = init_method_wf(
-            method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=label
+    for kind in KINDS if is_changed else KINDS[:1]:
+        ending = '' if kind == KINDS[0] else f'_{kind}'
+        step = ChangeHead(factors=dict(case.factors), is_changed=is_changed and not ending)
+        change = pe.Node(step, name=f'change{ending}', mem_gb=CHANGE_MEM_GB)
+        if not ending:
+            truth = _add_truth(workflow, head, (segmenter, num_threads))
+            workflow.connect([(change, outputnode, [(x, x) for x in ('structures', 'growth')])])
+        for node, field, target in truth:
+            workflow.connect(node, field, change, target)
+        plane, spacing, thickness = case.slices
+        scanning = SimulateExam(
+            exam=['T1w'], orientation=plane, spacing=spacing, thickness=thickness, seed=head.seed
         )
-        workflow.connect([
-            (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
-            (change, method_wf, [('head', 'inputnode.grid')]),
-            (method_wf, keep, [('outputnode.products', 'products')]),
-        ])  # fmt: skip
+        simulate = pe.Node(scanning, name=f'simulate{ending}', mem_gb=HEAD_MEM_GB)
+        workflow.connect(change, 'head', simulate, 'head')
+        for method in (TRUTH, *methods):
+            keep = _keep(workflow, (change, simulate), method, methods, num_threads, ending)
+            keep.inputs.label = head.name
+            workflow.connect(keep, 'exam', outputnode, f'{kind}_{label_of(method)}')
     return workflow
 
 
-def _add_truth(
+def _keep(
     workflow: pe.Workflow,
-    head: HeadFiles,
-    change: pe.Node,
-    segmenting: tuple[Mapping[str, Any], int],
-) -> None:
-    """Hand the T1w and the structures of a head on to the step that changes it."""
+    scanned: tuple[pe.Node, pe.Node],
+    method: str,
+    methods: Methods,
+    num_threads: int,
+    ending: str,
+) -> pe.Node:
+    """Add a step that keeps what a method makes of a scanned head, or the head itself."""
+    change, simulate = scanned
+    label = label_of(method)
+    keep = pe.Node(KeepBrain(), name=f'keep_{label}{ending}', mem_gb=HEAD_MEM_GB)
+    workflow.connect(change, 'mask', keep, 'mask')
+    if method == TRUTH:
+        workflow.connect(change, 'head', keep, 'head')
+        return keep
+    interface, mem_gb = methods[method]
+    method_wf = init_method_wf(
+        method=deepcopy(interface), n_procs=num_threads, mem_gb=mem_gb, name=f'{label}{ending}'
+    )
+    workflow.connect([
+        (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
+        (change, method_wf, [('head', 'inputnode.grid')]),
+        (method_wf, keep, [('outputnode.products', 'products')]),
+    ])  # fmt: skip
+    return keep
+
+
+def _add_truth(
+    workflow: pe.Workflow, head: HeadFiles, segmenting: tuple[Mapping[str, Any], int]
+) -> list[tuple[pe.Node, str, str]]:
+    """Add the steps that make T1w and structures of a head; their outputs, and where they go."""
     if head.labels:
         painted = {'labels': str(head.labels), 'image': str(head.image or '')}
         paint = pe.Node(PaintHead(**painted), name='paint', mem_gb=HEAD_MEM_GB)
-        workflow.connect([(paint, change, [(x, x) for x in ('head', 'reference')])])
-        return
+        workflow.add_nodes([paint])
+        return [(paint, x, x) for x in ('head', 'reference')]
     segmenter, threads = segmenting
     conform = pe.Node(ConformHead(image=str(head.image)), name='conform', mem_gb=HEAD_MEM_GB)
     step = SegmentVolume(**segmenter, num_threads=threads)
     segment = pe.Node(step, name='segment', n_procs=threads, mem_gb=SEGMENT_MEM_GB)
-    workflow.connect([
-        (conform, segment, [('head', 'head')]),
-        (conform, change, [('head', 'head')]),
-        (segment, change, [('segmentation', 'reference')]),
-    ])  # fmt: skip
+    workflow.connect([(conform, segment, [('head', 'head')])])
+    return [(conform, 'head', 'head'), (segment, 'segmentation', 'reference')]
 
 
 def init_finding_wf(*, method: str, case: ShapeCase, places: ShapePlaces) -> pe.Workflow:
@@ -211,7 +234,15 @@ def init_finding_wf(*, method: str, case: ShapeCase, places: ShapePlaces) -> pe.
     )
     # whenever the workflow runs: nipype does not see what was removed from the output folder
     measure = pe.Node(step, name='measure', mem_gb=HEAD_MEM_GB, overwrite=True)
+    unchanged = pe.Node(niu.Merge(sum(second)), name='unchanged')
+    step = DeformAnew(template=case.plain_template)
+    before = PartsNode(step, ['exam'], name='before', mem_gb=DEFORM_GB)
     workflow.connect([
+        (unchanged, before, [('out', 'exam')]),
+        (tbm_wf, before, [
+            (f'outputnode.{field}', field) for field in ('atlas', 'aligned', 'affines')
+        ]),
+        (before, measure, [('velocity', 'before')]),
         (exams, tbm_wf, [('out', 'inputnode.exams')]),
         (structures, measure, [('out', 'structures')]),
         (growths, measure, [('out', 'growths')]),

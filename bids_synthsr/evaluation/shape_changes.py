@@ -172,23 +172,66 @@ def growths_by_structure(
         Logarithm of the growth of each brain against the atlas, mean over each structure,
         ``(N, count)``.
     """
-    spacing = float(atlas.spacing[0])
     size = int(np.prod(atlas.shape))
     points = apply_affine(atlas.vox2ras, np.indices(atlas.shape).reshape(3, -1).T)
     votes = np.zeros((1 + count, size), np.int32)
     growths = []
     for brain in brains:
-        displacement = displacement_of(torch.from_numpy(brain.velocity), atlas.shape, spacing)
-        ratio = jacobian_determinants(displacement / spacing).clamp(min=1e-3)
-        growths.append(torch.log(ratio).numpy().ravel().astype(np.float32))
+        displacement, growth = _growth(brain.velocity, atlas)
+        growths.append(growth)
         moved = points + displacement.reshape(3, -1).T.numpy()
         to_voxels = np.linalg.inv(brain.grid.vox2ras) @ brain.affine
         at = np.rint(apply_affine(to_voxels, moved)).astype(int).T
         at = np.clip(at, 0, np.array(brain.structures.shape)[:, None] - 1)
         votes[brain.structures[tuple(at)].astype(int), np.arange(size)] += 1
     likeliest = votes.argmax(0)
-    means = [[one[likeliest == n].mean() for n in range(1, count + 1)] for one in growths]
-    return likeliest.reshape(atlas.shape), np.array(means)
+    places = likeliest.reshape(atlas.shape)
+    means = [mean_growths(growth, places, count) for growth in growths]
+    return places, np.array(means)
+
+
+def growths_in_places(
+    velocities: Iterable[np.ndarray], atlas: Grid, places: np.ndarray, count: int
+) -> np.ndarray:
+    """Measure how much further brains differ in places of an atlas that are known, ``(N, count)``.
+
+    Parameters
+    ----------
+    velocities
+        Velocity from the atlas to each brain, ``(3, i, j, k)`` mm.
+    atlas
+        Grid of the atlas.
+    places
+        Number of the structure at each voxel of it, ``(I, J, K)``; 0 for none.
+    count
+        Number of structures that are numbered.
+    """
+    rows = [mean_growths(_growth(velocity, atlas)[1], places, count) for velocity in velocities]
+    return np.array(rows).reshape(-1, count)
+
+
+def mean_growths(growth: np.ndarray, places: np.ndarray, count: int) -> list[float]:
+    """Average a map of growth over structures; NaN of one that has no voxel.
+
+    Parameters
+    ----------
+    growth
+        Logarithm of the growth at each voxel, ``(I, J, K)``.
+    places
+        Number of the structure at each voxel, ``(I, J, K)``; 0 for none.
+    count
+        Number of structures that are numbered.
+    """
+    parts = (growth[places == number] for number in range(1, count + 1))
+    return [float(part.mean()) if part.size else float('nan') for part in parts]
+
+
+def _growth(velocity: np.ndarray, atlas: Grid) -> tuple[torch.Tensor, np.ndarray]:
+    """Integrate a velocity: the displacement in mm, and the logarithm of the growth."""
+    spacing = float(atlas.spacing[0])
+    displacement = displacement_of(torch.from_numpy(velocity), atlas.shape, spacing)
+    ratio = jacobian_determinants(displacement / spacing).clamp(min=1e-3)
+    return displacement, torch.log(ratio).numpy()
 
 
 def false_positive_bound(tests: int, level: float = 0.05, sure: float = 0.99) -> int:

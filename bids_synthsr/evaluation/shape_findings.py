@@ -19,6 +19,7 @@ from bids_synthsr.evaluation.shape_changes import (
     BrainInAtlas,
     balanced_splits,
     growths_by_structure,
+    growths_in_places,
 )
 from bids_synthsr.morphometry.growth_maps import smoothed_growths
 from bids_synthsr.morphometry.voxelwise import compare_voxels
@@ -41,9 +42,11 @@ class Finding:
     structure
         Name of the structure.
     true, found
-        Logarithm of its growth in those who changed, less that of the others.
+        Logarithm of its growth in those who changed, against themselves before that.
     error
         Standard error of what was found.
+    between
+        What was found in those who changed, less that of the others, who are other people.
     sure_percent
         Share of it that differs beyond chance, for the whole brain.
     g
@@ -55,6 +58,7 @@ class Finding:
     true: float
     found: float
     error: float
+    between: float
     sure_percent: float
     g: float
 
@@ -99,6 +103,7 @@ class Findings:
 
 def compare_changes(
     brains: Iterable[BrainInAtlas],
+    before: Iterable[np.ndarray],
     truths: Sequence[Mapping[str, float]],
     is_second: Sequence[bool],
     derivatives: Derivatives,
@@ -109,6 +114,8 @@ def compare_changes(
     ----------
     brains
         All brains, and where their structures are.
+    before
+        Velocity from the atlas to each of those who changed, before that, ``(3, i, j, k)`` mm.
     truths
         Logarithm of the growth of the structures of each.
     is_second
@@ -121,16 +128,18 @@ def compare_changes(
     places, growths = growths_by_structure(brains, grid, len(names))
     g, p = (_map(derivatives, name) for name in ('g', 'pcluster'))
     changed = np.array(is_second, bool)
+    own = growths[changed] - growths_in_places(before, grid, places, len(names))
     rows = []
     for number, name in enumerate(names, 1):
-        parts = growths[changed, number - 1], growths[~changed, number - 1]
+        alone, parts = own[:, number - 1], [growths[x, number - 1] for x in (changed, ~changed)]
         values = np.array([truth[name] for truth in truths])
         inside = places == number
         rows.append({
             'structure': name,
-            'true': float(values[changed].mean() - values[~changed].mean()),
-            'found': float(parts[0].mean() - parts[1].mean()),
-            'error': float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts))),
+            'true': float(values[changed].mean()),
+            'found': float(alone.mean()),
+            'error': float(alone.std(ddof=1) / np.sqrt(len(alone))),
+            'between': float(parts[0].mean() - parts[1].mean()),
             'sure_percent': float(100 * (p[inside] < LEVEL).mean()) if inside.any() else 0.0,
             'g': float(g[inside].mean()) if inside.any() else 0.0,
         })  # fmt: skip

@@ -66,6 +66,7 @@ def _rows(findings: Sequence[Findings]) -> Iterator[dict[str, Any]]:
                 'ln_growth_true': f'{found.true:.4f}',
                 'ln_growth_found': f'{found.found:.4f}',
                 'standard_error': f'{found.error:.4f}',
+                'ln_growth_between': f'{found.between:.4f}',
                 'percent_found': f'{found.percent:.1f}',
                 'sure_percent': f'{found.sure_percent:.1f}',
                 'g': f'{found.g:.3f}',

@@ -84,6 +84,57 @@ class KeepBrain(Step):
         return {'exam': asdict(exam)}
 
 
+class DeformAnew(Step):
+    """Find how a brain that is not among the exams differs from their atlas."""
+
+    class Inputs(InputFields):
+        """The brain, the atlas, and what the exams of the atlas tell of its space."""
+
+        exam = traits.Dict(mandatory=True, desc='fields of TbmExam')
+        template = traits.Dict(mandatory=True, desc='fields of TemplateFiles')
+        atlas = File(exists=True, mandatory=True, desc='mean brain')
+        aligned = InputMultiObject(File(exists=True), mandatory=True, desc='from the template')
+        affines = InputMultiObject(File(exists=True), mandatory=True, desc='from the atlas')
+
+    class Outputs(OutputFields):
+        """The deformation."""
+
+        velocity = File(desc='velocity from the atlas to the brain, NumPy')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Align the brain with the template, bring it to the atlas, and deform it."""
+        import numpy as np
+        import torch
+
+        from bids_synthsr.dataset.files import written_atomically
+        from bids_synthsr.dataset.images import load_volume
+        from bids_synthsr.dataset.templates import TemplateFiles, load_template
+        from bids_synthsr.derivatives.morphometry import TbmExam
+        from bids_synthsr.imaging.resampling import resample
+        from bids_synthsr.registration.atlas import (
+            ROUNDS,
+            align_brain,
+            bring_to_atlas,
+            deform_to_atlas,
+        )
+        from bids_synthsr.registration.standard import bright_as_one
+
+        torch.set_num_threads(1)
+        brain = TbmExam(**inputs.exam).load()
+        atlas, grid = load_volume(Path(inputs.atlas))
+        template = load_template(TemplateFiles(**inputs.template))
+        target = bright_as_one(resample(template.t1w, template.grid, grid))
+        # what was taken off all exams, which is the same for each of them
+        mean = np.linalg.inv(np.loadtxt(inputs.aligned[0])) @ np.loadtxt(inputs.affines[0])
+        image = bring_to_atlas(brain, align_brain(brain, target, grid) @ mean, grid)
+        velocity = deform_to_atlas(
+            atlas.astype(np.float32), image, float(grid.spacing[0]), ROUNDS[-1]
+        )
+        with written_atomically(folder / 'velocity.npy') as temporary:
+            np.save(temporary, velocity.numpy())
+        return {'velocity': folder / 'velocity.npy'}
+
+
 class MeasureChanges(Step):
     """Compare what morphometry found with how structures have truly changed."""
 
@@ -94,6 +145,9 @@ class MeasureChanges(Step):
         record = File(exists=True, mandatory=True, desc='record of the morphometry')
         affines = InputMultiObject(File(exists=True), mandatory=True, desc='of all exams')
         velocities = InputMultiObject(File(exists=True), mandatory=True, desc='of all exams')
+        before = InputMultiObject(
+            File(exists=True), mandatory=True, desc='velocities of those who change, before that'
+        )
         structures = InputMultiObject(File(exists=True), mandatory=True, desc='of all exams')
         growths = traits.List(traits.Dict, mandatory=True, desc='of all exams, true')
         is_second = traits.List(traits.Bool, mandatory=True, desc='which have changed')
@@ -130,7 +184,8 @@ class MeasureChanges(Step):
             BrainInAtlas(np.load(velocity), np.loadtxt(affine), *load_volume(Path(structures)))
             for velocity, affine, structures in files
         )
-        found = compare_changes(brains, inputs.growths, inputs.is_second, derivatives)
+        before = (np.load(path) for path in inputs.before)
+        found = compare_changes(brains, before, inputs.growths, inputs.is_second, derivatives)
         velocities = [Path(path) for path in inputs.velocities]
         settings = TbmSettings(**inputs.settings)
         found['splits'] = inputs.splits

@@ -138,10 +138,12 @@ def test_what_was_found_stands_beside_the_truth(tmp_path):
     assert places[12, 12, 12] == 1 and places[2, 2, 2] == 0 and growths.shape == (12, 1)
     is_second = [bool(number % 2) for number in range(12)]
     truths = [{'thalamus': np.log(1.2) * second} for second in is_second]
-    found = compare_changes(brains, truths, is_second, derivatives)
+    before = [np.zeros_like(brain.velocity) for brain in brains[1::2]]
+    found = compare_changes(brains, before, truths, is_second, derivatives)
     (row,) = found['structures']
     assert row['true'] == pytest.approx(np.log(1.2)) and row['sure_percent'] == 100
     assert row['found'] == pytest.approx(row['true'], rel=0.3) and 0 < row['error'] < 0.1
+    assert row['between'] == pytest.approx(row['found'], abs=0.1)
     assert found['elsewhere_ml'] == pytest.approx(5 * 8 / 1000)
     settings = TbmSettings(permutations=100, fwhm_mm=4.0)
     positive = count_false_positives(paths, is_second, 10, settings, derivatives)
