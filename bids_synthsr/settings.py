@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FIELDS_OF_VIEW = ('head', 'reference', 'union')
+EFFORTS = ('quick', 'standard')  # of the method self
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
 
@@ -66,6 +67,8 @@ class MethodSettings:
         Estimated quality below which an exam is marked (``auto`` and ``any-exam``).
     sharpen_others
         Whether each other contrast becomes a volume beside the T1w, too (``auto``).
+    effort
+        How long a scan is learned from, one of `EFFORTS` (``self``).
     templates
         Fields of the `TemplateFiles` of each standard space in which outputs are written, too.
     on_scans
@@ -81,6 +84,7 @@ class MethodSettings:
     fov: str = 'head'
     least_quality: float = LEAST_QUALITY
     sharpen_others: bool = False
+    effort: str = EFFORTS[-1]
     templates: tuple[Mapping[str, Any], ...] = ()
     on_scans: bool = False
 

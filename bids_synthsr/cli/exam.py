@@ -21,7 +21,7 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
-from bids_synthsr.settings import FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
+from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -74,6 +74,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument('--fov', choices=FIELDS_OF_VIEW, default='head', help='of the output')
     parser.add_argument(
         '--sharpen-others', action='store_true', help='of every contrast a volume (auto only)'
+    )
+    parser.add_argument(
+        '--effort', choices=EFFORTS, default=EFFORTS[-1], help='of the learning (self only)'
     )
     parser.add_argument(
         '--threads', type=positive_int, default=os.cpu_count(), metavar='N', help='threads to use'
@@ -174,6 +177,7 @@ def _settings_of(options: argparse.Namespace) -> MethodSettings:
         output_resolution=options.output_resolution,
         fov=options.fov,
         sharpen_others=options.sharpen_others,
+        effort=options.effort,
     )
 
 

@@ -25,7 +25,13 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.dataset.files import read_toml
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
-from bids_synthsr.settings import FIELDS_OF_VIEW, LEAST_QUALITY, MethodSettings, TbmSettings
+from bids_synthsr.settings import (
+    EFFORTS,
+    FIELDS_OF_VIEW,
+    LEAST_QUALITY,
+    MethodSettings,
+    TbmSettings,
+)
 from bids_synthsr.surfaces.tools import TOOLS
 from bids_synthsr.workflows.stages import STAGES, last_stage
 
@@ -185,6 +191,12 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--sharpen-others',
         action='store_true',
         help='make a volume of each contrast beside the T1w, by total variation (auto only)',
+    )
+    group.add_argument(
+        '--effort',
+        choices=EFFORTS,
+        default=EFFORTS[-1],
+        help='how long each scan is learned from: seconds, or minutes (self only)',
     )
 
 
@@ -459,6 +471,7 @@ def method_settings(options: argparse.Namespace) -> MethodSettings:
         fov=options.fov,
         least_quality=options.min_quality,
         sharpen_others=options.sharpen_others,
+        effort=options.effort,
     )
 
 

@@ -214,6 +214,40 @@ _ENTRIES = (
         ),
     ),
     Method(
+        name='cubic-dc',
+        module='cubic_consistent',
+        desc='cubicdc',
+        help='the same, changed until its slices are those that were measured: a second baseline',
+        summary=(
+            'A volume of {spacing:g} mm from the {reference} by cubic interpolation, made '
+            'consistent with its slices.'
+        ),
+        methods_text=(
+            'The output is the reference scan, interpolated on this grid by cubic splines and '
+            'then changed as little as it takes to give the measured slices, when blurred by '
+            'the slice profile and sampled at their places, within their noise.'
+        ),
+    ),
+    Method(
+        name='self',
+        module='self_supervised',
+        desc='self',
+        help='super-resolution of every contrast by what each scan shows within its own slices',
+        summary=(
+            'A volume of {spacing:g} mm for each contrast, from {scans}, sharpened across the '
+            'slices by what was learned within them.'
+        ),
+        methods_text=(
+            'Each scan was sharpened across its slices by a model that was trained on this scan '
+            'alone [@smore]: its slices were blurred along an axis within them as the scanner '
+            'blurs across them, and the model learned to undo that. It was applied in both sets '
+            'of planes across the slices, and the mean was made consistent with the measured '
+            'slices. Computed with PyTorch{torch} [@pytorch].'
+        ),
+        options=('effort',),
+        makes_every_contrast=True,
+    ),
+    Method(
         name='synthsr',
         module='synthsr',
         desc='synthsr',

@@ -1,7 +1,8 @@
 """Super-resolution of the reference across its slices, by a network that learned it on real T1w.
 
 The network predicts what cubic interpolation between the slices misses, once even and odd slices
-are equally bright: it would sharpen their stripes. Other scans are not looked at.
+are equally bright: it would sharpen their stripes. In the end the volume is made consistent with
+the slices. Other scans are not looked at.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bids_synthsr.imaging.interleaving import balance_slices
 from bids_synthsr.imaging.noise import tissue_mask
 from bids_synthsr.imaging.resampling import ALIGNED, anti_alias, spline_matrix, within
 from bids_synthsr.imaging.slice_encoding import encode_slices
+from bids_synthsr.methods.consistency import make_consistent
 from bids_synthsr.methods.exam_size import TORCH_GB, ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
@@ -86,12 +88,16 @@ def synthesize(
         precision=precision,
         max_voxels=LOW_MEM_VOXELS if low_mem else MAX_VOXELS,
     )
+    lowest = min(float(balanced.min()), 0)
+    consistent, consistency = make_consistent(voxels, grid, replace(scan, voxels=balanced))
+    voxels = consistent.clip(lowest)
     facts = {
         'method': 'sr-t1',
         'scans': [scan.contrast],
         'scans_reason': 'the network takes one T1w: the reference',
         'interleaving': interleaving,
         'flip_averaging': flip,
+        'consistency': consistency.facts,
         **run.facts,
         **trained.file,
     }
@@ -197,7 +203,7 @@ def _multiple_above(size: int, multiple: int) -> int:
 def forecast(size: ExamSize) -> MethodForecast:
     """Forecast memory and time from the size of the output."""
     out = size.output_millions
-    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 1.05) * out, 4.0 * out)
+    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 1.05) * out, 5.0 * out)
 
 
 def find_obstacle(

@@ -13,12 +13,13 @@ from slice_scans import trained
 from bids_synthsr.api import TISSUE
 from bids_synthsr.dataset.weights import SHIPPED, load_exam_unet
 from bids_synthsr.imaging.geometry import output_grid
+from bids_synthsr.methods import self_supervised
 from bids_synthsr.methods.catalogue import METHODS, names_of_networks
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
-from bids_synthsr.settings import MethodSettings
+from bids_synthsr.settings import EFFORTS, MethodSettings
 from bids_synthsr.values.exam import SUFFIXES, Acquisition
 from bids_synthsr.values.method import Image, Observation, Table
 
@@ -39,6 +40,14 @@ def scan(contrast, axis):
 @pytest.fixture(scope='module')
 def exam():
     return [scan('T1w', 2), scan('T2w', 0)]
+
+
+@pytest.fixture(scope='module', autouse=True)
+def short_learning():
+    """Let methods that learn from the scan learn for a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(self_supervised, 'STEPS', dict.fromkeys(EFFORTS, 3))
+        yield
 
 
 @pytest.fixture(scope='module')
