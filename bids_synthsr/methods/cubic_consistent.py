@@ -25,7 +25,7 @@ def synthesize(observations: Sequence[Observation], grid: Grid) -> Synthesis:
     observations
         The exam, reference first.
     grid
-        The output grid.
+        Grid of the output, in the frame of the reference.
     """
     scan = observations[0]
     balanced, interleaving = balance_slices(

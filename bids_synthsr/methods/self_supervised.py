@@ -163,7 +163,7 @@ def _sharpen(scan: Observation, grid: Grid, effort: str) -> tuple[np.ndarray, di
         scan.acquisition.slice_spacing,
         scan.acquisition.slice_thickness,
     )
-    network = train_network(stack, STEPS[effort])
+    network = learn_planes(stack, STEPS[effort])
     gain = held_out_gain(stack, network)
     doubt = '' if gain > 0 else NOTHING_GAINED.format(scan.contrast, gain)
     index = first + step * np.arange(own.shape[across])
@@ -248,7 +248,7 @@ def _profiles(size: int, centers: np.ndarray, fwhm: float) -> np.ndarray:
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def train_network(stack: _Stack, steps: int) -> PlaneNet:
+def learn_planes(stack: _Stack, steps: int) -> PlaneNet:
     """Train the network on patches of the slices; the same scan gives the same network.
 
     Parameters
