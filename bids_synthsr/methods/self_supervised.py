@@ -44,7 +44,7 @@ RATE, WARM_UP = 2e-3, 20  # of Adam, and steps until it is reached; it falls by 
 MOST_SLOPE = 1.0  # norm of the gradient
 THICKNESS_FACTOR = 0.92, 1.08  # of the true thickness in the learning
 AT_ONCE = 16  # planes
-STEP_S = 0.1  # of one core (lab/self_supervision.md)
+STEP_S = 0.1  # of one core (lab/super-resolution.md)
 NOTHING_GAINED = (
     'What was learned from the {} does not help on slices that were left out of the learning '
     '({:+.2f} dB): it was interpolated.'
@@ -226,20 +226,34 @@ class _Stack:
         plane = self.slices[:, :, number]
         return plane, plane.T.contiguous()
 
-    def blur(self, planes: Tensor, first: float, factor: float = 1.0) -> Tensor:
+    def blur(
+        self, planes: Tensor, first: float, factor: float = 1.0, *, is_box: bool = False
+    ) -> Tensor:
         """Acquire planes ``(B, I, N)`` as if slices ran across them: channels ``(B, C, I, N)``."""
         size = planes.shape[2]
         centers = np.arange(first, size, self.spacing)
-        fwhm = math.sqrt(max((self.thickness_mm * factor / self.voxel_mm) ** 2 - 1, 0))
-        weights = torch.from_numpy(_profiles(size, centers, fwhm))
+        width = self.thickness_mm * factor / self.voxel_mm
+        profiles = _boxes if is_box else _gaussians
+        weights = torch.from_numpy(profiles(size, centers, width))
         slices = planes @ weights.T
         index = (np.arange(size) - first) / self.spacing
         channels = encode_slices(slices, index, self.spacing_mm, self.thickness_mm * factor)
         return channels.movedim(0, 1)
 
 
-def _profiles(size: int, centers: np.ndarray, fwhm: float) -> np.ndarray:
-    """Weights of pixels in slices around some centres, ``(S, N)`` float32; rows sum to 1."""
+def _boxes(size: int, centers: np.ndarray, width: float) -> np.ndarray:
+    """Weights of pixels in slices that are boxes, see `_gaussians`."""
+    distance = np.abs(np.arange(size) - centers[:, None])
+    weights = np.clip((max(width, 1) + 1) / 2 - distance, 0, 1)
+    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _gaussians(size: int, centers: np.ndarray, width: float) -> np.ndarray:
+    """Weights of pixels in slices of some width, ``(S, N)`` float32; rows sum to 1.
+
+    A pixel is itself a mean over its width, so that the Gaussian adds only what is missing.
+    """
+    fwhm = math.sqrt(max(width**2 - 1, 0))
     distance = np.arange(size) - centers[:, None]
     if fwhm * FWHM_PER_SIGMA < 1:  # no wider than a pixel: linear interpolation
         weights = np.clip(1 - np.abs(distance), 0, 1)
@@ -311,7 +325,8 @@ class _Patches:
             planes.append(patch.flip(flips) if flips else patch)
         batch = torch.stack(planes)
         first = random.uniform(0, self._stack.spacing)
-        channels = self._stack.blur(batch, first, random.uniform(*THICKNESS_FACTOR))
+        factor, is_box = random.uniform(*THICKNESS_FACTOR), bool(random.integers(2))
+        channels = self._stack.blur(batch, first, factor, is_box=is_box)
         inside = slice(self._margin, self._margin + PATCH)
         return channels[..., inside].contiguous(), batch[:, :, inside]
 
@@ -333,10 +348,11 @@ def held_out_gain(stack: _Stack, network: PlaneNet) -> float:
     errors = np.zeros(2)
     for number in stack.held_out:
         for plane in stack.planes(number):
-            channels = stack.blur(plane[None], stack.spacing / 3)
             inside = torch.from_numpy(tissue_mask(plane.numpy()))
-            for at, made in enumerate((channels[:, 0], network(channels))):
-                errors[at] += float((made[0] - plane)[inside].square().sum())
+            for is_box in (False, True):
+                channels = stack.blur(plane[None], stack.spacing / 3, is_box=is_box)
+                for at, made in enumerate((channels[:, 0], network(channels))):
+                    errors[at] += float((made[0] - plane)[inside].square().sum())
     if not errors.all():
         return 0.0
     return float(10 * np.log10(errors[0] / errors[1]))
