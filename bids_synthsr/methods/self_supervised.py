@@ -131,7 +131,8 @@ def _too_fine(contrast: str, acquisition: Acquisition, spacing_mm: float) -> str
 
 def _scan_obstacle(scan: Observation, spacing_mm: float) -> str:
     """Describe why a scan cannot be sharpened, in a sentence; empty if it can."""
-    slices = scan.grid.shape[scan.acquisition.slice_axis]
+    acquisition = scan.acquisition
+    slices = scan.grid.shape[acquisition.slice_axis] - len(acquisition.missing)
     if slices < LEAST_SLICES:
         return f'The {scan.contrast} has {slices} slices, and {LEAST_SLICES} are the fewest.'
     extent = np.delete(scan.grid.shape * scan.grid.spacing, scan.acquisition.slice_axis)
@@ -155,13 +156,16 @@ def _sharpen(scan: Observation, grid: Grid, effort: str) -> tuple[np.ndarray, di
     still = replace(still, voxels=balanced.astype(np.float32))
     unit = bright_intensity(balanced)
     slices, (first, step), across = slices_on_grid(still, own)
+    missing, last = scan.acquisition.missing, slices.shape[2] - 1
     if step < 0:  # or what was learned would be upside down
-        slices, first, step = slices.flip(2), slices.shape[2] - 1 - first, -step
+        slices, first, step = slices.flip(2), last - first, -step
+        missing = tuple(last - number for number in missing)
     stack = _Stack(
         slices / unit,
         float(own.spacing.max()),
         scan.acquisition.slice_spacing,
         scan.acquisition.slice_thickness,
+        missing,
     )
     network = learn_planes(stack, STEPS[effort])
     gain = held_out_gain(stack, network)
@@ -198,12 +202,15 @@ class _Stack:
         Size of the voxels within the slices and of the output, mm.
     spacing_mm, thickness_mm
         Distance of the slices, centre to centre, and their thickness, mm.
+    missing
+        Numbers of the slices that were interpolated: nothing is learned from them.
     """
 
     slices: Tensor
     voxel_mm: float
     spacing_mm: float
     thickness_mm: float
+    missing: tuple[int, ...] = ()
 
     @property
     def spacing(self) -> float:
@@ -213,13 +220,17 @@ class _Stack:
     @property
     def held_out(self) -> list[int]:
         """Slices that are left out of the learning."""
-        return [*range(HELD_OUT // 2, self.slices.shape[2], HELD_OUT)] or [0]
+        return self._measured[HELD_OUT // 2 :: HELD_OUT] or self._measured[:1]
 
     @property
     def learned(self) -> list[int]:
         """Slices that are learned from."""
         left = {*self.held_out}
-        return [number for number in range(self.slices.shape[2]) if number not in left]
+        return [number for number in self._measured if number not in left]
+
+    @property
+    def _measured(self) -> list[int]:
+        return [x for x in range(self.slices.shape[2]) if x not in self.missing]
 
     def planes(self, number: int) -> tuple[Tensor, Tensor]:
         """The plane of a slice ``(I, J)``, and the same with its axes exchanged."""

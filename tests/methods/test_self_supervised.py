@@ -99,6 +99,24 @@ def test_every_contrast_gets_a_volume_in_the_frame_of_the_reference(short):
     assert np.corrcoef(*(image.voxels[inside] for image in made.images))[0, 1] > 0.5
 
 
+@pytest.mark.parametrize('turned', [False, True])
+def test_nothing_is_learned_from_slices_that_are_missing(monkeypatch, short, turned):
+    _, grid, scan = textured()
+    learned = []
+    monkeypatch.setattr(
+        self_supervised, 'held_out_gain', lambda stack, _: learned.append(stack) or 1.0
+    )
+    if turned:
+        vox2ras = scan.grid.vox2ras @ np.diag([1.0, 1.0, -1.0, 1.0])
+        vox2ras[:3, 3] += scan.grid.vox2ras[:3, 2] * 15
+        flipped = np.ascontiguousarray(scan.voxels[:, :, ::-1])
+        scan = replace(scan, voxels=flipped, grid=replace(scan.grid, vox2ras=vox2ras))
+    slices = replace(scan.acquisition, missing=(2, 7))
+    synthesize([replace(scan, acquisition=slices)], grid, effort='quick')
+    used = {*learned[0].learned, *learned[0].held_out}
+    assert {*range(16)} - used == ({13, 8} if turned else {2, 7})
+
+
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
