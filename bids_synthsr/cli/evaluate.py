@@ -36,6 +36,7 @@ PLANES = ('sagittal', 'coronal', 'axial')
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 LEAST_MM, MOST_MM = 0.5, 20.0  # of slices that are simulated
 EQUAL = 'equal'  # a thickness: that of the spacing
+LEAST_CHANGE = 0.01  # of a factor, from 1
 LEAST_FACTOR, MOST_FACTOR = 0.3, 3.0  # of the change of a volume
 CHANGES = {'ventricles': 1.2, 'hippocampus': 0.85}
 SEGMENTER = 'any-exam'  # the method whose network segments volumes
@@ -232,6 +233,8 @@ def _change(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(
             f'{factor} is not from {LEAST_FACTOR:g} to {MOST_FACTOR:g}'
         )
+    if abs(number - 1) < LEAST_CHANGE:
+        raise argparse.ArgumentTypeError(f'a factor of {factor} changes nothing')
     return name, number
 
 
@@ -286,7 +289,6 @@ def _tbm(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationO
     from bids_synthsr.run.messages import announce
     from bids_synthsr.run.shape_changes import ShapeSimulation, evaluate_shapes
 
-    tests, template, note = resolve_tests(options, environ)
     weights = _find_weights(options, environ, structures=True)
     settings = _settings_of(options, options.t1w, weights, environ)
     if options.labels is not None:
@@ -296,6 +298,9 @@ def _tbm(options: argparse.Namespace, environ: Mapping[str, str]) -> EvaluationO
         raise ValueError('--thickness is more than the --spacing: slices would overlap')
     if options.splits < 0:
         raise ValueError('--splits cannot be negative')
+    if len(dict(options.change)) < len(options.change):
+        raise ValueError('--change names a structure twice')
+    tests, template, note = resolve_tests(options, environ)
     if note:
         announce('%s', note)
     segmenter = weights[SEGMENTER]

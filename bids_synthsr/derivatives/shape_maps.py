@@ -30,6 +30,12 @@ MAPS = {
     'pcluster': 'The same for t enhanced without a threshold (family-wise error).',
     'qrank': 'Rank sum of both groups, adjusted for the share of false discoveries.',
 }
+# what is written here: beside it may lie what somebody else put there
+OWN_FILES = (
+    'space-*_statmap.nii.gz', 'space-*_statmap.json', 'space-*_desc-mean_T1w.nii.gz',
+    'space-*_desc-brain_mask.nii.gz', 'from-*_to-*_mode-image_xfm.h5',
+    'from-*_to-*_mode-image_xfm.json',
+)  # fmt: skip
 ATLAS = 'atlas'  # name of its space
 LINEAR = 1  # order of the splines by which maps are carried
 CLUSTERS = {
@@ -156,8 +162,9 @@ def save_maps(maps: ShapeMaps, place: StandardPlace, derivatives: Derivatives) -
     """
     folder = derivatives.group_tbm
     # maps of an earlier run, on another template, would stay beside the new ones
-    for stale in folder.glob('space-*') if folder.is_dir() else ():
-        stale.unlink()
+    for pattern in OWN_FILES if folder.is_dir() else ():
+        for stale in folder.glob(pattern):
+            stale.unlink()
     volumes = maps.volumes()
     written = _save_space(folder, {'space': ATLAS}, maps, volumes, maps.grid)
     carried = {

@@ -17,7 +17,7 @@ from scipy import ndimage
 from bids_synthsr.dataset.files import write_text
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.derivatives.places import Derivatives
-from bids_synthsr.derivatives.tables import MISSING, read_table, table_text
+from bids_synthsr.derivatives.tables import read_table, table_text
 from bids_synthsr.evaluation.phantoms import (
     Tissues,
     add_noise,
@@ -46,6 +46,7 @@ SHAPE_MM, SMOOTH_MM = 2.0, 14.0  # sd of how people differ, and over which dista
 SPREAD = 0.08  # sd of the logarithm of the ventricles of people of one group
 LABELS = {'ventricles': ('Left-Lateral-Ventricle', 'Right-Lateral-Ventricle')}
 TRUTH = 'people.tsv'
+LEAST = 2  # people of each group whose volumes can be compared
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,11 @@ def compare_group_demo(folder: Path, out: Path) -> Iterator[GroupComparison]:
         The demo data set, with ``bids`` and ``truth``.
     out
         Output folder of the program.
+
+    Raises
+    ------
+    ValueError
+        If there are too few volumes to compare.
     """
     groups = {row['participant_id']: row['group'] for row in read_table(_people(folder))}
     rows = read_table(Derivatives(out).group_volumes)
@@ -210,8 +216,13 @@ def compare_group_demo(folder: Path, out: Path) -> Iterator[GroupComparison]:
         found = {
             row['participant_id']: sum(float(row[name]) for name in names)
             for row in rows
-            if all(row.get(name, MISSING) != MISSING for name in names)
+            if all(row.get(name) for name in names)
         }
+        if not all(sum(groups.get(x) == group for x in found) >= LEAST for group in GROUPS):
+            raise ValueError(
+                f'{Derivatives(out).group_volumes} has {" and ".join(names)} of too few people of '
+                f'the demo: {LEAST} of each group are the fewest'
+            )
         true = {
             row['participant_id']: float(row[structure])
             for row in read_table(folder / 'truth' / TRUTH)

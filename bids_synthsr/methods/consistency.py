@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.geometry import vox2vox
@@ -89,7 +90,8 @@ def make_consistent(
     noise = noise_sd(voxels, tissue_mask(voxels), acquisition.slice_axis)
     if weight is None:
         weight = WEIGHT + NOISE_FACTOR * noise**2
-    start = (volume / unit).astype(np.float32)
+    is_within = within(vox2vox(grid, scan.grid, ref2scan), scan.grid.shape, grid.shape)
+    start = _continued((volume / unit).astype(np.float32), is_within)
     residual = np.where(operator.is_seen, voxels - operator.forward(start), 0)
 
     def hessian(x: torch.Tensor) -> torch.Tensor:
@@ -99,9 +101,21 @@ def make_consistent(
     # the sum of each row: no part of the change is larger than that allows
     diagonal = hessian(torch.ones(grid.shape))
     change = conjugate_gradients(hessian, right, diagonal, STEPS).numpy()
-    is_within = within(vox2vox(grid, scan.grid, ref2scan), scan.grid.shape, grid.shape)
     result = (volume + unit * np.where(is_within, change, 0)).astype(np.float32)
     left = np.where(operator.is_seen, residual - operator.forward(change), 0)
     count = max(int(operator.is_seen.sum()), 1)
     before, after = (float(np.sqrt(np.square(part).sum() / count)) for part in (residual, left))
     return result, Consistency(before, after, weight, noise)
+
+
+def _continued(volume: np.ndarray, is_within: np.ndarray) -> np.ndarray:
+    """Continue a volume beyond the field of view of its scan by the nearest voxel within.
+
+    Methods set it to 0 there, and slices at the ends would be simulated partly of these zeros.
+    """
+    if is_within.all() or not is_within.any():
+        return volume
+    nearest = ndimage.distance_transform_edt(
+        ~is_within, return_distances=False, return_indices=True
+    )
+    return volume[tuple(nearest)]

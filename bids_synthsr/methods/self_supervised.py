@@ -81,7 +81,12 @@ def synthesize(
                 raise ValueError(obstacle)
             doubts.append(f'There is no volume of it: {obstacle}')
             continue
-        volume, facts, doubt = _sharpen(scan, grid, effort)
+        own = grid if index == 0 else output_grid(scan.grid, float(grid.spacing.max()))
+        volume, facts, doubt = _sharpen(scan, own, effort)
+        if index:
+            lowest = min(float(scan.voxels.min()), 0)
+            moved = resample(volume, own, grid, scan.scan2ref, order=3).clip(lowest)
+            volume = moved.astype(np.float32)
         doubts += [doubt] if doubt else []
         entities = entities_among(contrast, list(first))
         images.append(Image(suffix_of(contrast), DESC, volume, grid, entities=entities))
@@ -146,10 +151,8 @@ def _scan_obstacle(scan: Observation, spacing_mm: float) -> str:
     return _too_fine(scan.contrast, scan.acquisition, spacing_mm)
 
 
-def _sharpen(scan: Observation, grid: Grid, effort: str) -> tuple[np.ndarray, dict[str, Any], str]:
-    """Sharpen one scan: the volume, what is stated of it, and a doubt; empty for none."""
-    is_reference = np.allclose(scan.scan2ref, np.eye(4))
-    own = grid if is_reference else output_grid(scan.grid, float(grid.spacing.max()))
+def _sharpen(scan: Observation, own: Grid, effort: str) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Sharpen one scan on a grid parallel to it: the volume, what is stated, and a doubt or ''."""
     still = replace(scan, scan2ref=np.eye(4))
     is_tissue = tissue_mask(scan.voxels)
     balanced, interleaving = balance_slices(scan.voxels, is_tissue, scan.acquisition.slice_axis)
@@ -177,8 +180,6 @@ def _sharpen(scan: Observation, grid: Grid, effort: str) -> tuple[np.ndarray, di
     volume, consistency = make_consistent(volume.clip(lowest), own, still)
     in_view = within(vox2vox(own, scan.grid), scan.grid.shape, own.shape)
     volume = np.where(in_view, volume.clip(lowest), 0).astype(np.float32)
-    if not is_reference:
-        volume = resample(volume, own, grid, scan.scan2ref, order=3).clip(lowest)
     facts = {
         'held_out_gain_db': round(gain, 3),
         'interleaving': interleaving,
@@ -311,10 +312,17 @@ class _Patches:
         self._margin = math.ceil(len(NEIGHBOURS) // 2 * stack.spacing) + 1
         learned = stack.slices[:, :, stack.learned]
         self._planes = torch.nn.functional.pad(
-            learned.movedim(2, 0)[:, None], [self._margin] * 4, 'replicate'
+            learned.movedim(2, 0)[:, None], self._margins(learned), 'replicate'
         )[:, 0]
         is_tissue = np.moveaxis(tissue_mask(learned.numpy()), 2, 0)
         self._centers = np.argwhere(is_tissue)
+
+    def _margins(self, learned: Tensor) -> list[int]:
+        """Columns and rows to continue planes by, more where they are narrower than a patch."""
+        lacking = [max(PATCH - size, 0) for size in learned.shape[:2]]
+        return [
+            self._margin, self._margin + lacking[1], self._margin, self._margin + lacking[0]
+        ]  # fmt: skip
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Draw channels ``(B, C, P, P)``, and what is to be made of them ``(B, P, P)``."""

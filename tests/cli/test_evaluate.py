@@ -180,6 +180,7 @@ def test_exams_of_one_scan_have_nothing_to_leave_out(bids_dir, tmp_path, capsys)
         (['--permutations', '20'], 'fewer than 100 tell nothing'),
         (['--thickness', '6'], 'slices would overlap'),
         (['--splits', '-1'], 'cannot be negative'),
+        (['--change', 'ventricles=2', 'ventricles=.5'], 'names a structure twice'),
     ],
 )
 def test_morphometry_of_too_few_heads_or_wrong_numbers_is_refused(
@@ -193,7 +194,7 @@ def test_morphometry_of_too_few_heads_or_wrong_numbers_is_refused(
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('change', ['nose=2', 'ventricles=9', 'ventricles'])
+@pytest.mark.parametrize('change', ['nose=2', 'ventricles=9', 'ventricles', 'ventricles=1'])
 def test_changes_that_no_head_has_are_refused(tmp_path, change):
     with pytest.raises(SystemExit) as stop:
         main(['tbm', str(tmp_path), str(tmp_path / 'out'), '--change', change])

@@ -43,20 +43,39 @@ def test_it_is_a_data_set_of_two_groups(demo):
     assert float(patient['temporal']) < 0.9 * float(control['temporal'])
 
 
-def test_comparison_knows_the_truth_when_it_sees_it(demo, tmp_path, capsys):
+def write_volumes(demo, out, volumes):
+    groups = ['control', 'patient'] * (len(volumes) // 2)
+    labels = [f'sub-{number:02d}' for number in range(1, len(volumes) + 1)]
+    people = [{'participant_id': x, 'group': g} for x, g in zip(labels, groups, strict=True)]
+    true = [{'participant_id': x, 'ventricles': 100 + 9 * n} for n, x in enumerate(labels)]
     rows = [
-        {
-            'participant_id': row['participant_id'],
-            **dict.fromkeys(LABELS['ventricles'], float(row['ventricles']) / 2),
-        }
-        for row in read_table(demo / 'truth/people.tsv')
+        {'participant_id': x, **dict.fromkeys(LABELS['ventricles'], volume)}
+        for x, volume in zip(labels, volumes, strict=True)
     ]
-    (tmp_path / 'group_volumes.tsv').write_text(table_text(rows))
-    (found,) = compare_group_demo(demo, tmp_path)
+    for path, table in (
+        (demo / 'bids/participants.tsv', people),
+        (demo / 'truth/people.tsv', true),
+        (out / 'group_volumes.tsv', rows),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(table_text(table))
+
+
+def test_comparison_knows_the_truth_when_it_sees_it(tmp_path, capsys):
+    demo, out = tmp_path / 'demo', tmp_path / 'out'
+    halves = [(100 + 9 * number) / 2 for number in range(6)]
+    write_volumes(demo, out, [*halves[:5], 'n/a'])  # one exam without volumes is left out
+    (found,) = compare_group_demo(demo, out)
     assert found.found_percent == pytest.approx(found.true_percent, abs=1e-6)
-    assert found.correlation == pytest.approx(1) and found.people == 2
-    assert main(['compare', str(demo), str(tmp_path)]) == 0
-    assert 'correlation of the volumes of 2 people 1.000' in capsys.readouterr().out
+    assert found.correlation == pytest.approx(1) and found.people == 5
+    assert main(['compare', str(demo), str(out)]) == 0
+    assert 'correlation of the volumes of 5 people 1.000' in capsys.readouterr().out
+
+
+def test_too_few_volumes_are_told(tmp_path, capsys):
+    write_volumes(tmp_path / 'demo', tmp_path / 'out', [50, 'n/a', 60, 'n/a'])
+    assert main(['compare', str(tmp_path / 'demo'), str(tmp_path / 'out')]) != 0
+    assert 'of too few people of the demo' in capsys.readouterr().err
 
 
 def test_without_a_table_of_the_group_it_says_what_to_run(demo, tmp_path, capsys):

@@ -84,3 +84,14 @@ def test_slices_that_are_boxes_lose_nothing(exam):
     volumes = [m.synthesize([boxes], grid).images[0].voxels for m in (cubic, cubic_consistent)]
     scores = [psnr(volume, truth, truth > 0) for volume in volumes]
     assert scores[1] > scores[0]
+
+
+def test_the_ends_of_the_view_stay_as_bright(exam):
+    """Voxels beyond the scan, which methods set to 0, are no part of its slices."""
+    lattice = centred((60, 60, 12), np.diag([1.0, 1.0, 2.2, 1.0]))
+    scan = Observation('T1w', np.full(lattice.shape, 100, np.float32), lattice,
+                       Acquisition(2, 2.2, 2.2), np.eye(4))  # fmt: skip
+    for grid in (output_grid(lattice, 1.0), output_grid(centred((60, 60, 40), np.eye(4)), 1.0)):
+        made = cubic_consistent.synthesize([scan], grid).images[0].voxels
+        interpolated = cubic.synthesize([scan], grid).images[0].voxels
+        np.testing.assert_allclose(made[interpolated > 99], 100, atol=0.5)

@@ -9,7 +9,7 @@ from phantoms import centred
 
 from bids_synthsr.imaging.displacements import smooth
 from bids_synthsr.imaging.forward_model import acquire
-from bids_synthsr.imaging.geometry import output_grid
+from bids_synthsr.imaging.geometry import output_grid, rigid
 from bids_synthsr.imaging.similarity import psnr
 from bids_synthsr.methods import cubic_consistent, self_supervised
 from bids_synthsr.methods.self_supervised import find_obstacle, synthesize
@@ -97,6 +97,20 @@ def test_every_contrast_gets_a_volume_in_the_frame_of_the_reference(short):
     assert 'The PDw has 3 slices' in made.warnings[0]
     inside = made.images[0].voxels > 50
     assert np.corrcoef(*(image.voxels[inside] for image in made.images))[0, 1] > 0.5
+
+
+def test_an_oblique_scan_that_was_not_moved_costs_nothing(short):
+    _, grid, scan = textured()
+    vox2ras = rigid(np.radians([20, 10, 5]), np.zeros(3), np.zeros(3)) @ scan.grid.vox2ras
+    oblique = replace(scan, contrast='FLAIR', grid=replace(scan.grid, vox2ras=vox2ras))
+    made = synthesize([scan, oblique], grid, effort='quick')
+    assert [image.suffix for image in made.images] == ['T2w', 'FLAIR']
+
+
+def test_a_grid_narrower_than_a_patch_can_be_learned_on(short):
+    _, _, scan = textured()
+    narrow = output_grid(centred((40, 64, 64), np.eye(4)), 1.0)
+    assert np.isfinite(synthesize([scan], narrow, effort='quick').images[0].voxels).all()
 
 
 @pytest.mark.parametrize('turned', [False, True])
