@@ -156,9 +156,11 @@ def _sharpened(
         acquired.coarsest_mm(scan),
     )
     if method == 'sr-t1':
-        yield _with_origin(
-            sr_t1.synthesize(observations, grid, trained=beside, low_mem=low_mem), method, (0,)
+        # its flip average takes as long again, for .02 to .05 dB (lab/benchmarks.md)
+        sharpened = sr_t1.synthesize(
+            observations, grid, trained=beside, low_mem=low_mem, flip=False
         )
+        yield _with_origin(sharpened, method, (0,))
     elif method == 'tv':
         of_one = [at for at, x in enumerate(observations) if x.contrast == scan.contrast]
         joined = total_variation.synthesize([observations[at] for at in of_one], grid)

@@ -160,7 +160,7 @@ class _DecodedExam:
     contrasts
         Local contrast of each scan, ``(B, s^3, i, j, k)``; empty without a guide.
     gates
-        Gates of the mixture for each scan, ``(B, i, j, k, T)``; empty without a mixture.
+        Gates of the mixture for each scan, ``(B, T, i, j, k)``; empty without a mixture.
     """
 
     features: Tensor
@@ -179,7 +179,7 @@ class _DecodedExam:
             self.trust[..., blocks, blocks, blocks],
             [gain[..., blocks, blocks, blocks] for gain in self.gains],
             [contrast[..., blocks, blocks, blocks] for contrast in self.contrasts],
-            [gate[:, blocks, blocks, blocks] for gate in self.gates],
+            [gate[..., blocks, blocks, blocks] for gate in self.gates],
         )
 
 
@@ -446,7 +446,7 @@ class ExamUNet(nn.Module):
         prior = self._predict_prior(exam, offset, rows)
         if self.mixture is None or fit is None or prior.logits is None:
             return prior
-        gates = [gate[:, rows] for gate in exam.gates]
+        gates = [gate[:, :, rows] for gate in exam.gates]
         images = thin(exam.scans, offset, self.stride)[:, :, rows]
         logits = self.mixture.posterior(prior.logits, fit.select_rows(rows), gates, images)
         return prior._replace(logits=logits)
@@ -458,7 +458,7 @@ class ExamUNet(nn.Module):
         for gains, contrasts in zip(exam.gains, exam.contrasts, strict=True):
             gain = gains[:, :, rows]
             contrast = contrasts[:, number : number + 1, rows]
-            output = output.addcmul(gain, contrast.to(gain))
+            output.addcmul_(gain, contrast.to(gain))  # no copy; gradients need none of it
         return split_output(output, self.has_scale, self.classes.count)
 
     def _apply_head(self, features: Tensor, offset: Offset) -> Tensor:

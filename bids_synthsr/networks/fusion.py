@@ -62,22 +62,19 @@ class Fusion(nn.Module):
     def _fuse(self, features: Sequence[Tensor], reliability: Tensor, present: Tensor) -> Tensor:
         """Fuse all voxels at once; many of them do not fit into the processor's fast memory."""
         trust = self.trust.view(1, -1, 1, 1, 1)
-        scores = [
-            self.bid(scan).float() + trust * reliable[:, None]
-            for scan, reliable in zip(features, reliability.unbind(1), strict=True)
-        ]
         lowest = torch.finfo(torch.float32).min  # exp() of it is exactly 0 beside any other score
+        absent = torch.where(present, 0.0, lowest).view(*present.shape, 1, 1, 1, 1)
         scores = [
-            score.masked_fill(~is_present.view(-1, 1, 1, 1, 1), lowest)
-            for score, is_present in zip(scores, present.unbind(1), strict=True)
+            torch.addcmul(self.bid(scan) + is_absent, trust, reliable[:, None])
+            for scan, reliable, is_absent in zip(
+                features, reliability.unbind(1), absent.unbind(1), strict=True
+            )
         ]
         highest = reduce(torch.maximum, [score.detach() for score in scores])
         weights = [torch.exp(score - highest) for score in scores]  # a stack loses channels_last
         total = reduce(torch.add, weights)
-        shares = [(weight / total).to(features[0]) for weight in weights]
-        return reduce(
-            torch.add, [share * scan for share, scan in zip(shares, features, strict=True)]
-        )
+        parts = [weight * scan for weight, scan in zip(weights, features, strict=True)]
+        return (reduce(torch.add, parts) / total).to(features[0])
 
 
 class Guide(nn.Module):

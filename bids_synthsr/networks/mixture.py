@@ -102,7 +102,7 @@ class Mixture(nn.Module):
         nn.init.constant_(self.of_exam.bias, math.log(math.expm1(FIRST_GATE)))  # type: ignore[arg-type]
 
     def gates(self, features: Tensor, of_scans: Sequence[Tensor], trust: Tensor) -> list[Tensor]:
-        """Predict the weights of the likelihoods of each scan, ``(B, i, j, k, T)``.
+        """Predict the weights of the likelihoods of each scan, ``(B, T, i, j, k)``.
 
         Parameters
         ----------
@@ -114,14 +114,16 @@ class Mixture(nn.Module):
             Reliability of the scans, ``(B, N, i, j, k)``; 0 everywhere for an absent scan.
         """
         common = self.of_exam(features)
-        return [
-            functional.softplus(
-                (common + self.of_scan(scan)).movedim(1, -1).float()
-                + self.trust * reliable[..., None]
+        gates = []
+        for scan, reliable in zip(of_scans, trust.unbind(1), strict=True):
+            scores = (common + self.of_scan(scan)).to(
+                torch.float32, memory_format=torch.contiguous_format
             )
-            * (reliable > 0).any((1, 2, 3), keepdim=True)[..., None]
-            for scan, reliable in zip(of_scans, trust.unbind(1), strict=True)
-        ]
+            by_trust = self.trust.view(1, -1, 1, 1, 1)
+            gate = functional.softplus(torch.addcmul(scores, by_trust, reliable[:, None]))
+            is_present = (reliable > 0).any((1, 2, 3), keepdim=True)
+            gates.append(gate * is_present[:, None])
+        return gates
 
     @torch.no_grad()
     def fit(
@@ -139,7 +141,7 @@ class Mixture(nn.Module):
         logits
             Logits of the prior at one voxel of every block, ``(B, L, i, j, k)``.
         gates
-            Gates of each of the N scans, ``(B, i, j, k, T)``.
+            Gates of each of the N scans, ``(B, T, i, j, k)``.
         images
             Intensities in [0, 1] at the same voxels, ``(B, N, i, j, k)``.
         trust
@@ -177,7 +179,7 @@ class Mixture(nn.Module):
                     for tissues, exam, weights in zip(probabilities, images, trust, strict=True)
                 ]
             )
-            posterior = of_tissues + self._evidence(fit, gates, images)
+            posterior = of_tissues + self._evidence(fit, gates, images).movedim(1, -1)
         return fit
 
     def posterior(
@@ -192,7 +194,7 @@ class Mixture(nn.Module):
         fit
             Tissues of the same exams, for the same rows of voxels.
         gates
-            Gates of each of the N scans, ``(B, i, j, k, T)``.
+            Gates of each of the N scans, ``(B, T, i, j, k)``.
         images
             Intensities in [0, 1], ``(B, N, i, j, k)``.
 
@@ -202,13 +204,13 @@ class Mixture(nn.Module):
             Logits of the posterior, ``(B, L, i, j, k)``.
         """
         with torch.autocast(images.device.type, enabled=False):
-            evidence = self._evidence(fit, gates, images.float())
+            evidence = self._evidence(fit, gates, images.float()).movedim(1, -1)
             prior = _by_voxel(logits)
             posterior = torch.addmm(prior.flatten(0, 3), evidence.flatten(0, 3), self.members)
             return posterior.view(prior.shape).movedim(-1, 1)
 
     def _evidence(self, fit: MixtureFit, gates: Sequence[Tensor], images: Tensor) -> Tensor:
-        """Sum the log-likelihoods of the tissues over the scans, gated, ``(B, i, j, k, T)``."""
+        """Sum the log-likelihoods of the tissues over the scans, gated, ``(B, T, i, j, k)``."""
         exams = [
             reduce(
                 torch.add,
@@ -219,7 +221,7 @@ class Mixture(nn.Module):
             )
             for number, (scans, exam) in enumerate(zip(fit.scans, images, strict=True))
         ]
-        return torch.stack(exams)
+        return torch.stack(exams) if len(exams) > 1 else exams[0][None]  # a stack is a copy
 
 
 def _by_voxel(logits: Tensor) -> Tensor:
@@ -287,12 +289,12 @@ def _gaussian(size: int) -> Tensor:
 
 
 def _log_likelihood(gaussians: Gaussians, image: Tensor) -> Tensor:
-    """Compute the log-likelihoods of the tissues, the highest 0: ``(i, j, k)`` to ``(..., T)``."""
-    means, sds = gaussians.means, gaussians.sds
+    """Compute the log-likelihoods of the tissues, the highest 0: ``(i, j, k)`` to ``(T, ...)``.
+
+    Voxels lie side by side in memory, not tissues: in place, that takes a third of the time.
+    """
+    means, sds = (values[:, None, None, None] for values in (gaussians.means, gaussians.sds))
     value = image / gaussians.gain
-    powers = torch.stack([value.square(), value, torch.ones_like(value)], -1)
-    weights = torch.stack(
-        [-0.5 / sds.square(), means / sds.square(), -0.5 * (means / sds).square() - sds.log()]
-    )  # (3, T)
-    logs = powers @ weights
-    return logs - logs.amax(-1, keepdim=True)
+    slopes = torch.addcmul(means / sds.square(), value, -0.5 / sds.square())
+    logs = slopes.mul_(value).sub_(0.5 * (means / sds).square() + sds.log())
+    return logs.sub_(logs.amax(0))
