@@ -22,7 +22,7 @@ from consistency import psnr
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.weights import SHIPPED, load_slice_unet
 from bids_synthsr.evaluation.truth import conform_head
-from bids_synthsr.imaging.forward_model import acquire
+from bids_synthsr.imaging.forward_model import PROFILES, acquire
 from bids_synthsr.imaging.geometry import bounding_box, crop_grid, with_slices
 from bids_synthsr.imaging.noise import tissue_mask
 from bids_synthsr.methods import cubic, cubic_consistent, self_supervised, sr_t1, total_variation
@@ -75,8 +75,7 @@ def main() -> None:
         inside, slices = tissue_mask(head), Acquisition(2, SPACING, SPACING)
         lattice = with_slices(grid, 2, SPACING)
         scans = {
-            'gaussian': acquire(head, grid, lattice, slices),
-            'box': head.reshape(*head.shape[:2], -1, SPACING).mean(-1),
+            profile: acquire(head, grid, lattice, slices, profile=profile) for profile in PROFILES
         }
         random = np.random.default_rng(0)
         for profile, clean in scans.items():

@@ -9,7 +9,7 @@ from typing import Any
 from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.evaluation.cases import SimulatedCase, result_name
+from bids_synthsr.evaluation.cases import SimulatedCase, name_truth, result_name
 from bids_synthsr.evaluation.head_files import HeadFiles
 from bids_synthsr.interfaces.evaluation import (
     CompareVolume,
@@ -20,6 +20,7 @@ from bids_synthsr.interfaces.evaluation import (
     SimulateExam,
 )
 from bids_synthsr.interfaces.methods import Synthesize
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.workflows.method import init_method_wf
 
 SCAN_INPUTS = ('scans', 'contrasts', 'acquisitions', 'scan2ref')
@@ -187,7 +188,7 @@ def init_case_wf(
     Inputs
     ------
     head
-        The truth, 1 mm.
+        T1w of 1 mm: the truth of methods that make a T1w of any scan.
     mask
         Where volumes are compared with it.
     labels, reference, sizes
@@ -208,9 +209,11 @@ def init_case_wf(
             (simulate, method_wf, [(field, f'inputnode.{field}') for field in SCAN_INPUTS]),
             (inputnode, method_wf, [('head', 'inputnode.grid')]),
             (method_wf, compare, [('outputnode.products', 'products')]),
-            (inputnode, compare, [('head', 'head'), ('mask', 'mask')]),
+            (inputnode, compare, [('mask', 'mask')]),
             (simulate, compare, [('scans', 'scans')]),
         ])  # fmt: skip
+        source, field = (inputnode, 'head') if METHODS[method].makes_t1w else (simulate, 'truth')
+        workflow.connect([(source, compare, [(field, 'truth')])])
         if segmenter:
             segment = _segmenting(segmenter, num_threads, f'segment_{label}')
             workflow.connect([
@@ -235,7 +238,9 @@ def _scanning(head: HeadFiles, case: SimulatedCase) -> pe.Node:
         spacing=case.spacing,
         thickness=case.thickness,
         seed=head.seed,
-        is_painted=bool(head.labels) and not head.image,
+        is_painted=head.is_painted,
+        profile=case.profile,
+        noise_percent=case.noise_percent,
     )
     return pe.Node(interface, name='simulate', mem_gb=HEAD_MEM_GB)
 
@@ -251,6 +256,11 @@ def _comparing(head: HeadFiles, case: SimulatedCase, method: str, results_dir: s
         'thickness': case.thickness,
         'contrasts': '+'.join(case.contrasts),
         'method': method,
+        'truth': name_truth(
+            method, case.contrasts[0], is_painted=case.contrasts[0] != 'T1w' or head.is_painted
+        ),
+        'profile': case.profile,
+        'noise_percent': case.noise_percent,
     }
     stem = f'{results_dir}/{result_name(head.name, case.name, method)}'
     return pe.Node(

@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     from bids_synthsr.evaluation.cases import Slices
     from bids_synthsr.run.comparing import EvaluationOutcome, EvaluationSettings
 
-# as in evaluation/painting.py and dataset/selection.py, which would make --help slow
+# as in evaluation/painting.py, dataset/selection.py and imaging/forward_model.py, which would make
+# --help slow
 PAINTED = ('T1w', 'T2w', 'PDw', 'FLAIR', 'random')
 PLANES = ('sagittal', 'coronal', 'axial')
+PROFILES = ('gaussian', 'box')
+MOST_NOISE = 20.0  # percent
 SPACINGS, THICKNESS = (3.0, 5.0, 7.0), 3.0  # mm; Iglesias et al. 2021, section 3.3.1
 LEAST_MM, MOST_MM = 0.5, 20.0  # of slices that are simulated
 EQUAL = 'equal'  # a thickness: that of the spacing
@@ -86,6 +89,20 @@ def _add_simulate(commands: Commands) -> None:
     )
     parser.add_argument(
         '--planes', nargs='+', choices=PLANES, default=list(PLANES), help='of the slices'
+    )
+    parser.add_argument(
+        '--profile',
+        nargs='+',
+        choices=PROFILES,
+        default=[PROFILES[0]],
+        help='of the slices: a Gaussian as wide at half of its height as they are thick, or a box',
+    )
+    parser.add_argument(
+        '--noise',
+        type=_noise,
+        default=0.0,
+        metavar='PERCENT',
+        help='Rician noise that all scans get, in percent of bright tissue',
     )
     parser.add_argument(
         '--exams',
@@ -246,6 +263,14 @@ def _slice_size(text: str) -> float:
     return number
 
 
+def _noise(text: str) -> float:
+    """Read a percentage of noise."""
+    number = 0.0 if text == '0' else positive_float(text)
+    if number > MOST_NOISE:
+        raise argparse.ArgumentTypeError(f'{text} % is more than {MOST_NOISE:g} %')
+    return number
+
+
 def _thickness(text: str) -> float | str:
     """Read a thickness; a word means equal to the spacing."""
     return EQUAL if text == EQUAL else _slice_size(text)
@@ -268,6 +293,8 @@ def _simulate(options: argparse.Namespace, environ: Mapping[str, str]) -> Evalua
         exams=tuple(options.exams),
         slices=_slices_of(options),
         segmenter=weights[SEGMENTER] if options.structures else None,
+        profiles=tuple(dict.fromkeys(options.profile)),
+        noise_percent=options.noise,
     )
     return simulate(settings, simulation)
 

@@ -18,11 +18,13 @@ from bids_synthsr.dataset.selection import (
     select_scans,
 )
 from bids_synthsr.derivatives.records import fingerprint_digest, take_fingerprint
+from bids_synthsr.imaging.forward_model import PROFILES
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.values.exam import Acquisition, Exam, Scan
 
 Slices = tuple[str, float, float]  # plane, spacing and thickness, mm
 OUTPUT_MM = 1.0  # voxels of the volumes that are compared
+_ENDINGS = {'gaussian': '', 'box': '_box'}  # of the names of cases, by profile
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class SimulatedCase:
         Distance between the centres of the slices, and their thickness, mm.
     methods
         Names of the methods that can take these scans.
+    profile
+        Profile of the slices: ``gaussian`` or ``box``.
+    noise_percent
+        Standard deviation of the noise in percent of bright tissue.
     """
 
     name: str
@@ -49,6 +55,8 @@ class SimulatedCase:
     spacing: float
     thickness: float
     methods: tuple[str, ...]
+    profile: str = PROFILES[0]
+    noise_percent: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -102,8 +110,27 @@ def result_name(parent: str, case: str, method: str) -> str:
     return f'{parent}_{case}_{method.replace("-", "_")}'
 
 
+def name_truth(method: str, contrast: str, *, is_painted: bool) -> str:
+    """Name what the volume of a method is compared with: ``T1w``, or the scan itself at 1 mm.
+
+    Parameters
+    ----------
+    method
+        Name of the method in the catalogue.
+    contrast
+        Contrast of the reference, such as ``FLAIR``.
+    is_painted
+        Whether the reference is painted from labels; a real T1w is both.
+    """
+    return f'{contrast} scan' if is_painted and not METHODS[method].makes_t1w else 'T1w'
+
+
 def list_simulated_cases(
-    exams: Sequence[Sequence[str]], slices: Sequence[Slices], methods: Sequence[str]
+    exams: Sequence[Sequence[str]],
+    slices: Sequence[Slices],
+    methods: Sequence[str],
+    profiles: Sequence[str] = PROFILES[:1],
+    noise_percent: float = 0.0,
 ) -> tuple[SimulatedCase, ...]:
     """List what is simulated of every head.
 
@@ -115,16 +142,23 @@ def list_simulated_cases(
         Slices of the first scan, as `list_slices` lists them.
     methods
         Names of all methods; one that cannot take the scans of a case is left out of it.
+    profiles
+        Profiles with which all slices are simulated.
+    noise_percent
+        Standard deviation of the noise of all scans in percent of bright tissue.
     """
     return tuple(
         SimulatedCase(
-            _name_of(f'{"_".join(exam)}_{_name_of_slices(*setting)}'),
+            _name_of(f'{"_".join(exam)}_{_name_of_slices(*setting)}{_ENDINGS[profile]}'),
             tuple(exam),
             *setting,
             tuple(x for x in methods if can_take(x, exam, _slices_of(exam, setting))),
+            profile,
+            noise_percent,
         )
         for exam in exams
         for setting in slices
+        for profile in profiles
     )
 
 

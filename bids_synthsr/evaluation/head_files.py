@@ -50,6 +50,11 @@ class HeadFiles:
         """Seed of what is drawn for this head, by its name."""
         return crc32(self.name.encode())
 
+    @property
+    def is_painted(self) -> bool:
+        """Whether its T1w, too, is painted from its labels."""
+        return bool(self.labels) and not self.image
+
 
 def list_heads(
     images: Path, maps: Path | None, participant_labels: Sequence[str]

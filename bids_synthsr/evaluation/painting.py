@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from bids_synthsr.imaging.forward_model import acquire
+from bids_synthsr.imaging.forward_model import PROFILES, acquire
 from bids_synthsr.imaging.geometry import rigid, with_slices
+from bids_synthsr.imaging.intensity import bright_intensity
+from bids_synthsr.synthesis.artefacts import add_rician_noise
 from bids_synthsr.synthesis.contrast import (
+    ContrastDraw,
     draw_contrast,
     draw_intensities,
+    expected_intensities,
     paint,
     paint_statistics,
     t1w_means,
@@ -37,6 +41,26 @@ MOTION_DEG, MOTION_MM = 6.0, 6.0  # between scans, about and along each axis, at
 TRUTH_BLUR_SD = 0.5  # mm, of a painted T1w (Iglesias et al. 2021, 2.4)
 
 
+@dataclass(frozen=True)
+class ScanProtocol:
+    """How the scans of a head are acquired.
+
+    Parameters
+    ----------
+    slices
+        Acquisition of the first scan; that of the others has other axes.
+    profile
+        Profile of the slices, one of `PROFILES`.
+    noise_percent
+        Standard deviation of the noise in percent of bright tissue, for each of the two parts of
+        which magnitude images are made (Rician); 0 adds none.
+    """
+
+    slices: Acquisition
+    profile: str = PROFILES[0]
+    noise_percent: float = 0.0
+
+
 def paint_contrast(
     labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
 ) -> np.ndarray:
@@ -53,10 +77,36 @@ def paint_contrast(
     generator
         Source of the random numbers.
     """
+    return draw_intensities(*_statistics(labels, contrast, table, generator)).numpy()
+
+
+def paint_scan_truth(
+    labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
+) -> np.ndarray:
+    """Paint what `paint_contrast` paints, for a generator in the same state, without noise.
+
+    Parameters
+    ----------
+    labels
+        ``(I, J, K)`` label values.
+    contrast
+        One of the names in `CONTRASTS`.
+    table
+        Classes and tissues of all label values.
+    generator
+        Source of the random numbers.
+    """
+    return expected_intensities(*_statistics(labels, contrast, table, generator)).numpy()
+
+
+def _statistics(
+    labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
+) -> tuple[torch.Tensor, ContrastDraw]:
+    """Draw a contrast, and paint its statistics."""
     values = torch.from_numpy(labels.astype(np.int64))
     prior = replace(CONTRASTS[contrast], texture=(0.3, 0.3))
     draw = draw_contrast(prior, table.classes, False, generator)
-    return draw_intensities(paint_statistics(values, draw, table), draw).numpy()
+    return paint_statistics(values, draw, table), draw
 
 
 def paint_truth(labels: np.ndarray, table: LabelTable) -> np.ndarray:
@@ -76,7 +126,7 @@ def simulate_exam(
     head: np.ndarray,
     grid: Grid,
     contrasts: Sequence[str],
-    slices: Acquisition,
+    protocol: ScanProtocol,
     generator: torch.Generator,
     painted: tuple[np.ndarray, LabelTable] | None = None,
     is_t1w_painted: bool = False,
@@ -92,10 +142,10 @@ def simulate_exam(
         T1w of 1 mm, ``(I, J, K)`` in RAS order, and where it lies.
     contrasts
         What each scan shows: ``T1w`` or another one of `CONTRASTS`.
-    slices
-        Acquisition of the first scan; that of the others has other axes.
+    protocol
+        Slices, profile and noise of the scans.
     generator
-        Source of the random numbers for contrasts and motion.
+        Source of the random numbers for contrasts and motion; noise follows its first seed.
     painted
         Labels on the same grid, from which contrasts are painted, and their table.
     is_t1w_painted
@@ -112,11 +162,22 @@ def simulate_exam(
             if painted is None:
                 raise ValueError(f'A {contrast} scan is painted from labels: there are none')
             fine = paint_contrast(painted[0], contrast, painted[1], generator)
+        slices = protocol.slices
         turned = replace(slices, slice_axis=(slices.slice_axis - number) % 3)
         scan2ref = draw_head_motion(generator, grid.center) if number else np.eye(4)
         scan_grid = with_slices(grid, turned.slice_axis, slices.slice_spacing)
-        scan = acquire(fine, grid, scan_grid, turned, np.linalg.inv(scan2ref))
+        ref2scan = np.linalg.inv(scan2ref)
+        clean = acquire(fine, grid, scan_grid, turned, ref2scan, protocol.profile)
+        scan = _add_noise(clean, protocol.noise_percent, generator.initial_seed() + number)
         yield Observation(contrast, scan, scan_grid, turned, scan2ref)
+
+
+def _add_noise(scan: np.ndarray, percent: float, seed: int) -> np.ndarray:
+    """Add Rician noise in percent of bright tissue; the same seed gives the same noise."""
+    if percent == 0:
+        return scan
+    sd = torch.tensor(percent / 100 * bright_intensity(scan))
+    return add_rician_noise(torch.from_numpy(scan), sd, seed).numpy()
 
 
 def as_targets(labels: np.ndarray, table: LabelTable) -> np.ndarray:

@@ -13,7 +13,8 @@ COLUMNS = (
     'structure', 'measure', 'value',
 )  # fmt: skip
 
-Setting = tuple[str, float, float]  # contrasts, spacing, thickness
+SIMULATED = ('truth', 'profile', 'noise_percent')  # columns of scans that were simulated
+Setting = tuple[str, float, float, str]  # contrasts, spacing, thickness, profile
 Case = tuple[str, str, str, str, Setting]
 
 
@@ -42,6 +43,10 @@ class Result:
         the measures in the ``brain``; empty where there are none.
     group
         Group of the person; empty where there are no groups.
+    truth
+        What it was compared with: ``T1w``, or the scan itself at 1 mm, such as ``FLAIR scan``.
+    profile, noise_percent
+        Profile of the slices that were simulated, and their noise in percent of bright tissue.
     """
 
     subject: str
@@ -56,11 +61,14 @@ class Result:
     left_out: str = ''
     structures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     group: str = ''
+    truth: str = 'T1w'
+    profile: str = 'gaussian'
+    noise_percent: float = 0.0
 
     @property
     def setting(self) -> Setting:
-        """Contrasts, slice spacing and thickness, mm."""
-        return self.contrasts, self.spacing, self.thickness
+        """Contrasts, slice spacing and thickness, mm, and profile."""
+        return self.contrasts, self.spacing, self.thickness, self.profile
 
     @property
     def case(self) -> Case:
@@ -76,7 +84,7 @@ def read_result(path: Path) -> Result:
 
 
 def write_table(results: Sequence[Result], path: Path) -> Path:
-    """Write a line per measure, as TSV; the last column is the scan that was left out, if any.
+    """Write a line per measure, as TSV; the last columns tell what was left out, or simulated.
 
     Parameters
     ----------
@@ -86,14 +94,15 @@ def write_table(results: Sequence[Result], path: Path) -> Path:
         TSV file to be written.
     """
     leaves_out = any(result.left_out for result in results)
-    lines = ['\t'.join((*COLUMNS, 'left_out') if leaves_out else COLUMNS)]
+    lines = ['\t'.join((*COLUMNS, *(['left_out'] if leaves_out else SIMULATED)))]
     for result in results:
         facts = (
             result.subject, result.session or 'n/a', result.method, result.contrasts,
             result.orientation, f'{result.spacing:g}', f'{result.thickness:g}',
             'head' if leaves_out else 'brain',
         )  # fmt: skip
-        ending = [result.left_out] if leaves_out else []
+        simulated = [result.truth, result.profile, f'{result.noise_percent:g}']
+        ending = [result.left_out] if leaves_out else simulated
         lines += [
             '\t'.join([*facts, name, f'{value:.6g}', *ending])
             for name, value in result.measures.items()

@@ -25,22 +25,27 @@ class SettingSummary:
 
     Parameters
     ----------
-    contrasts, spacing, thickness
-        Contrasts of the scans, and spacing and thickness of their slices, mm.
+    contrasts, spacing, thickness, profile
+        Contrasts of the scans, spacing and thickness of their slices, mm, and their profile.
     method
         Name of the method.
+    truth
+        What the volumes were compared with.
     count
         Number of scans that were made again.
     means
         Mean over the scans, by the name of the measure.
     gain, least_gain
-        Mean and least gain in PSNR over cubic interpolation, dB; None where that was not run.
+        Mean and least gain in PSNR over cubic interpolation, dB; None where that was not run, or
+        was compared with another truth.
     """
 
     contrasts: str
     spacing: float
     thickness: float
+    profile: str
     method: str
+    truth: str
     count: int
     means: Mapping[str, float]
     gain: float | None
@@ -55,6 +60,7 @@ def summarise_settings(results: Sequence[Result]) -> list[SettingSummary]:
         SettingSummary(
             *setting,
             method,
+            ' or '.join(dict.fromkeys(result.truth for result in group)),
             len(group),
             {
                 name: float(np.mean([result.measures[name] for result in group]))
@@ -72,14 +78,19 @@ def _mean_and_least(values: Sequence[float]) -> tuple[float | None, float | None
 
 
 def gains_over_baseline(results: Sequence[Result]) -> dict[tuple[Case, str], float]:
-    """PSNR minus that of cubic interpolation of the same scan, dB, by case and method."""
+    """PSNR minus that of cubic interpolation of the same scan, dB, by case and method.
+
+    There is none where cubic interpolation was compared with another truth.
+    """
     base = {
-        result.case: result.measures['psnr'] for result in results if result.method == BASELINE
+        (result.case, result.truth): result.measures['psnr']
+        for result in results
+        if result.method == BASELINE
     }
     return {
-        (result.case, result.method): result.measures['psnr'] - base[result.case]
+        (result.case, result.method): result.measures['psnr'] - base[result.case, result.truth]
         for result in results
-        if result.case in base and result.method != BASELINE
+        if (result.case, result.truth) in base and result.method != BASELINE
     }
 
 
@@ -100,7 +111,7 @@ def draw_gains(results: Sequence[Result]) -> Figure:
         axes.plot(*zip(*points, strict=True), 'o', alpha=0.6, label=method,
                   color=LINE_COLORS[number % len(LINE_COLORS)])  # fmt: skip
     axes.axhline(0, color=INK, linewidth=1)
-    names = [f'{exam}\n{s:g} mm\n{t:g} mm thick' for exam, s, t in settings]
+    names = [f'{exam}\n{s:g} mm\n{t:g} mm thick' for exam, s, t, _ in settings]
     axes.set_xticks(range(len(settings)), names)
     axes.set_xlim(-0.5, len(settings) - 0.5)
     axes.set_ylabel('PSNR above cubic, dB', color=INK)
@@ -112,16 +123,19 @@ def draw_gains(results: Sequence[Result]) -> Figure:
 
 
 def draw_gain_pictures(results: Sequence[Result]) -> list[Picture]:
-    """Show the gains over cubic interpolation; nothing where that, or all else, was not run."""
-    if not gains_over_baseline(results):
-        return []
+    """Show the gains over cubic interpolation of each exam and profile, where there are any."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.contrasts, result.profile), []).append(result)
     return [
         Picture(
-            svg(draw_gains(results), 'gains'),
-            'Gain in PSNR over cubic interpolation by setting',
-            'Gain over cubic interpolation',
+            svg(draw_gains(group), f'gains-{number}'),
+            f'Gain in PSNR over cubic interpolation by setting, {exam}, {profile}',
+            f'Gain over cubic interpolation, {exam}, profile: {profile}',
             'A dot per head and direction. Below 0 is worse.',
         )
+        for number, ((exam, profile), group) in enumerate(groups.items())
+        if gains_over_baseline(group)
     ]
 
 
@@ -147,7 +161,8 @@ def write_simulated_page(
             f'Slices of the truth, of the scan, and of what {result.method} made of it',
             f'{result.method}, {result.spacing:g} mm',
             f'{result.subject}, {result.contrasts}, {result.orientation} slices of '
-            f'{result.thickness:g} mm. From top to bottom: the truth, the first scan that '
+            f'{result.thickness:g} mm. From top to bottom: the truth ({result.truth}), the first '
+            f'scan that '
             f'{result.method} got, and what it made: {result.measures["psnr"]:.2f} dB.',
         )
         for result in pictured(results)
@@ -161,6 +176,8 @@ def write_simulated_page(
         shown_structures=volume_errors.SHOWN,
         heads=len({(result.subject, result.session) for result in results}),
         painted=painted,
+        own_truths=any(result.truth != 'T1w' for result in results),
+        noise_percent=max(result.noise_percent for result in results),
         gains=draw_gain_pictures(results),
         pictures=pictures,
         failures=failures,

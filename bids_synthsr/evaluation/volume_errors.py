@@ -48,7 +48,7 @@ class Line:
     Parameters
     ----------
     setting
-        Contrasts of the scans, slice spacing and thickness, mm.
+        Contrasts of the scans, slice spacing and thickness, mm, and profile of the slices.
     method
         Name of the method.
     dice

@@ -4,7 +4,8 @@ A voxel of a scan is a weighted mean of the head around its centre. The weights 
 along each axis of the scan, as wide at half its height as the voxel is: the in-plane spacing, and
 across the slices the slice thickness, which is how scanners define it. A selective pulse of finite
 length excites neither a box nor the much wider Gaussian by which SynthSR smooths its training data
-(0.73 slices of sd, or FWHM 1.7 slices, meant to avoid aliasing in the simulation).
+(0.73 slices of sd, or FWHM 1.7 slices, meant to avoid aliasing in the simulation). A box across
+the slices can be simulated, too: scanners excite something between the two.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from bids_synthsr.values.grid import Grid
 
 # FWHM to either side of the centre: there the Gaussian has fallen to 0.2 % of its height
 REACH_FWHM = 1.5
+PROFILES = ('gaussian', 'box')  # across the slices
 SEEN = 0.5  # a voxel with less of its profile inside the source is not simulated
 
 
@@ -31,6 +33,7 @@ def acquire(
     target: Grid,
     acquisition: Acquisition,
     source2target: np.ndarray | None = None,
+    profile: str = PROFILES[0],
 ) -> np.ndarray:
     """Simulate the scan of a head, without noise; see `AcquisitionOperator`.
 
@@ -42,13 +45,29 @@ def acquire(
         Grid of the scan: its spacing across the slices is the slice spacing.
     source2target
         Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    profile
+        Profile of the slices, one of `PROFILES`.
 
     Returns
     -------
     scan
         float32 of ``target.shape``; 0 outside the field of view of ``source``.
     """
-    return AcquisitionOperator(source, target, acquisition, source2target).forward(voxels)
+    operator = AcquisitionOperator(source, target, acquisition, source2target, profile)
+    return operator.forward(voxels)
+
+
+def box_weights(distance: np.ndarray, width: float) -> np.ndarray:
+    """Compute which share of each voxel lies in a box: 1 within it, between 0 and 1 at its ends.
+
+    Parameters
+    ----------
+    distance
+        Distances of the centres of voxels from that of the box, in voxels, of any shape.
+    width
+        Width of the box in voxels; a narrower one than a voxel is taken for one as wide.
+    """
+    return np.clip((max(width, 1) + 1) / 2 - np.abs(distance), 0, 1)
 
 
 def average_fine_axes(
@@ -113,6 +132,8 @@ class AcquisitionOperator:
         Axis and thickness of the slices of the scan; those that are missing are not seen.
     source2target
         Rigid transform of RAS+ mm, ``(4, 4)``; None is the identity.
+    profile
+        Profile of the slices, one of `PROFILES`; within the slices it is always a Gaussian.
     """
 
     def __init__(
@@ -121,12 +142,16 @@ class AcquisitionOperator:
         target: Grid,
         acquisition: Acquisition,
         source2target: np.ndarray | None = None,
+        profile: str = PROFILES[0],
     ) -> None:
         target2source = np.linalg.inv(vox2vox(source, target, source2target))
-        profiles = [
-            _profile(target.shape[axis], target.spacing[axis], fwhm, step)
-            for axis, (fwhm, step) in enumerate(_blurs(target, acquisition, target2source))
-        ]
+        profiles = []
+        for axis, (fwhm, step) in enumerate(_blurs(target, acquisition, target2source)):
+            size, spacing = target.shape[axis], target.spacing[axis]
+            if profile == 'box' and axis == acquisition.slice_axis:
+                profiles.append(_box_profile(size, spacing, acquisition.slice_thickness, step))
+            else:
+                profiles.append(_profile(size, spacing, fwhm, step))
         points = [points for points, _ in profiles]
         self.source_shape, self.target_shape = source.shape, target.shape
         self._weights = [weights for _, weights in profiles]
@@ -190,16 +215,40 @@ def _profile(size: int, spacing: float, fwhm: float, step: float) -> tuple[np.nd
     weights
         ``(size, P)`` float32; rows sum to 1.
     """
-    per_voxel = max(int(np.ceil(spacing / step - WHOLE_VOXEL)), 1)
+    per_voxel = _points_per_voxel(spacing, step)
     reach = int(REACH_FWHM * fwhm * per_voxel / spacing)
     if reach == 0:
         return np.arange(size, dtype=float), np.eye(size, dtype=np.float32)
     offsets = np.arange(-reach, reach + 1)
     gaussian = np.exp(-((offsets * spacing / per_voxel * FWHM_PER_SIGMA / fwhm) ** 2) / 2)
+    return _along_axis(size, per_voxel, offsets, gaussian)
+
+
+def _box_profile(
+    size: int, spacing: float, thickness: float, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Do the same for boxes; where points are even in number, none is the centre of its voxel."""
+    per_voxel = _points_per_voxel(spacing, step)
+    width = thickness * per_voxel / spacing
+    reach = int(np.ceil((max(width, 1) + 1) / 2))
+    offsets = np.arange(-reach, reach + 1) + (0.5 if per_voxel % 2 == 0 else 0)
+    weights = box_weights(offsets, width)
+    return _along_axis(size, per_voxel, offsets[weights > 0], weights[weights > 0])
+
+
+def _points_per_voxel(spacing: float, step: float) -> int:
+    """Count points in a voxel that are at most ``step`` mm apart."""
+    return max(int(np.ceil(spacing / step - WHOLE_VOXEL)), 1)
+
+
+def _along_axis(
+    size: int, per_voxel: int, offsets: np.ndarray, profile: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Repeat a profile for each voxel of an axis: points and weights, see `_profile`."""
     weights = np.zeros((size, (size - 1) * per_voxel + len(offsets)), np.float32)
     centers = np.arange(size)[:, None]
-    weights[centers, centers * per_voxel + reach + offsets] = gaussian / gaussian.sum()
-    return (np.arange(weights.shape[1]) - reach) / per_voxel, weights
+    weights[centers, centers * per_voxel + np.arange(len(offsets))] = profile / profile.sum()
+    return (np.arange(weights.shape[1]) + offsets[0]) / per_voxel, weights
 
 
 def _is_aligned(target2source: np.ndarray) -> bool:

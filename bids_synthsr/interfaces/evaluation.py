@@ -111,6 +111,8 @@ class SimulateExam(Step):
         thickness = traits.Float(mandatory=True, desc='thickness of the slices, mm')
         seed = traits.Int(mandatory=True, desc='seed of contrasts and motion')
         is_painted = traits.Bool(False, usedefault=True, desc='whether T1w scans are painted, too')
+        profile = traits.Str('gaussian', usedefault=True, desc='profile of the slices')
+        noise_percent = traits.Float(0.0, usedefault=True, desc='noise, % of bright tissue')
 
     class Outputs(OutputFields):
         """Thick-slice scans of the head."""
@@ -119,6 +121,7 @@ class SimulateExam(Step):
         contrasts = traits.List(traits.Str, desc='their BIDS suffixes')
         acquisitions = traits.List(traits.Dict, desc='fields of their Acquisitions')
         scan2ref = OutputMultiObject(File, desc='how the head moved, ITK text')
+        truth = File(desc='the first scan at 1 mm without noise; the head where that is its T1w')
 
     def make(self, inputs: Any, folder: Path) -> Results:
         """Simulate the scans."""
@@ -126,26 +129,36 @@ class SimulateExam(Step):
 
         from bids_synthsr.dataset.images import load_volume, save_rigid, save_volume
         from bids_synthsr.dataset.selection import PLANES
-        from bids_synthsr.evaluation.painting import simulate_exam
+        from bids_synthsr.evaluation.painting import (
+            ScanProtocol,
+            paint_scan_truth,
+            simulate_exam,
+        )
         from bids_synthsr.synthesis.labels import freesurfer_table
         from bids_synthsr.values.exam import Acquisition
 
         axis = PLANES.index(inputs.orientation)
         slices = Acquisition(axis, inputs.spacing, inputs.thickness)
+        protocol = ScanProtocol(slices, inputs.profile, inputs.noise_percent)
         generator = torch.Generator().manual_seed(inputs.seed)
         labels = load_volume(Path(inputs.labels))[0] if inputs.labels else None
         painted = None if labels is None else (labels, freesurfer_table())
         head, grid = load_volume(Path(inputs.head))
         files: dict[str, list] = {'scans': [], 'acquisitions': [], 'scan2ref': []}
         for number, scan in enumerate(
-            simulate_exam(head, grid, inputs.exam, slices, generator, painted, inputs.is_painted)
+            simulate_exam(head, grid, inputs.exam, protocol, generator, painted, inputs.is_painted)
         ):
             path = folder / f'scan-{number}.nii'
             files['scans'].append(save_volume(path, scan.voxels, scan.grid))
             files['acquisitions'].append(asdict(scan.acquisition))
             path = folder / f'scan2ref-{number}.txt'
             files['scan2ref'].append(save_rigid(path, scan.scan2ref))
-        return {**files, 'contrasts': list(inputs.exam)}
+        truth = Path(inputs.head)
+        if painted and (inputs.exam[0] != 'T1w' or inputs.is_painted):
+            again = torch.Generator().manual_seed(inputs.seed)
+            voxels = paint_scan_truth(painted[0], inputs.exam[0], painted[1], again)
+            truth = save_volume(folder / 'truth.nii', voxels, grid)
+        return {**files, 'contrasts': list(inputs.exam), 'truth': truth}
 
 
 class SegmentVolume(Step):
@@ -213,7 +226,7 @@ class CompareVolume(Step):
         """What a method made, and the truth."""
 
         products = traits.List(traits.Dict, mandatory=True, desc='main volume first')
-        head = File(exists=True, mandatory=True, desc='T1w that is the truth')
+        truth = File(exists=True, mandatory=True, desc='T1w, or the scan itself at 1 mm')
         mask = File(exists=True, mandatory=True, desc='where they are compared')
         segmentation = traits.Str('', usedefault=True, desc='segmentation of the volume')
         sizes = traits.List(traits.Dict, [], usedefault=True, desc='volumes of its structures')
@@ -244,7 +257,7 @@ class CompareVolume(Step):
         )
         from bids_synthsr.imaging.resampling import take_nearest
 
-        truth, grid = load_volume(Path(inputs.head))
+        truth, grid = load_volume(Path(inputs.truth))
         brain = load_volume(Path(inputs.mask))[0] > 0
         volume = on_grid(*load_volume(Path(inputs.products[0]['file'])), grid)
         error_map = _file_of_error(inputs.products)

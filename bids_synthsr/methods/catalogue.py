@@ -51,6 +51,9 @@ class Method:
         Fields of `MethodSettings` that this method reads beside those of every method.
     only_mm
         Voxel size of the output, mm, if it can make no other; None for any.
+    makes_t1w
+        Whether the main volume is a T1w whatever the scans show; else it keeps the contrast of
+        the reference.
     makes_every_contrast
         Whether it makes a volume for each contrast of the exam.
     further_volumes
@@ -72,6 +75,7 @@ class Method:
     beside: str = ''
     options: tuple[str, ...] = ()
     only_mm: float | None = None
+    makes_t1w: bool = False
     makes_every_contrast: bool = False
     further_volumes: tuple[str, ...] = ()
     reuses_memory: bool = False
@@ -136,6 +140,7 @@ _ENTRIES = (
         beside='sr-t1',
         options=('least_quality', 'sharpen_others'),
         only_mm=1.0,
+        makes_t1w=True,
         further_volumes=(*_OF_ANY_EXAM, 'sr_T1w', 'tv_T1w'),
         reuses_memory=True,
     ),
@@ -199,6 +204,7 @@ _ENTRIES = (
         weights='any-exam',
         options=('least_quality',),
         only_mm=1.0,
+        makes_t1w=True,
         further_volumes=_OF_ANY_EXAM,
         reuses_memory=True,
     ),
@@ -261,6 +267,7 @@ _ENTRIES = (
         network='published',
         options=('ct',),
         only_mm=1.0,
+        makes_t1w=True,
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ENTRIES}

@@ -1,4 +1,4 @@
-"""Super-resolution of a scan that learned from this scan alone (after SMORE, Zhao et al. 2020).
+"""Super-resolution of a scan that learned from this scan alone (after SMORE, Zhao et al. 2021).
 
 Slices are sharp within their planes. These planes are blurred along one of their axes as the
 scanner blurs across slices, a model learns to undo that, and is applied to the planes across the
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_synthsr.imaging.forward_model import box_weights
 from bids_synthsr.imaging.geometry import output_grid, vox2vox
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.interleaving import balance_slices
@@ -255,8 +256,7 @@ class _Stack:
 
 def _boxes(size: int, centers: np.ndarray, width: float) -> np.ndarray:
     """Weights of pixels in slices that are boxes, see `_gaussians`."""
-    distance = np.abs(np.arange(size) - centers[:, None])
-    weights = np.clip((max(width, 1) + 1) / 2 - distance, 0, 1)
+    weights = box_weights(np.arange(size) - centers[:, None], width)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 

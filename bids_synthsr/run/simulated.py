@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bids_synthsr.evaluation.cases import Slices, list_simulated_cases, result_name
 from bids_synthsr.evaluation.head_files import describe_others, list_heads
 from bids_synthsr.evaluation.refusals import describe_missing, refuse_heads
+from bids_synthsr.imaging.forward_model import PROFILES
 from bids_synthsr.run.comparing import (
     EvaluationOutcome,
     EvaluationSettings,
@@ -39,6 +40,10 @@ class Simulation:
         Plane, spacing and thickness (mm) of the slices that are simulated.
     segmenter
         Weights of the network that segments volumes; None compares no structures.
+    profiles
+        Profiles with which all slices are simulated.
+    noise_percent
+        Standard deviation of the noise of all scans in percent of bright tissue.
     """
 
     images: Path
@@ -46,6 +51,8 @@ class Simulation:
     exams: tuple[tuple[str, ...], ...]
     slices: tuple[Slices, ...]
     segmenter: Path | None = None
+    profiles: tuple[str, ...] = PROFILES[:1]
+    noise_percent: float = 0.0
 
 
 def simulate(settings: EvaluationSettings, simulation: Simulation) -> EvaluationOutcome:
@@ -70,7 +77,13 @@ def simulate(settings: EvaluationSettings, simulation: Simulation) -> Evaluation
     heads, refusals = refuse_heads(listed, simulation.images)
     others = describe_others(simulation.images, simulation.maps)
     refusals += describe_missing(labels, [head.subject for head in listed])
-    cases = list_simulated_cases(simulation.exams, simulation.slices, settings.method_names)
+    cases = list_simulated_cases(
+        simulation.exams,
+        simulation.slices,
+        settings.method_names,
+        simulation.profiles,
+        simulation.noise_percent,
+    )
     methods = make_steps(settings)
     results = [
         settings.results_dir / f'{result_name(head.name, case.name, method)}.json'

@@ -265,13 +265,34 @@ def draw_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tens
     draw
         Contrast of the scan.
     """
+    return apply_gamma(_draw_mixture(statistics, draw), draw.gamma)
+
+
+def expected_intensities(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
+    """Compute what `draw_intensities` would draw without noise, in the same units: ``(I, J, K)``.
+
+    Parameters
+    ----------
+    statistics
+        Mean, standard deviation and perhaps drift of every voxel: ``(2 or 3, I, J, K)``.
+    draw
+        Contrast of the scan.
+    """
+    limits = torch.aminmax(_draw_mixture(statistics, draw))
+    expected = statistics.clone()
+    expected[1] = 0
+    return apply_gamma(_draw_mixture(expected, draw), draw.gamma, limits)
+
+
+def _draw_mixture(statistics: torch.Tensor, draw: ContrastDraw) -> torch.Tensor:
+    """Draw the Gaussian mixture before gamma."""
     mean, sd, *drift = statistics
     shape = volume_shape(mean)
     image = mean + sd * _noise(draw, shape, mean.device)
     if drift:
         field = smooth_field(draw.noise_seed + 1, shape, draw.drift_spacing, mean.device)[0]
         image += drift[0] * field
-    return apply_gamma(image.clamp_(min=draw.floor), draw.gamma)
+    return image.clamp_(min=draw.floor)
 
 
 def _noise(draw: ContrastDraw, shape: Shape, device: torch.device) -> torch.Tensor:
@@ -283,13 +304,25 @@ def _noise(draw: ContrastDraw, shape: Shape, device: torch.device) -> torch.Tens
     return white * math.sqrt(1 - draw.texture) + smooth * math.sqrt(draw.texture / LINEAR_VARIANCE)
 
 
-def apply_gamma(image: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Bend intensities between their extremes: ``x -> x^gamma`` on [0, 1]."""
+def apply_gamma(
+    image: torch.Tensor, gamma: float, limits: tuple[torch.Tensor, torch.Tensor] | None = None
+) -> torch.Tensor:
+    """Bend intensities between their extremes: ``x -> x^gamma`` on [0, 1].
+
+    Parameters
+    ----------
+    image
+        Intensities of any shape.
+    gamma
+        Exponent of the intensities; 1 changes nothing.
+    limits
+        Intensities that become 0 and 1; None takes the extremes of the image.
+    """
     if gamma == 1:
         return image
-    low, high = torch.aminmax(image)
+    low, high = torch.aminmax(image) if limits is None else limits
     extent = (high - low).clamp(min=1e-6)
-    return low + extent * ((image - low) / extent).pow_(gamma)
+    return low + extent * ((image - low) / extent).clamp_(min=0).pow_(gamma)
 
 
 def draw_bias(prior: BiasPrior, generator: torch.Generator) -> BiasDraw:

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from doors import sub_command
-from label_phantoms import draw_labels, grid_of
+from label_phantoms import draw_labels, grid_of, paint_t1w
 from nilearn.datasets import load_mni152_template
 from phantoms import centred, write_scan
 from PIL import Image
@@ -18,6 +18,7 @@ from bids_synthsr.dataset import selection, templates
 from bids_synthsr.dataset import weights as files
 from bids_synthsr.dataset.images import load_volume, save_volume, volume_of
 from bids_synthsr.evaluation.painting import CONTRASTS
+from bids_synthsr.imaging import forward_model
 
 main = sub_command('evaluate')
 
@@ -55,8 +56,9 @@ def test_painted_exams_need_labels(tmp_path, capsys):
     assert 'contrast T9w is unknown; did you mean' in capsys.readouterr().err
 
 
-def test_command_line_offers_every_contrast_and_plane():
+def test_command_line_offers_every_contrast_plane_and_profile():
     assert tuple(CONTRASTS) == evaluate.PAINTED and selection.PLANES == evaluate.PLANES
+    assert forward_model.PROFILES == evaluate.PROFILES
 
 
 def test_weights_of_a_method_are_looked_up_once(tmp_path, monkeypatch):
@@ -139,6 +141,38 @@ def test_whole_command_on_label_maps(tmp_path):
     results = json.loads((out / 'results' / 'a_seg_T2w_FLAIR_axial_4_4_cubic.json').read_text())
     assert results['contrasts'] == 'T2w+FLAIR' and results['structures'] == {}
     assert len(list((out / 'results').glob('*.json'))) == 1  # sr-t1 needs a T1w
+    assert results['truth'] == 'T2w scan' and results['measures']['correlation'] > 0.5
+
+
+def test_whole_command_with_profiles_noise_and_both_truths(tmp_path):
+    labels = draw_labels(64)
+    save_volume(tmp_path / 'maps/a_seg.nii.gz', labels, grid_of(labels.shape))
+    save_volume(tmp_path / 'maps/b_seg.nii.gz', labels, grid_of(labels.shape))
+    save_volume(tmp_path / 'maps/b_T1w.nii.gz', paint_t1w(labels), grid_of(labels.shape))
+    out = tmp_path / 'out'
+    command = ['simulate', str(tmp_path / 'maps'), str(out), '--labels', str(tmp_path / 'maps'),
+               '--methods', 'cubic', '--spacing', '4', '--thickness', 'equal', '--planes', 'axial',
+               '--exams', 'T1w', 'random', '--profile', 'gaussian', 'box', '--noise', '2',
+               '--nprocs', '1']  # fmt: skip
+    assert main(command) == 0
+    rows = list(csv.DictReader((out / 'simulate.tsv').open(), delimiter='\t'))
+    kinds = {(x['subject'], x['contrasts'], x['truth'], x['profile']) for x in rows}
+    assert kinds == {
+        (subject, contrast, truth, profile)
+        for profile in ('gaussian', 'box')
+        for subject, contrast, truth in (
+            ('a', 'T1w', 'T1w scan'), ('b', 'T1w', 'T1w'),
+            ('a', 'random', 'random scan'), ('b', 'random', 'random scan'),
+        )
+    }  # fmt: skip
+    assert {row['noise_percent'] for row in rows} == {'2'}
+    psnr = {
+        (x['subject'], x['contrasts'], x['profile']): float(x['value'])
+        for x in rows
+        if x['measure'] == 'psnr'
+    }
+    for (subject, contrast, profile), value in psnr.items():  # a box blurs less
+        assert profile == 'gaussian' or value > psnr[subject, contrast, 'gaussian']
 
 
 def test_whole_command_on_real_exams_lists_what_fails(bids_dir, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """What is simulated, and what is left out."""
 
+import pytest
+
 from bids_synthsr.dataset.query import find_exams
 from bids_synthsr.evaluation.cases import (
     can_take,
     list_left_out_cases,
     list_simulated_cases,
     list_slices,
+    name_truth,
     result_name,
 )
 from bids_synthsr.values.exam import Acquisition
@@ -33,6 +36,28 @@ def test_every_exam_is_simulated_with_all_slices():
     assert all(case.name.isidentifier() for case in cases)
     assert cases[2].contrasts == ('T2w', 'T1w')
     assert [case.methods for case in cases[1:3]] == [('sr-t1', 'tv'), ('tv',)]
+
+
+def test_every_profile_is_simulated_of_all_slices():
+    slices = [('axial', 5.0, 5.0), ('axial', 5.0, 3.0)]
+    cases = list_simulated_cases([('FLAIR',)], slices, ['tv'], ['gaussian', 'box'], 2.0)
+    assert [(case.name, case.profile) for case in cases] == [
+        ('FLAIR_axial_5_5', 'gaussian'), ('FLAIR_axial_5_5_box', 'box'),
+        ('FLAIR_axial_5_3', 'gaussian'), ('FLAIR_axial_5_3_box', 'box'),
+    ]  # fmt: skip
+    assert {case.noise_percent for case in cases} == {2.0}
+
+
+@pytest.mark.parametrize(
+    ('method', 'truth'),
+    [
+        *dict.fromkeys(('cubic', 'cubic-dc', 'tv', 'self', 'sr-t1'), 'FLAIR scan').items(),
+        *dict.fromkeys(('any-exam', 'synthsr', 'auto'), 'T1w').items(),
+    ],
+)
+def test_methods_that_keep_the_contrast_are_compared_with_the_scan_itself(method, truth):
+    assert name_truth(method, 'FLAIR', is_painted=True) == truth
+    assert name_truth(method, 'T1w', is_painted=False) == 'T1w'  # a real one is both
 
 
 def test_sharpening_needs_a_t1w_reference():

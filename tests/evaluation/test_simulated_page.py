@@ -1,11 +1,12 @@
 """Results of simulated scans: gains, summary, table and page."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
 from bids_synthsr.dataset.selection import PLANES
-from bids_synthsr.evaluation.results import COLUMNS, Result, write_table
+from bids_synthsr.evaluation.results import COLUMNS, SIMULATED, Result, write_table
 from bids_synthsr.evaluation.simulated_page import (
     gains_over_baseline,
     summarise_settings,
@@ -51,8 +52,27 @@ def test_summary_has_mean_and_worst(results):
 def test_table_has_a_line_per_measure(results, tmp_path):
     path = write_table(results, tmp_path / 'table.tsv')
     rows = list(csv.DictReader(path.open(), delimiter='\t'))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == len(MEASURES) * len(results)
+    assert tuple(rows[0]) == (*COLUMNS, *SIMULATED) and len(rows) == len(MEASURES) * len(results)
     assert rows[0]['orientation'] == 'sagittal' and rows[0]['session'] == 'n/a'
+    assert [rows[0][name] for name in SIMULATED] == ['T1w', 'gaussian', '0']
+
+
+def test_there_is_no_gain_over_cubic_that_was_compared_with_another_truth(results, tmp_path):
+    flair = [replace(x, contrasts='FLAIR', truth='FLAIR scan', profile='box') for x in results]
+    painted = [replace(x, method='any-exam', truth='T1w') for x in flair if x.method == 'tv']
+    gains = gains_over_baseline([*flair, *painted])
+    assert len(gains) == 6 and {method for _, method in gains} == {'tv'}
+    rows = summarise_settings([*results, *flair, *painted])
+    assert [(x.method, x.truth, x.profile, x.gain is None) for x in rows] == [
+        ('cubic', 'T1w', 'gaussian', True), ('tv', 'T1w', 'gaussian', False),
+        ('cubic', 'FLAIR scan', 'box', True), ('tv', 'FLAIR scan', 'box', False),
+        ('any-exam', 'T1w', 'box', True),
+    ]  # fmt: skip
+    noisy = [replace(x, noise_percent=2.0) for x in [*results, *flair]]
+    page = write_simulated_page(noisy, [], tmp_path / 'page.html').read_text()
+    assert 'with noise of 2 % of bright tissue' in page and 'with that scan at 1 mm' in page
+    assert '<td>FLAIR scan</td>' in page
+    assert 'FLAIR, profile: box' in page and page.count('PSNR above cubic') == 2
 
 
 def test_without_cubic_there_is_no_chart_of_gains(results, tmp_path):

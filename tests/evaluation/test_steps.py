@@ -60,6 +60,23 @@ def test_scans_and_how_the_head_moved_are_written(files):
     ]
     np.testing.assert_array_equal(load_rigid(outputs.scan2ref[0]), np.eye(4))
     assert np.abs(load_rigid(outputs.scan2ref[1]) - np.eye(4)).max() > 0.5
+    assert outputs.truth == files[1]  # a real T1w
+
+
+@pytest.mark.parametrize(('contrast', 'is_painted'), [('FLAIR', False), ('T1w', True)])
+def test_the_truth_of_a_painted_scan_is_that_scan_at_1_mm(files, contrast, is_painted):
+    outputs = SimulateExam(
+        head=files[1], labels=files[0], exam=[contrast], orientation='axial', spacing=4.0,
+        thickness=4.0, seed=1, is_painted=is_painted, profile='box', noise_percent=2.0,
+    ).run().outputs  # fmt: skip
+    truth, grid = load_volume(outputs.truth)
+    assert grid == load_volume(files[1])[1]
+    scan = load_volume(outputs.scans)[0]  # nipype gives the only one of a list
+    means = truth.reshape(*truth.shape[:2], -1, 4).mean(-1)
+    assert np.corrcoef(means.ravel(), scan.ravel())[0, 1] > 0.98  # noise alone is left
+    is_bright = means > 0.2 * means.max()
+    noise = (scan - means)[is_bright] / means.max()
+    assert abs(noise.mean()) < 0.03  # in the same units
 
 
 def test_comparison_with_the_truth_is_written(tmp_path):
@@ -72,7 +89,7 @@ def test_comparison_with_the_truth_is_written(tmp_path):
     size = {'name': 'Hippocampus', 'volume_mm3': 250.0, 'uncertainty_mm3': 20.0}
     CompareVolume(
         products=[product(path['volume']), product(path['uncertainty'], suffix='uncertainty')],
-        head=path['head'], mask=path['mask'], scans=[path['volume']],
+        truth=path['head'], mask=path['mask'], scans=[path['volume']],
         segmentation=path['labels'], reference=path['labels'],
         sizes=[{'index': 17, **size}, {'index': 53, **size}],
         facts={'orientation': 'axial'}, stem=str(tmp_path / 'compared'),
@@ -141,7 +158,7 @@ def test_comparison_tells_where_borders_lie(tmp_path):
     path = {name: str(save_volume(tmp_path / f'{name}.nii', voxels, grid_of(shape)))
             for name, voxels in files.items()}  # fmt: skip
     CompareVolume(
-        products=[product(path['volume'])], head=path['head'], mask=path['mask'],
+        products=[product(path['volume'])], truth=path['head'], mask=path['mask'],
         scans=[path['volume']], segmentation=path['labels'], reference=path['labels'],
         facts={'orientation': 'axial'}, stem=str(tmp_path / 'compared'),
     ).run()  # fmt: skip

@@ -130,3 +130,26 @@ def test_coarse_axes_are_left_alone():
     averaged, grid, acquisition = average_fine_axes(voxels, HEAD, slices, 1)
     np.testing.assert_array_equal(averaged, voxels)
     assert grid == HEAD and acquisition == slices
+
+
+@pytest.mark.parametrize(('spacing', 'thickness'), [(3, 3), (4, 4), (5, 5), (5, 3), (4, 2)])
+def test_slices_with_the_profile_of_a_box_are_means_of_the_voxels_in_them(spacing, thickness):
+    head = np.random.default_rng(0).random((3, 4, 60), np.float32)
+    grid = Grid(head.shape, np.eye(4))
+    target, slices = slices_of(grid, 2, spacing), Acquisition(2, spacing, thickness)
+    gap = (spacing - thickness) // 2
+    inside = head.reshape(3, 4, -1, spacing)[..., gap : gap + thickness]
+    scan = acquire(head, grid, target, slices, profile='box')
+    np.testing.assert_allclose(scan, inside.mean(-1), rtol=1e-5)  # float32
+
+
+@pytest.mark.parametrize('case', ['moved', 'gap', 'left-handed', 'fine in plane'])
+def test_boxes_have_an_adjoint_and_keep_a_constant(case):
+    operator = AcquisitionOperator(HEAD, *CASES[case], profile='box')
+    generator = np.random.default_rng(0)
+    x = generator.random(operator.source_shape, np.float32)
+    y = generator.random(operator.target_shape, np.float32)
+    forward, adjoint = np.vdot(operator.forward(x), y), np.vdot(x, operator.adjoint(y))
+    assert forward == pytest.approx(adjoint, rel=1e-5)  # sums of 2,000 float32 products
+    scan = operator.forward(np.full(operator.source_shape, 7.0))
+    np.testing.assert_allclose(scan[operator.is_seen], 7, rtol=1e-5)
