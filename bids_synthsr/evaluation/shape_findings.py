@@ -28,12 +28,15 @@ from bids_synthsr.settings import TbmSettings
 from bids_synthsr.values.grid import Grid
 
 AXIAL = 2
+MEASURED = ('found', 'error', 'between', 'sure_percent', 'g')  # of a structure, see `Finding`
 NEAR_MM = 10.0  # around a structure that changed, within which smoothing and deformation reach
 
 
 @dataclass(frozen=True)
 class Finding:
     """What was found of the change of one structure by one method.
+
+    A structure that has no voxel in the atlas has its truth alone, and all else is None.
 
     Parameters
     ----------
@@ -56,16 +59,16 @@ class Finding:
     method: str
     structure: str
     true: float
-    found: float
-    error: float
-    between: float
-    sure_percent: float
-    g: float
+    found: float | None
+    error: float | None
+    between: float | None
+    sure_percent: float | None
+    g: float | None
 
     @property
-    def percent(self) -> float:
+    def percent(self) -> float | None:
         """Share of the true change that was found."""
-        return 100 * self.found / self.true
+        return None if self.found is None else 100 * self.found / self.true
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ def compare_changes(
 ) -> dict[str, Any]:
     """Compare what was found with the truth, structure by structure; plain values.
 
+    What cannot be measured, of a structure that has no voxel in the atlas, is None.
+
     Parameters
     ----------
     brains
@@ -132,16 +137,18 @@ def compare_changes(
     rows = []
     for number, name in enumerate(names, 1):
         alone, parts = own[:, number - 1], [growths[x, number - 1] for x in (changed, ~changed)]
-        values = np.array([truth[name] for truth in truths])
         inside = places == number
+        measured = {
+            'found': alone.mean(),
+            'error': alone.std(ddof=1) / np.sqrt(len(alone)),
+            'between': parts[0].mean() - parts[1].mean(),
+            'sure_percent': 100 * (p[inside] < LEVEL).mean(),
+            'g': g[inside].mean(),
+        } if inside.any() else {}  # fmt: skip
         rows.append({
             'structure': name,
-            'true': float(values[changed].mean()),
-            'found': float(alone.mean()),
-            'error': float(alone.std(ddof=1) / np.sqrt(len(alone))),
-            'between': float(parts[0].mean() - parts[1].mean()),
-            'sure_percent': float(100 * (p[inside] < LEVEL).mean()) if inside.any() else 0.0,
-            'g': float(g[inside].mean()) if inside.any() else 0.0,
+            'true': float(np.mean([truth[name] for truth in truths], where=changed)),
+            **{x: float(measured[x]) if measured else None for x in MEASURED},
         })  # fmt: skip
     far = ndimage.distance_transform_edt(places == 0, grid.spacing) > NEAR_MM
     elsewhere = float(((p < LEVEL) & far).sum() * grid.voxel_volume / 1000)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bids_synthsr.dataset.files import write_text
-from bids_synthsr.derivatives.tables import table_text
+from bids_synthsr.derivatives.tables import MISSING, table_text
 from bids_synthsr.evaluation.shape_cases import TRUTH
 from bids_synthsr.evaluation.shape_changes import false_positive_bound
 from bids_synthsr.evaluation.shape_findings import Findings
@@ -63,22 +63,23 @@ def _rows(findings: Sequence[Findings]) -> Iterator[dict[str, Any]]:
             yield {
                 'method': one.method,
                 'structure': found.structure,
-                'ln_growth_true': f'{found.true:.4f}',
-                'ln_growth_found': f'{found.found:.4f}',
-                'standard_error': f'{found.error:.4f}',
-                'ln_growth_between': f'{found.between:.4f}',
-                'percent_found': f'{found.percent:.1f}',
-                'sure_percent': f'{found.sure_percent:.1f}',
-                'g': f'{found.g:.3f}',
-                'elsewhere_ml': f'{one.elsewhere_ml:.2f}',
-                'correlation': _number(one.correlation),
+                'ln_growth_true': _number(found.true, 4),
+                'ln_growth_found': _number(found.found, 4),
+                'standard_error': _number(found.error, 4),
+                'ln_growth_between': _number(found.between, 4),
+                'percent_found': _number(found.percent, 1),
+                'sure_percent': _number(found.sure_percent, 1),
+                'g': _number(found.g, 3),
+                'elsewhere_ml': _number(one.elsewhere_ml, 2),
+                'correlation': _number(one.correlation, 4),
                 'splits': one.splits,
                 'positive_splits': one.positive_splits,
             }
 
 
-def _number(value: float) -> str:
-    return f'{value:.4f}' if np.isfinite(value) else 'n/a'
+def _number(value: float | None, decimals: int) -> str:
+    """Write a number; what could not be measured is ``n/a``."""
+    return MISSING if value is None or not np.isfinite(value) else f'{value:.{decimals}f}'
 
 
 def write_shapes_page(

@@ -21,6 +21,7 @@ from bids_synthsr.evaluation.shape_changes import (
     velocity_of_change,
 )
 from bids_synthsr.evaluation.shape_findings import (
+    MEASURED,
     compare_changes,
     count_false_positives,
     read_findings,
@@ -174,6 +175,33 @@ def test_what_was_found_stands_beside_the_truth(tmp_path):
         'thalamus \u00d7 1.2' in page and 'it broke' in page and page.count('data:image/jpeg') == 2
     )
     assert f'{positive} of 10' in page
+
+
+def test_of_a_structure_without_a_voxel_in_the_atlas_nothing_is_said(tmp_path):
+    brains, _, derivatives = growing_brains(tmp_path, 4)
+    is_second = [False, True] * 2
+    truths = [{'thalamus': 0.2 * x, 'hippocampus': -0.3 * x} for x in is_second]
+    before = [np.zeros_like(brain.velocity) for brain in brains[1::2]]
+    found = compare_changes(brains, before, truths, is_second, derivatives)
+    text = json.dumps(found, allow_nan=False)  # NaN is no JSON
+    thalamus, hippocampus = json.loads(text)['structures']
+    assert None not in thalamus.values() and hippocampus['true'] == pytest.approx(-0.3)
+    assert {hippocampus[name] for name in MEASURED} == {None}
+
+    content = {'method': TRUTH, 'maps': str(derivatives.group_tbm), **found}
+    content |= {'splits': 0, 'positive_splits': 0}
+    (tmp_path / 'tbm_truth.json').write_text(json.dumps(content))
+    findings = read_findings([tmp_path / 'tbm_truth.json'])
+    table = write_shapes_table(findings, tmp_path / 'tbm.tsv')
+    assert 'nan' not in table.read_text()
+    row = read_table(table)[1]
+    empty = ('ln_growth_found', 'standard_error', 'ln_growth_between', 'percent_found',
+             'sure_percent', 'g')  # fmt: skip
+    assert {row[name] for name in empty} == {''} and row['ln_growth_true'] == '-0.3000'
+    assert table.read_text().splitlines()[2].count('n/a') == len(empty)
+    setting = ShapesSetting(2, 2, {'hippocampus': 0.74}, ('axial', 5.0, 5.0), 100, 4.0)
+    page = write_shapes_page(findings, setting, [], tmp_path / 'tbm.html').read_text()
+    assert 'no voxel of the atlas is called so' in page and 'nan' not in page.split('</table>')[0]
 
 
 def test_structures_that_change_are_those_that_are_reported():
