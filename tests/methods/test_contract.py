@@ -100,6 +100,16 @@ def test_names_of_further_volumes_are_known_before_the_work(method, synthesis_of
 
 
 @EVERY
+def test_the_main_volume_of_a_flair_is_a_t1w_where_the_entry_says_so(method, networks):
+    flair = [scan('FLAIR', 2)]
+    if method.load().find_obstacle(['FLAIR'], [flair[0].acquisition], 1.0):
+        assert not method.makes_t1w and method.name == 'sr-t1'  # which sharpens T1w alone
+    else:
+        main = make(method, flair, networks)[0].images[0]
+        assert main.suffix == ('T1w' if method.makes_t1w else 'FLAIR')
+
+
+@EVERY
 def test_entry_is_complete(method):
     module = method.load()
     assert all(map(callable, (module.synthesize, module.forecast, module.find_obstacle)))
