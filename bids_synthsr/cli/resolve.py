@@ -28,10 +28,9 @@ from bids_synthsr.run.machine import (
     choose_device,
     installed_memory_gb,
 )
-from bids_synthsr.run.morphometry import TbmRequest
 from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
-from bids_synthsr.run.request import Mode, Request, SurfaceRequest
+from bids_synthsr.run.request import Mode, Request, SurfaceRequest, TbmRequest
 from bids_synthsr.settings import (
     InputSettings,
     RunSettings,

@@ -28,7 +28,8 @@ from bids_synthsr.derivatives.tables import MISSING
 from bids_synthsr.reports.group_page import write_group_page
 from bids_synthsr.reports.shape_pictures import report_shapes
 from bids_synthsr.run.messages import announce
-from bids_synthsr.run.morphometry import TbmRequest, compare_shapes
+from bids_synthsr.run.morphometry import compare_shapes
+from bids_synthsr.run.request import TbmRequest
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 from bids_synthsr.values.text import plain_text
 

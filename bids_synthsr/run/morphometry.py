@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import chdir
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.derivatives.group_design import GroupDesign
 from bids_synthsr.derivatives.locks import ExamLocks
 from bids_synthsr.derivatives.morphometry import (
@@ -27,31 +26,12 @@ from bids_synthsr.run.downstream import run_parts
 from bids_synthsr.run.messages import announce, log_to_file
 from bids_synthsr.run.opening import LOG
 from bids_synthsr.run.plugin import configure_engine
+from bids_synthsr.run.request import TbmRequest
 from bids_synthsr.run.work_folder import UnsafeFolderError, WorkFolder
-from bids_synthsr.settings import Settings, TbmSettings
 
 LOGGER = logging.getLogger('bids_synthsr')
 LOST = 'Shapes are not compared, since %d of the exams cannot be: %s'
 SECONDS_AN_EXAM, SECONDS_A_PERMUTATION = 70.0, 0.1  # lab/benchmarks.md
-
-
-@dataclass(frozen=True)
-class TbmRequest:
-    """What a door requests of tensor-based morphometry.
-
-    Parameters
-    ----------
-    settings
-        How the maps are made and tested.
-    run
-        Settings of the run: processes, memory, work folder.
-    template
-        Template where all brains are brought to begin with.
-    """
-
-    settings: TbmSettings
-    run: Settings
-    template: TemplateFiles
 
 
 def compare_shapes(

@@ -1,4 +1,4 @@
-"""What a door requests of a run at the participant level."""
+"""What a door requests of a run, at the participant or the group level."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bids_synthsr.settings import Settings
+from bids_synthsr.dataset.templates import TemplateFiles
+from bids_synthsr.settings import Settings, TbmSettings
 from bids_synthsr.surfaces.tools import FoundTool
 
 Mode = Literal['process', 'dry-run', 'reports-only', 'boilerplate-only']
@@ -86,3 +87,22 @@ class Request:
     exports: bool = False
     surfaces: SurfaceRequest | None = None
     notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class TbmRequest:
+    """What a door requests of tensor-based morphometry.
+
+    Parameters
+    ----------
+    settings
+        How the maps are made and tested.
+    run
+        Settings of the run: processes, memory, work folder.
+    template
+        Template where all brains are brought to begin with.
+    """
+
+    settings: TbmSettings
+    run: Settings
+    template: TemplateFiles
