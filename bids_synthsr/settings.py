@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FIELDS_OF_VIEW = ('head', 'reference', 'union')
+FILL = 'fill'
+LESIONS = ('as-is', FILL)  # what becomes of lesions before a method gets the scans
 EFFORTS = ('quick', 'standard')  # of the method self
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
@@ -31,6 +33,8 @@ class InputSettings:
         Whether an index that is there is made anew.
     derivatives
         Outputs of earlier runs, whose transforms are used.
+    lesion_masks
+        Folder of the lesion masks of the exams; None where lesions stay as they are.
     """
 
     bids_dir: Path
@@ -40,6 +44,7 @@ class InputSettings:
     database_dir: Path | None = None
     wipes_database: bool = False
     derivatives: tuple[Path, ...] = ()
+    lesion_masks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class MethodSettings:
         Whether each other contrast becomes a volume beside the T1w, too (``auto``).
     effort
         How long a scan is learned from, one of `EFFORTS` (``self``).
+    lesions
+        What becomes of the lesions that masks mark, one of `LESIONS` (data sets only).
     templates
         Fields of the `TemplateFiles` of each standard space in which outputs are written, too.
     on_scans
@@ -85,6 +92,7 @@ class MethodSettings:
     least_quality: float = LEAST_QUALITY
     sharpen_others: bool = False
     effort: str = EFFORTS[-1]
+    lesions: str = LESIONS[0]
     templates: tuple[Mapping[str, Any], ...] = ()
     on_scans: bool = False
 

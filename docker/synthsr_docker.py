@@ -19,9 +19,9 @@ from typing import NoReturn
 ENGINES = ('docker', 'podman', 'apptainer', 'singularity')
 IMAGES = {'docker': 'synthsr', 'podman': 'synthsr'}
 SIF = 'synthsr.sif'  # of Apptainer, in the current folder
-READ = (  # files
+READ = (  # files, and a folder
     '--weights', '--fs-license-file', '--bids-filter-file', '--config-file',
-    '--nipype-plugin-file', '--use-plugin',
+    '--nipype-plugin-file', '--use-plugin', '--lesion-masks',
 )  # fmt: skip
 READ_MANY = ('--derivatives', '-d')  # folders, or NAME=FOLDER
 WRITE = (  # folders that are made

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,9 @@ from bids_synthsr.values.method import Observation
 
 CONTRASTS = ('T1w', 'T2w', 'FLAIR')
 SLICES_MM = 5.0
-DISEASES = {  # drawn by the generator: share of the white matter, size (mm); or radius of a mass
+DISEASES: dict[
+    str, dict[str, Any]
+] = {  # drawn by the generator: share of the white matter, size (mm); or radius of a mass
     'lesions': {'lesion_fraction': 0.01, 'lesion_size': 7.0, 'mass_radius': None},
     'mass': {'lesion_fraction': None, 'lesion_size': 7.0, 'mass_radius': 12.0},
 }
@@ -55,7 +58,10 @@ def simulate(
         generator = torch.Generator().manual_seed(seed + number)
         scan2ref = draw_head_motion(generator, grid.center) if number else np.eye(4)
         axis = (2 - number) % 3
-        slices, target = Acquisition(axis, SLICES_MM, SLICES_MM), with_slices(grid, axis, SLICES_MM)
+        slices, target = (
+            Acquisition(axis, SLICES_MM, SLICES_MM),
+            with_slices(grid, axis, SLICES_MM),
+        )
         fine = paint_contrast(labels, contrast, TABLE, generator)
         moved = np.linalg.inv(scan2ref)
         voxels = acquire(fine, grid, target, slices, moved)
@@ -71,7 +77,7 @@ def draw_disease(labels: np.ndarray, kind: str, seed: int) -> np.ndarray:
     """Draw lesions or a mass into a head: their labels, 0 elsewhere."""
     draw = PathologyDraw(seed, rim_width=0.25, oedema_width=1.6, is_target=True, **DISEASES[kind])
     disease = pathology_labels(torch.from_numpy(labels.astype(np.int64)), draw, TABLE)
-    return disease.numpy()
+    return np.zeros_like(labels) if disease is None else disease.numpy()
 
 
 def measure(labels: np.ndarray, grid: Grid, kind: str, seed: int, noise: float) -> dict:
@@ -87,16 +93,26 @@ def measure(labels: np.ndarray, grid: Grid, kind: str, seed: int, noise: float) 
     white = np.isin(labels, WHITE_MATTER) & ~mask
     rows = {}
     for scan, truth, lesion, made in zip(scans, healthy, lesions, filled, strict=True):
-        touched = acquire(
-            mask.astype(np.float32), grid, scan.grid, scan.acquisition,
-            np.linalg.inv(scan.scan2ref),
-        ) > 0.1
+        touched = (
+            acquire(
+                mask.astype(np.float32),
+                grid,
+                scan.grid,
+                scan.acquisition,
+                np.linalg.inv(scan.scan2ref),
+            )
+            > 0.1
+        )
         share = acquire(
             white.astype(np.float32), grid, scan.grid, scan.acquisition,
             np.linalg.inv(scan.scan2ref),
         )  # fmt: skip
         level = float(np.median(scan.voxels[share > 0.95]))
-        versions = {'as it is': scan.voxels, 'constant': np.where(lesion, level, scan.voxels), 'filled': made}
+        versions = {
+            'as it is': scan.voxels,
+            'constant': np.where(lesion, level, scan.voxels),
+            'filled': made,
+        }
         rows[scan.contrast] = {
             name: float(100 * np.abs(voxels - truth.voxels)[touched].mean() / level)
             for name, voxels in versions.items()

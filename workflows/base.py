@@ -7,10 +7,11 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.settings import Settings
+from bids_synthsr.settings import FILL, Settings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.lesions import init_filled_wf
 from bids_synthsr.workflows.method import init_method_wf, make_step
 from bids_synthsr.workflows.stages import ExamSetup, stages_until
 
@@ -115,16 +116,25 @@ def init_configured_exam_wf(*, setup: ExamSetup, name: str = 'exam_wf') -> pe.Wo
         Name of the workflow.
     """
     forecast, method = setup.forecast, setup.method
+    fills = method.lesions == FILL
+    method_wf = init_method_wf(
+        method=make_step(method, setup.num_threads, setup.device, setup.low_mem),
+        # those on a GPU are counted apart
+        n_procs=setup.num_threads if setup.device == 'cpu' else 1,
+        mem_gb=forecast.synthesize_gb,
+        name='synthesis_wf' if fills else 'method_wf',
+    )
+    if fills:
+        method_wf = init_filled_wf(
+            method_wf=method_wf,
+            masks=setup.exam.get('lesion_masks', ()),
+            mem_gb=forecast.fill_gb,
+        )
     workflow = init_exam_wf(
         align_wf=init_align_wf(
             mem_gb=forecast.align_gb, transforms=setup.exam.get('transforms', {})
         ),
-        method_wf=init_method_wf(
-            method=make_step(method, setup.num_threads, setup.device, setup.low_mem),
-            # those on a GPU are counted apart
-            n_procs=setup.num_threads if setup.device == 'cpu' else 1,
-            mem_gb=forecast.synthesize_gb,
-        ),
+        method_wf=method_wf,
         mem_gb=forecast.resample_gb,
         name=name,
     )

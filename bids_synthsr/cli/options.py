@@ -29,6 +29,7 @@ from bids_synthsr.settings import (
     EFFORTS,
     FIELDS_OF_VIEW,
     LEAST_QUALITY,
+    LESIONS,
     MethodSettings,
     TbmSettings,
 )
@@ -197,6 +198,20 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         choices=EFFORTS,
         default=EFFORTS[-1],
         help='how long each scan is learned from: seconds, or minutes (self only)',
+    )
+    group.add_argument(
+        '--lesions',
+        choices=LESIONS,
+        default=LESIONS[0],
+        help='what becomes of lesions before all else: as-is leaves them to the method, fill '
+        'replaces what masks mark by tissue like that around it, in every scan',
+    )
+    group.add_argument(
+        '--lesion-masks',
+        type=Path,
+        metavar='DIR',
+        help='folder of lesion masks in the space of a scan, named sub-*_label-lesion_mask.nii.gz '
+        'or sub-*_desc-lesion_dseg.nii.gz (for --lesions fill)',
     )
 
 
@@ -472,6 +487,7 @@ def method_settings(options: argparse.Namespace) -> MethodSettings:
         least_quality=options.min_quality,
         sharpen_others=options.sharpen_others,
         effort=options.effort,
+        lesions=options.lesions,
     )
 
 

@@ -32,6 +32,7 @@ from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.request import Mode, Request, SurfaceRequest, TbmRequest
 from bids_synthsr.settings import (
+    FILL,
     InputSettings,
     RunSettings,
     Settings,
@@ -211,6 +212,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             database_dir=options.bids_database_dir and options.bids_database_dir.resolve(),
             wipes_database=options.bids_database_wipe,
             derivatives=_folders(options.derivatives, '--derivatives'),
+            lesion_masks=find_mask_folder(options),
         ),
         method=replace(
             method_settings(options),
@@ -221,6 +223,23 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
         work_dir=work_dir,
         run_uuid=f'{datetime.now(UTC):%Y%m%d-%H%M%S}_{uuid.uuid4()}',
     )
+
+
+def find_mask_folder(options: argparse.Namespace) -> Path | None:
+    """Find the folder of lesion masks; None where lesions stay as they are.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder, or one of the two options stands alone.
+    """
+    if options.lesion_masks is None and options.lesions == FILL:
+        raise ValueError('--lesions fill needs the masks of the lesions: give --lesion-masks DIR')
+    if options.lesion_masks is None:
+        return None
+    if options.lesions != FILL:
+        raise ValueError('--lesion-masks does nothing alone: give --lesions fill, too')
+    return _folders([options.lesion_masks], '--lesion-masks')[0]
 
 
 def _labels(labels: list[str], prefix: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from bids_synthsr import __version__
 from bids_synthsr.dataset.files import (
     open_regular,
     read_object,
+    read_text,
     write_json,
     write_text,
     written_atomically,
@@ -81,6 +82,10 @@ DESCS = {  # by desc-
     'longitudinal': 'Volumes of structures in every session of a person, by one outline.',
     'scans': 'Every scan of the exam, whether it was used, and why.',
 }
+
+
+# added to each of them, once lesions were filled in the data set
+FILLED = ' Lesions were filled before where its sidecar has the field Lesions.'
 
 
 def raw_uri(path: Path, bids_dir: Path) -> str:
@@ -208,10 +213,12 @@ def complete_sidecar(
     }
 
 
-def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
+def write_dataset_description(
+    derivatives: Derivatives, bids_dir: Path, fills_lesions: bool = False
+) -> None:
     """Describe the output as a BIDS derivative of ``bids_dir``, and list what is not BIDS in it.
 
-    Lines that a user added to ``.bidsignore`` stay.
+    Lines that a user added to ``.bidsignore`` stay, and so does that lesions were filled.
     """
     raw = read_object(bids_dir / DESCRIPTION)
     link = link_to(derivatives.root, bids_dir)
@@ -227,7 +234,12 @@ def write_dataset_description(derivatives: Derivatives, bids_dir: Path) -> None:
         'DatasetLinks': {RAW: link},
     }
     write_json(derivatives.description, content)
-    rows = [{'desc_id': f'desc-{desc}', 'description': text} for desc, text in DESCS.items()]
+    path = derivatives.descriptions
+    is_filled = fills_lesions or (path.is_file() and FILLED in read_text(path))
+    more = FILLED if is_filled else ''
+    rows = [
+        {'desc_id': f'desc-{desc}', 'description': f'{text}{more}'} for desc, text in DESCS.items()
+    ]
     write_text(derivatives.descriptions, table_text(rows))
     _ignore_outputs(derivatives.ignored)
 

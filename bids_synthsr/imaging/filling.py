@@ -7,12 +7,13 @@ So a lesion beside a ventricle or a grey nucleus does not become white matter as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
 
-from bids_synthsr.imaging.geometry import apply_affine, vox2vox
+from bids_synthsr.imaging.geometry import apply_affine, bounding_box, vox2vox
 from bids_synthsr.imaging.head import head_mask
 from bids_synthsr.imaging.resampling import resample, take_nearest
 from bids_synthsr.values.grid import Grid
@@ -20,7 +21,7 @@ from bids_synthsr.values.method import Observation
 
 PATCH = 2  # voxels on each side, in plane
 SEARCH, SEARCH_SLICES = 10, 1  # voxels on each side of a lesion voxel, in plane and across
-WIDEST = 160  # voxels on each side: where nothing healthy is nearer
+WIDEST_MM = 60.0  # on each side, where nothing healthy is nearer
 BEST = 16  # patches that are averaged
 SAME = 1e-6  # squared difference, over the variance: equal but for rounding
 AT_ONCE = 60_000  # patches that are compared at once, and 20 times as many single voxels
@@ -113,9 +114,7 @@ def fill_lesions(
         ndimage.binary_dilation(lesion, _plane(scan.acquisition.slice_axis))
         for scan, lesion in zip(observations, lesions, strict=True)
     ]
-    return [
-        _fill_scan(index, observations, grown, lesion) for index, lesion in enumerate(lesions)
-    ]
+    return [_fill_scan(index, observations, grown, lesion) for index, lesion in enumerate(lesions)]
 
 
 def _plane(slice_axis: int) -> np.ndarray:
@@ -143,11 +142,16 @@ def _fill_scan(
         marked = grown[number].astype(np.float32)
         unknown.append((resample(marked, other.grid, scan.grid, move) > 0) | lesion)
     axis = scan.acquisition.slice_axis
-    by_slice = [np.moveaxis(np.stack(part), axis + 1, 1) for part in (channels, unknown)]
+    box = bounding_box(lesion, math.ceil(WIDEST_MM / scan.grid.spacing.min()))
+    values, mixed = (
+        np.moveaxis(np.stack([part[box] for part in parts]), axis + 1, 1)
+        for parts in (channels, unknown)
+    )
     spacing = np.concatenate([scan.grid.spacing[[axis]], np.delete(scan.grid.spacing, axis)])
-    by_slice = [*by_slice, np.moveaxis(core, axis, 0)]
-    filled = np.moveaxis(_fill_channels(*by_slice, spacing), 0, axis)
-    return np.where(lesion, filled, scan.voxels).astype(np.float32)
+    filled = _fill_channels(values, mixed, np.moveaxis(core[box], axis, 0), spacing)
+    voxels, filled = scan.voxels.astype(np.float32), np.moveaxis(filled, 0, axis)
+    voxels[box] = np.where(lesion[box], filled, voxels[box])
+    return voxels
 
 
 def _fill_channels(
@@ -161,13 +165,14 @@ def _fill_channels(
     is_mixed = ndimage.maximum_filter(lesion, (1, 2 * PATCH + 1, 2 * PATCH + 1))
     if is_mixed.all():
         raise ValueError(NOTHING_HEALTHY)
+    widest = math.ceil(WIDEST_MM / spacing[1:].min())
     scale = [float(channel[~is_mixed].std()) or 1 for channel in channels]
     guessed = np.stack([
         _guess(channel / sd, part, spacing)
         for channel, sd, part in zip(channels, scale, unknown, strict=True)
     ])  # fmt: skip
     guessed[0] = np.where(core, guessed[0], channels[0] / scale[0])
-    field = _Field(guessed, unknown, ~is_mixed)
+    field = _Field(guessed, unknown, ~is_mixed, widest)
     remaining = lesion
     while remaining.any():
         rest = ndimage.binary_erosion(remaining, _plane(0), border_value=1)
@@ -201,8 +206,11 @@ def _guess(volume: np.ndarray, unknown: np.ndarray, spacing: np.ndarray) -> np.n
 class _Field:
     """Channels on padded voxels, in one line: how much is known of them, and what is healthy."""
 
-    def __init__(self, channels: np.ndarray, unknown: np.ndarray, healthy: np.ndarray) -> None:
-        self.pad = (SEARCH_SLICES, *(min(WIDEST, size) + PATCH for size in channels.shape[2:]))
+    def __init__(
+        self, channels: np.ndarray, unknown: np.ndarray, healthy: np.ndarray, widest: int
+    ) -> None:
+        self.widest = widest
+        self.pad = (SEARCH_SLICES, *(min(widest, size) + PATCH for size in channels.shape[2:]))
         margins = [(size, size) for size in self.pad]
         values = np.pad(channels, [(0, 0), *margins], mode='edge')
         trust = np.pad(np.where(unknown, np.float32(TRUST), 1), [(0, 0), *margins])
@@ -228,11 +236,11 @@ class _Field:
             far = []
             for part in np.array_split(still, 1 + len(still) * len(steps) // AT_ONCE):
                 count = self.healthy[places[part, None] + steps].sum(axis=1)
-                is_near = count >= (BEST if reach < WIDEST else 1)
+                is_near = count >= (BEST if reach < self.widest else 1)
                 found[part[is_near]] = self._estimate(places[part[is_near]], steps)
                 far.append(part[~is_near])
             still = np.concatenate(far)
-            if len(still) and reach >= WIDEST:
+            if len(still) and reach >= self.widest:
                 raise ValueError(NOTHING_HEALTHY)
             reach *= 2
         self.values[places], self.trust[places] = found, 1

@@ -55,7 +55,7 @@ class Synthesize(Step):
         arguments = {**inputs.options, **self._network_arguments()}
         with reusing_memory() if method.reuses_memory else nullcontext():
             synthesis = method.load().synthesize(
-                _load_observations(inputs), load_grid(Path(inputs.grid)), **arguments
+                load_observations(inputs), load_grid(Path(inputs.grid)), **arguments
             )
         products = write_synthesis(synthesis, inputs.names or inputs.contrasts, folder)
         return {
@@ -90,7 +90,7 @@ def weights_beside(method: Method) -> str:
     return str(find_shipped(METHODS[method.beside]).resolve())
 
 
-def _load_observations(inputs: Any) -> list[Observation]:
+def load_observations(inputs: Any) -> list[Observation]:
     """Load the scans of an exam, the reference first."""
     from bids_synthsr.dataset.images import load_rigid, load_volume
     from bids_synthsr.values.exam import Acquisition

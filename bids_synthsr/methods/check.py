@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bids_synthsr.methods.catalogue import METHODS, Method, names_of_networks
-from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, MethodSettings
+from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, LESIONS, MethodSettings
 from bids_synthsr.values.words import find_word
 
 COARSEST_MM = 5.0  # voxels larger than that are no longer super-resolution
@@ -46,6 +46,7 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield f'--sharpen-others is for --method auto; {method.name} has its own volumes'
     if settings.effort != MethodSettings.effort and 'effort' not in method.options:
         yield f'--effort is for --method self; {method.name} does not learn from the scan'
+    yield from filter(None, [_unknown('--lesions', [settings.lesions], LESIONS)])
     yield from filter(None, [_unknown('--effort', [settings.effort], EFFORTS)])
     if settings.weights is not None and not method.network:
         yield describe_unread_weights(method.name)

@@ -11,10 +11,13 @@ from bids_synthsr.methods.catalogue import Method
 from bids_synthsr.methods.exam_size import IDLE_GB, ExamSize
 from bids_synthsr.values.method import Forecast
 
+FILL_GB, FILL_S = 1.2, 30.0  # filling of lesions of some 10 ml
 STANDARD_GB, STANDARD_S = 1.1, 65.0  # registration to a template, and what is carried over
 
 
-def forecast_exam(method: Method, size: ExamSize, spaces: int = 0) -> Forecast:
+def forecast_exam(
+    method: Method, size: ExamSize, spaces: int = 0, fills: bool = False
+) -> Forecast:
     """Forecast what an exam will take on a CPU.
 
     Parameters
@@ -25,11 +28,14 @@ def forecast_exam(method: Method, size: ExamSize, spaces: int = 0) -> Forecast:
         Scans and output of the exam.
     spaces
         Number of standard spaces in which outputs are written.
+    fills
+        Whether lesions are filled before.
     """
     synthesis = method.load().forecast(size)
     out, scans = size.output_millions, size.scan_millions
     largest, others = max(scans), scans[1:]
     aligning = [7.0 + 0.6 * scan for scan in others]
+    seconds = synthesis.cpu_s + sum(aligning) + 8 + STANDARD_S * spaces + FILL_S * fills
     return Forecast(
         select_gb=IDLE_GB + 0.006 * largest,
         align_gb=IDLE_GB + 0.02 * (scans[0] + max(others, default=0.0)),
@@ -37,6 +43,7 @@ def forecast_exam(method: Method, size: ExamSize, spaces: int = 0) -> Forecast:
         resample_gb=IDLE_GB + (0.045 if others else 0.029) * out + 0.012 * largest,
         synthesize_gb=synthesis.memory_gb,
         outputs_gb=IDLE_GB + 0.1 + (0.055 if others else 0.018) * out + 0.011 * largest,
-        cpu_s=synthesis.cpu_s + sum(aligning) + 8 + 0.4 * out * len(scans) + STANDARD_S * spaces,
+        cpu_s=seconds + 0.4 * out * len(scans),
         standardize_gb=STANDARD_GB + 0.01 * out if spaces else 0.0,
+        fill_gb=FILL_GB * fills,
     )

@@ -14,6 +14,7 @@ from bids_synthsr.dataset.files import parse_json
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.derivatives.records import Record
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS
+from bids_synthsr.settings import FILL
 
 CITATION = re.compile(r'\[@([^]]+)\]')
 
@@ -66,6 +67,11 @@ STANDARD = (
     'diffeomorphism, the exponential of a stationary velocity field [@velocity] that maximised '
     'local correlation [@syn]. Outputs were brought there by one interpolation: cubic splines '
     'for the T1w, the nearest voxel for mask and segmentations, linear for probabilities.'
+)
+LESIONS_FILLED = (
+    'Before the next step, lesions that masks mark were filled in every scan, with the mean of '
+    'those voxels nearby whose surroundings look most like theirs in all scans '
+    '[@guizard; @prados].'
 )
 CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
@@ -167,6 +173,8 @@ class MethodFacts:
         Field of view of the output: ``reference`` or ``union``.
     weights
         Name of the file of weights and the start of its SHA-256; empty where there is none.
+    fills_lesions
+        Whether lesions were filled before the method.
     spaces
         Names of the standard spaces in which outputs are written, too.
     versions
@@ -188,6 +196,7 @@ class MethodFacts:
     spacing: float = 1.0
     fov: str = 'head'
     weights: str = ''
+    fills_lesions: bool = False
     spaces: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -213,6 +222,7 @@ def facts_of_settings(
         takes_transforms=takes_transforms,
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),
+        fills_lesions=settings.get('lesions') == FILL,
         spaces=tuple(template['space'] for template in settings.get('templates', ())),
         versions=versions,
     )
@@ -235,6 +245,7 @@ def facts_of_record(record: Record, run: Mapping[str, Any]) -> MethodFacts:
     beside = [desc for desc in BESIDE if any(f'_desc-{desc}_' in name for name in names)]
     return replace(
         facts,
+        fills_lesions=bool(settings.get('lesion_masks')),
         main=record.main if record.main in MAIN else '',
         beside=tuple(beside) if facts.method == DEFAULT else (),
     )
@@ -258,7 +269,8 @@ def summary_text(facts: MethodFacts) -> str:
 def methods_text(facts: MethodFacts) -> str:
     """Describe what was run, in Markdown: paragraphs, then the references as first cited."""
     caution = CAUTION_OF_ACQUIRED if facts.main == 'acquired' else CAUTION
-    paragraphs = [_inputs(facts), _grid(facts), _method(facts)]
+    filled = [LESIONS_FILLED] if facts.fills_lesions else []
+    paragraphs = [_inputs(facts), _grid(facts), *filled, _method(facts)]
     if facts.spaces:
         spaces = _join_names(tuple(dict.fromkeys(facts.spaces)))
         paragraphs.append(STANDARD.format(spaces=spaces, **_versions(facts)))

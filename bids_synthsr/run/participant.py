@@ -39,6 +39,7 @@ from bids_synthsr.run.plan import (
     Plan,
     describe_left_out,
     describe_plans,
+    describe_unmasked,
     list_requests,
     plan_exams,
 )
@@ -87,7 +88,7 @@ def _plan_and_run(request: Request) -> int:
     if request.mode == 'dry-run':
         announce('%s', describe_plans(plans, settings))
         name_left_out([], absences)
-        for line in describe_downstream(request):
+        for line in (*describe_unmasked(plans, settings.method), *describe_downstream(request)):
             announce('%s', line)
         announce('%s', REQUESTS)
         return _print_requests(plans, settings)
@@ -142,6 +143,8 @@ def _run(
     derivatives = Derivatives(settings.output_dir)
     open_run(request)
     name_left_out(plans, absences)
+    for line in describe_unmasked(plans, settings.method):
+        announce('%s', line)
     if not settings.input.participant_labels:
         write_absences(derivatives, absences)
     digests = {plan.exam.label: fingerprint_digest(plan.fingerprint) for plan in plans}

@@ -13,6 +13,11 @@ import torch
 
 from bids_synthsr import __version__
 from bids_synthsr.dataset.files import sha256
+from bids_synthsr.dataset.lesion_masks import (
+    NO_MASK,
+    describe_lesion_masks,
+    find_lesion_masks,
+)
 from bids_synthsr.dataset.selection import Row, SelectionError, left_out_rows, select_scans
 from bids_synthsr.dataset.weights import find_shipped
 from bids_synthsr.derivatives.places import Derivatives
@@ -30,7 +35,7 @@ from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.guard import guarded
-from bids_synthsr.settings import InputSettings, MethodSettings, RunSettings, Settings
+from bids_synthsr.settings import FILL, InputSettings, MethodSettings, RunSettings, Settings
 from bids_synthsr.values.exam import Exam, Scan
 from bids_synthsr.values.method import Forecast
 
@@ -63,6 +68,8 @@ class Plan:
         Scans that are to be used, the reference first; none where none can be.
     transforms
         Transforms of these scans that earlier runs have found: see `find_transforms`.
+    lesion_masks
+        Masks of its lesions, as `describe_lesion_masks` describes them.
     is_left
         Whether another run works on the exam, and is left to do so.
     """
@@ -74,6 +81,7 @@ class Plan:
     fault: str = ''
     scans: Sequence[Scan] = ()
     transforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    lesion_masks: Sequence[Mapping[str, str]] = ()
     is_left: bool = False
 
     @property
@@ -85,11 +93,21 @@ class Plan:
 def plan_exams(
     exams: Iterable[Exam], inputs: InputSettings, method: MethodSettings, derivatives: Derivatives
 ) -> list[Plan]:
-    """Decide about every exam, from headers and records alone."""
-    facts = describe_method(method)
+    """Decide about every exam, from headers and records alone.
+
+    Raises
+    ------
+    DatasetError
+        If lesion masks are asked for, and there is none, or one of no exam.
+    """
+    facts, exams, masks = describe_method(method), [*exams], {}
+    if inputs.lesion_masks is not None:
+        labels = [exam.label for exam in exams]
+        asked = (inputs.participant_labels, inputs.session_labels)
+        masks = find_lesion_masks(inputs.lesion_masks, labels, *asked)
     return [
         guarded(
-            partial(_plan_exam, exam, inputs, facts, method, derivatives),
+            partial(_plan_exam, exam, inputs, facts, method, derivatives, masks),
             partial(_unplanned, exam),
         )
         for exam in exams
@@ -108,10 +126,11 @@ def _plan_exam(
     facts: Mapping[str, Any],
     method: MethodSettings,
     derivatives: Derivatives,
+    lesion_masks: Mapping[str, Sequence[Path]],
 ) -> Plan:
     record: Record | None = read_record(derivatives.exam(exam.subject, exam.session).record)
     scans: tuple[Scan, ...] = ()
-    fault, transforms = '', {}
+    fault, transforms, masks = '', {}, []
     try:
         if exam.absence:
             raise SelectionError(exam.absence, left_out_rows(exam.scans))
@@ -121,14 +140,21 @@ def _plan_exam(
         transforms = find_transforms(inputs.derivatives, exam, scans, inputs.bids_dir)
     except SelectionError as error:
         rows, fault = error.rows, str(error)
+    try:
+        masks = describe_lesion_masks(lesion_masks.get(exam.label, ()))
+    except ValueError as error:
+        fault = fault or f'{exam}: {error}'
     digests = {name: transform['sha256'] for name, transform in transforms.items()}
     settings = {**facts, 'transforms': digests} if digests else facts
+    if masks:
+        names = {Path(mask['file']).name: mask['sha256'] for mask in masks}
+        settings = {**settings, 'lesion_masks': names}
     fingerprint = take_fingerprint(exam, inputs.bids_dir, settings, __version__, record)
     to_do = reason_to_redo(record, fingerprint, derivatives)
     if fault:
         to_do = to_do or 'not done yet'
     exam = with_digests(exam, fingerprint, inputs.bids_dir)
-    return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms)
+    return Plan(exam, rows, fingerprint, to_do, fault, scans, transforms, masks)
 
 
 def find_method_fault(scans: Sequence[Scan], method: MethodSettings) -> str:
@@ -152,7 +178,9 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
         num_threads=num_threads,
         in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
     )
-    return forecast_exam(METHODS[method.method], size, len(method.templates))
+    return forecast_exam(
+        METHODS[method.method], size, len(method.templates), method.lesions == FILL
+    )
 
 
 def threads_of(run: RunSettings, exams: int) -> int:
@@ -170,6 +198,8 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(method).items() if name not in unread}
     facts |= {'contrasts': list(method.contrasts), 'weights': None}
     del facts['templates']
+    if method.lesions != FILL:
+        del facts['lesions']
     if not method.on_scans:
         del facts['on_scans']
     if method.templates:
@@ -245,6 +275,15 @@ def describe_left_out(plans: Sequence[Plan]) -> list[str]:
         if not plan.fault
         for scan in plan.exam.scans
         if not scan.suffix
+    ]
+
+
+def describe_unmasked(plans: Sequence[Plan], method: MethodSettings) -> list[str]:
+    """List the exams that go on without a lesion mask, although lesions are to be filled."""
+    if method.lesions != FILL:
+        return []
+    return [
+        f'{plan.exam}: {NO_MASK}' for plan in plans if not plan.fault and not plan.lesion_masks
     ]
 
 

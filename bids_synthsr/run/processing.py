@@ -99,6 +99,7 @@ def _process_part(
             {
                 **describe_exam(plan.exam, fingerprint_digest(plan.fingerprint)),
                 'transforms': plan.transforms,
+                **({'lesion_masks': plan.lesion_masks} if plan.lesion_masks else {}),
             }
             for plan in plans
         ],

@@ -17,7 +17,8 @@ LEVELS = {'T1w': (100, 65, 25, 60), 'FLAIR': (60, 75, 15, 120)}
 
 
 def ball(center, radius):
-    return np.linalg.norm(np.indices(GRID.shape).T - center, axis=-1).T < radius
+    distance = np.linalg.norm(np.indices(GRID.shape).T - center, axis=-1).T
+    return distance < radius
 
 
 WHITE, VENTRICLE = ball((32, 32, 20), 22), ball((32, 32, 20), 7)

@@ -1,0 +1,132 @@
+"""Lesions of the scans of an exam, filled before a method gets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, traits
+
+from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bids_synthsr.values.method import Observation
+
+
+class FillLesions(Step):
+    """Fill what lesion masks mark in every scan, by what all scans show around it."""
+
+    class Inputs(InputFields):
+        """Aligned scans and lesion masks."""
+
+        scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
+        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
+        acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
+        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+        names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
+        masks = traits.List(traits.Dict, desc='file and sha256 of each lesion mask')
+
+    class Outputs(OutputFields):
+        """The same scans, filled, and what was done."""
+
+        scans = OutputMultiObject(File, desc='scans without lesions, reference first')
+        lesions = traits.Dict(desc='what the sidecars state of the lesions')
+        warnings = traits.List(traits.Str, desc='what a reader must know')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Fill the lesions; scans in which none is marked stay as they are."""
+        from bids_synthsr.dataset.images import save_volume
+        from bids_synthsr.dataset.lesion_masks import NO_MASK
+        from bids_synthsr.imaging.filling import fill_lesions
+        from bids_synthsr.interfaces.methods import load_observations
+
+        if not inputs.masks:
+            return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
+        observations = load_observations(inputs)
+        lesions, volume_ml = _mark_lesions(inputs.masks, observations)
+        names = inputs.names or inputs.contrasts
+        scans = list(inputs.scans)
+        for index, voxels in enumerate(fill_lesions(observations, lesions)):
+            if lesions[index].any():
+                file = folder / f'filled-{Path(scans[index]).name}'
+                scans[index] = save_volume(file, voxels, observations[index].grid)
+        filled = [name for name, part in zip(names, lesions, strict=True) if part.any()]
+        masks = [Path(mask['file']).name for mask in inputs.masks]
+        facts = {'Done': 'filled', 'Scans': filled, 'Masks': masks, 'VolumeMl': volume_ml}
+        warning = (
+            f'Lesions of {volume_ml:g} ml were filled in {", ".join(filled)} before all else, by '
+            f'{", ".join(masks)}: the volumes show healthy tissue there, which is invented.'
+        )
+        return {'scans': scans, 'lesions': facts, 'warnings': [warning]}
+
+
+def _mark_lesions(
+    masks: list[dict[str, str]], observations: list[Observation]
+) -> tuple[list[np.ndarray], float]:
+    """Mark on each scan what any mask marks, and sum the volumes of the masks, ml.
+
+    Raises
+    ------
+    FailedExamError
+        If a mask cannot be one of lesions of these scans.
+    """
+    import numpy as np
+
+    from bids_synthsr.dataset.errors import FailedExamError
+    from bids_synthsr.dataset.files import sha256
+    from bids_synthsr.dataset.lesion_masks import find_frame, load_lesion_mask
+    from bids_synthsr.imaging.filling import find_lesion_fault, mark_lesion
+
+    grids = [scan.grid for scan in observations]
+    contrasts = [scan.contrast for scan in observations]
+    lesions, volume = [np.zeros(grid.shape, bool) for grid in grids], 0.0
+    for path, digest in ((Path(mask['file']), mask['sha256']) for mask in masks):
+        mask, grid = load_lesion_mask(path)
+        if sha256(path) != digest:
+            raise FailedExamError(f'{path} has changed since the run began: start it again')
+        mask2ref = observations[find_frame(path, grid, grids, contrasts)].scan2ref
+        marked = [
+            mark_lesion(mask, grid, scan.grid, np.linalg.inv(scan.scan2ref) @ mask2ref)
+            for scan in observations
+        ]
+        faults = [
+            find_lesion_fault(part, scan)
+            for part, scan in zip(marked, observations, strict=True)
+            if part.any()
+        ]
+        fault = next(filter(None, faults), '' if faults else 'it lies outside of all scans')
+        if fault:
+            raise FailedExamError(
+                f'{path} is no mask of lesions of this exam, for {fault}: correct it, or take it '
+                'out'
+            )
+        lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
+        volume += float(mask.sum() * grid.voxel_volume / 1000)
+    return lesions, round(volume, 2)
+
+
+class NoteLesions(Step):
+    """State in the sidecars of what a method made what became of the lesions."""
+
+    class Inputs(InputFields):
+        """What the method made, and what was done before."""
+
+        products = traits.List(traits.Dict, mandatory=True, desc='fields of ProductFile')
+        lesions = traits.Dict(mandatory=True, desc='what the sidecars state of the lesions')
+
+    class Outputs(OutputFields):
+        """The same products."""
+
+        products = traits.List(traits.Dict, desc='fields of ProductFile')
+
+    def make(self, inputs: Any, folder: Path) -> Results:  # noqa: ARG002
+        """Add the field ``Lesions`` where there is a sidecar and were lesions."""
+        facts = {'Lesions': inputs.lesions} if inputs.lesions else {}
+        return {
+            'products': [
+                {**product, 'sidecar': product['sidecar'] and {**product['sidecar'], **facts}}
+                for product in inputs.products
+            ]
+        }
