@@ -17,6 +17,7 @@ from bids_synthsr.settings import MethodSettings, TbmSettings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
+from bids_synthsr.workflows.lesions import init_filled_wf
 from bids_synthsr.workflows.longitudinal import init_person_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.morphometry import init_tbm_wf
@@ -67,6 +68,10 @@ def build(name):
         return init_align_wf(mem_gb=1)
     if name == 'init_method_wf':
         return init_method_wf(method=Synthesize(method='cubic'), n_procs=1, mem_gb=1)
+    if name == 'init_filled_wf':
+        synthesis = Synthesize(method='cubic')
+        inner = init_method_wf(method=synthesis, n_procs=1, mem_gb=1, name='synthesis_wf')
+        return init_filled_wf(method_wf=inner, masks=[], mem_gb=1)
     if name == 'init_truth_wf':
         return init_truth_wf(head=LABELLED, segmenter=None, num_threads=1)
     if name in ('init_outputs_wf', 'init_standard_wf'):
@@ -118,7 +123,7 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_person_wf, init_method_wf, init_tbm_wf, init_outputs_wf,
+    init_align_wf, init_exam_wf, init_filled_wf, init_person_wf, init_method_wf, init_tbm_wf, init_outputs_wf,
     init_truth_wf,
     init_case_wf, init_changed_head_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
