@@ -63,15 +63,23 @@ def test_builder_is_keyword_only_and_documented(module, name):
     assert len(lines) <= 100  # with docstring; the body stays under 60
 
 
+def build_filled():
+    synthesis = Synthesize(method='cubic')
+    inner = init_method_wf(method=synthesis, n_procs=1, mem_gb=1, name='synthesis_wf')
+    return init_filled_wf(method_wf=inner, masks=[], mem_gb=1)
+
+
+SMALL = {
+    'init_align_wf': lambda: init_align_wf(mem_gb=1),
+    'init_filled_wf': build_filled,
+}
+
+
 def build(name):
-    if name == 'init_align_wf':
-        return init_align_wf(mem_gb=1)
+    if name in SMALL:
+        return SMALL[name]()
     if name == 'init_method_wf':
         return init_method_wf(method=Synthesize(method='cubic'), n_procs=1, mem_gb=1)
-    if name == 'init_filled_wf':
-        synthesis = Synthesize(method='cubic')
-        inner = init_method_wf(method=synthesis, n_procs=1, mem_gb=1, name='synthesis_wf')
-        return init_filled_wf(method_wf=inner, masks=[], mem_gb=1)
     if name == 'init_truth_wf':
         return init_truth_wf(head=LABELLED, segmenter=None, num_threads=1)
     if name in ('init_outputs_wf', 'init_standard_wf'):
@@ -123,8 +131,8 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_filled_wf, init_person_wf, init_method_wf, init_tbm_wf, init_outputs_wf,
-    init_truth_wf,
+    init_align_wf, init_exam_wf, init_filled_wf, init_person_wf, init_method_wf, init_tbm_wf,
+    init_outputs_wf, init_truth_wf,
     init_case_wf, init_changed_head_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
 
