@@ -9,6 +9,8 @@ from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, tr
 
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 
+MASS_ML = 10.0  # of one lesion: what is larger was filled badly (lab/lesions.md)
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -45,7 +47,8 @@ class FillLesions(Step):
         if not inputs.masks:
             return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
         observations = load_observations(inputs)
-        lesions, volume_ml = _mark_lesions(inputs.masks, observations)
+        lesions, volumes_ml = _mark_lesions(inputs.masks, observations)
+        volume_ml = round(sum(volumes_ml), 2)
         names = inputs.names or inputs.contrasts
         scans = list(inputs.scans)
         for index, voxels in enumerate(fill_lesions(observations, lesions)):
@@ -59,13 +62,31 @@ class FillLesions(Step):
             f'Lesions of {volume_ml:g} ml were filled in {", ".join(filled)} before all else, by '
             f'{", ".join(masks)}: the volumes show healthy tissue there, which is invented.'
         )
-        return {'scans': scans, 'lesions': facts, 'warnings': [warning]}
+        warnings = [warning, *describe_masses(max(volumes_ml))]
+        return {'scans': scans, 'lesions': facts, 'warnings': warnings}
+
+
+def describe_masses(largest_ml: float) -> list[str]:
+    """Say in a sentence that a lesion is larger than those that were filled well; empty if not.
+
+    Parameters
+    ----------
+    largest_ml
+        Volume of the largest lesion in one piece, ml.
+    """
+    if largest_ml <= MASS_ML:
+        return []
+    sentence = (
+        f'One of the lesions has {largest_ml:.0f} ml: in masses, above all at the surface of the '
+        'brain, bone and CSF may have grown. Look at it, or take its mask out.'
+    )
+    return [sentence]
 
 
 def _mark_lesions(
     masks: list[dict[str, str]], observations: list[Observation]
-) -> tuple[list[np.ndarray], float]:
-    """Mark on each scan what any mask marks, and sum the volumes of the masks, ml.
+) -> tuple[list[np.ndarray], list[float]]:
+    """Mark on each scan what any mask marks, and measure each lesion of the masks, ml.
 
     Raises
     ------
@@ -73,6 +94,7 @@ def _mark_lesions(
         If a mask cannot be one of lesions of these scans.
     """
     import numpy as np
+    from scipy import ndimage
 
     from bids_synthsr.dataset.errors import FailedExamError
     from bids_synthsr.dataset.files import sha256
@@ -81,7 +103,7 @@ def _mark_lesions(
 
     grids = [scan.grid for scan in observations]
     contrasts = [scan.contrast for scan in observations]
-    lesions, volume = [np.zeros(grid.shape, bool) for grid in grids], 0.0
+    lesions, volumes = [np.zeros(grid.shape, bool) for grid in grids], list[float]()
     for path, digest in ((Path(mask['file']), mask['sha256']) for mask in masks):
         mask, grid = load_lesion_mask(path)
         if sha256(path) != digest:
@@ -103,8 +125,9 @@ def _mark_lesions(
                 'out'
             )
         lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
-        volume += float(mask.sum() * grid.voxel_volume / 1000)
-    return lesions, round(volume, 2)
+        sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
+        volumes += [float(size * grid.voxel_volume / 1000) for size in sizes]
+    return lesions, volumes
 
 
 class NoteLesions(Step):

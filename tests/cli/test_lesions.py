@@ -14,6 +14,7 @@ from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.dataset.lesion_masks import find_frame, find_lesion_masks, load_lesion_mask
+from bids_synthsr.interfaces.lesions import MASS_ML, describe_masses
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.grid import Grid
 
@@ -230,3 +231,9 @@ def test_python_users_are_sent_to_the_command():
         check_settings(MethodSettings('cubic', lesions='fill'))
     with pytest.raises(ValueError, match='--lesions fil is unknown'):
         check_settings(MethodSettings('cubic', lesions='fil'))
+
+
+def test_a_large_lesion_is_warned_of():
+    assert describe_masses(MASS_ML) == []
+    (sentence,) = describe_masses(35.2)
+    assert sentence.startswith('One of the lesions has 35 ml') and 'bone and CSF' in sentence
