@@ -131,6 +131,27 @@ def find_fine_t1w(
     return None, ' '.join(doubts) or 'No T1w was used.'
 
 
+def describe_main(contrasts: Sequence[str], sizes_mm: Sequence[float]) -> str:
+    """Describe which T1w would be the main one, as far as headers tell, in a sentence.
+
+    Parameters
+    ----------
+    contrasts
+        What the scans show, such as ``FLAIR``, the reference first.
+    sizes_mm
+        Coarsest axis of each scan, mm; see `acquired.coarsest_mm`.
+    """
+    doubts = []
+    for contrast, size_mm in zip(contrasts, sizes_mm, strict=True):
+        doubt = acquired.find_difference(contrast, size_mm)
+        if not doubt:
+            return 'As it was acquired, if it shows all of the brain: its voxels are fine.'
+        if suffix_of(contrast) == acquired.CONTRAST:
+            doubts.append(doubt)
+    why = ' '.join(doubts) or 'No T1w is used.'
+    return f'Predicted from all scans by a network. {why}'
+
+
 def _renamed(product: Product) -> Product:
     """Give T1w and uncertainty the name that they have whichever way they were made."""
     is_main = product.suffix in ('T1w', 'uncertainty')
@@ -190,7 +211,10 @@ def forecast(size: ExamSize) -> MethodForecast:
     method = method_beside(size.contrasts, size.acquisitions, normals, coarsest)
     parts = [main, *(x.forecast(size) for x in filter(None, [_MODULES.get(method)]))]
     memory_gb = max(part.memory_gb for part in parts)
-    return MethodForecast(memory_gb, sum(part.cpu_s for part in parts) + acquired.CPU_S)
+    seconds = sum(part.cpu_s for part in parts) + acquired.CPU_S
+    if method == 'sr-t1':
+        seconds -= parts[1].cpu_s / 2  # without its flip average
+    return MethodForecast(memory_gb, seconds)
 
 
 _MODULES = {'sr-t1': sr_t1, 'tv': total_variation}

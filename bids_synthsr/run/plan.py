@@ -30,6 +30,7 @@ from bids_synthsr.derivatives.records import (
     with_digests,
 )
 from bids_synthsr.imaging.inference import fastest_precision
+from bids_synthsr.methods import automatic
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
@@ -234,6 +235,8 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
             lines.append(
                 f'  forecast   {need.memory_gb:.1f} GB, {duration(need.cpu_s)} of one core'
             )
+            if settings.method.method == automatic.METHOD:
+                lines.append(f'  main T1w   {_describe_main(plan.scans)}')
         reasons = [*map(_line, plan.rows)] or [*filter(None, [plan.fault])]
         lines += [f'  {reason}' for reason in reasons]
         blocks.append('\n'.join(lines))
@@ -248,6 +251,15 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
         seconds = sum(need.cpu_s for need in needs.values())
         total += f' In all about {duration(seconds)} of one core; the largest takes {most:.1f} GB.'
     return '\n\n'.join([*blocks, total])
+
+
+def _describe_main(scans: Sequence[Scan]) -> str:
+    """Describe in a sentence which T1w the default would make of these scans."""
+    sizes_mm = [
+        max(float(grid.spacing.max()), slices.slice_thickness)
+        for grid, slices in (scan.geometry for scan in scans)
+    ]
+    return automatic.describe_main([scan.contrast for scan in scans], sizes_mm)
 
 
 def list_requests(plans: Sequence[Plan], settings: Settings) -> str:

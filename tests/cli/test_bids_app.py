@@ -237,7 +237,10 @@ def test_dry_run_tells_and_writes_nothing(bids_dir, out, capsys):
     assert run(bids_dir, out, '--dry-run') == 0
     told = capsys.readouterr().err
     assert 'reference  sub-01_T1w.nii.gz (8 x 8 x 12, axial)' in told
-    assert '2 exams: 2 to process' in told
+    assert '2 exams: 2 to process' in told and 'main T1w' not in told
+    options = ('--method', 'auto', '--output-resolution', '1')
+    assert run(bids_dir, out, '--dry-run', *options) == 0
+    assert 'main T1w   Predicted from all scans by a network.' in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -19,7 +19,13 @@ from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.validation import run_validator
 from bids_synthsr.imaging.geometry import output_grid, rigid
-from bids_synthsr.methods.automatic import crosses, find_obstacle, method_beside, synthesize
+from bids_synthsr.methods.automatic import (
+    crosses,
+    describe_main,
+    find_obstacle,
+    method_beside,
+    synthesize,
+)
 from bids_synthsr.values.exam import Acquisition
 
 EVERY_EXAM = [
@@ -275,3 +281,16 @@ def test_no_map_is_taken_for_a_scan(layout):
 
 def test_output_is_valid_bids(output):
     assert run_validator(output) == []
+
+
+@pytest.mark.parametrize(
+    ('contrasts', 'sizes_mm', 'told'),
+    [
+        (['FLAIR', 'T1w'], [5.0, 1.0], 'As it was acquired, if it shows all of the brain'),
+        (['T1w', 'FLAIR'], [3.0, 1.0], 'has 3 mm, more than 1.5 mm'),
+        (['ce-gd_T1w'], [1.0], 'Predicted from all scans by a network. The ce-gd_T1w is no plain'),
+        (['T2w'], [1.0], 'Predicted from all scans by a network. No T1w is used.'),
+    ],
+)
+def test_headers_tell_which_t1w_is_the_main_one(contrasts, sizes_mm, told):
+    assert told in describe_main(contrasts, sizes_mm)
