@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from nitransforms.linear import Affine
 from scipy import ndimage
 
-from bids_synthsr.dataset.images import load_rigid, load_volume, save_volume
+from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.imaging.forward_model import acquire
 from bids_synthsr.imaging.geometry import (
     apply_affine,
@@ -267,7 +268,8 @@ def measure_real(exams: Path, xfms: Path) -> None:
         scans = [anat / f'{label}_{suffix}.nii.gz' for suffix in ('FLAIR', contrast)]
         if all(scan.is_file() for scan in scans):
             fixed, moving = (load_volume(scan) for scan in scans)
-            outcomes.append(measure(fixed, moving, load_rigid(path)))
+            known = np.linalg.inv(Affine.from_filename(path, fmt='itk').matrix)  # of 12 degrees
+            outcomes.append(measure(fixed, moving, known))
             tell(f'{label}: FLAIR <- {contrast}', outcomes[-1])
     summarise(outcomes)
 

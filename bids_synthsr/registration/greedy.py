@@ -19,7 +19,7 @@ from bids_synthsr.values.grid import Grid
 # the next where a fit is poor; last the best of 300 random poses (sd 15 degrees and 30 mm)
 STARTS = ('-ia-image-centers', '-ia-identity', '-ia-image-centers -search 300 15 30')
 COARSE_MM = 2.0
-COARSE_ITERATIONS, FINE_ITERATIONS = '100x40', '10'  # per level, coarsest first
+COARSE_ITERATIONS, FINE_ITERATIONS = '100x15', '10'  # per level, coarsest first
 AFFINE_ITERATIONS = '100x100'
 SEED = 1  # greedy samples at random points; 0 would mean other points in every run
 
