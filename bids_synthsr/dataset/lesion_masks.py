@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.filenames import IMAGES, split_name, without_prefix
 from bids_synthsr.dataset.files import sha256
+from bids_synthsr.dataset.headers import read_grid
+from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.values.exam import SUFFIXES, suffix_of
+from bids_synthsr.values.exam import SUFFIXES, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
 
 LESION = ('lesion', 'L')  # labels that name lesions, with ``label-`` or ``desc-``
 SEGMENTED = 77  # lesion in the look-up table of FreeSurfer
 FRAMES = (*SUFFIXES, 'orig', 'scanner', 'individual')  # that a mask may name as its space
+OF_THE_MASK = ('sub', 'ses', 'space', 'label', 'desc', 'res')  # entities that tell of no scan
 NO_MASK = 'No lesion mask of this exam was found: nothing was filled.'
 
 
@@ -47,7 +52,7 @@ def find_lesion_masks(
     DatasetError
         If there is no mask, or one of which there is no exam; each is named.
     """
-    files = [path for path in sorted(folder.rglob('sub-*')) if _is_lesion_mask(path)]
+    files = [path for path in sorted(_list_files(folder)) if _is_lesion_mask(path)]
     if not files:
         raise DatasetError(
             f'--lesion-masks {folder} holds no lesion mask: they are named as '
@@ -70,6 +75,25 @@ def find_lesion_masks(
     return masks
 
 
+def _list_files(folder: Path) -> Iterator[Path]:
+    """List the files of a folder and of those in it, links to folders included, each once."""
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(
+            f'--lesion-masks: {error.filename} cannot be read ({error.strerror}): let it be read, '
+            'or take it out'
+        ) from error
+
+    seen = set[str]()
+    for root, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        place = os.path.realpath(root)
+        if place in seen:  # a link to a folder around it
+            folders.clear()
+            continue
+        seen.add(place)
+        yield from (Path(root, name) for name in files)
+
+
 def _is_lesion_mask(path: Path) -> bool:
     """Whether a file is named as a lesion mask, or as a segmentation of lesions."""
     entities, suffix, extension = split_name(path.name)
@@ -77,18 +101,20 @@ def _is_lesion_mask(path: Path) -> bool:
     return is_lesion and suffix in ('mask', 'dseg') and extension in IMAGES and path.is_file()
 
 
-def describe_lesion_masks(paths: Sequence[Path]) -> list[dict[str, str]]:
+def describe_lesion_masks(paths: Sequence[Path], folder: Path | None) -> list[dict[str, str]]:
     """Describe the masks of an exam for the process that reads them.
 
     Parameters
     ----------
     paths
         Files of the masks of one exam.
+    folder
+        Folder where they were found, to which their names are relative; None where there are none.
 
     Returns
     -------
     described
-        The ``file`` of each, and its ``sha256``.
+        The ``file`` of each, its ``name`` in the folder, and its ``sha256``.
 
     Raises
     ------
@@ -103,11 +129,19 @@ def describe_lesion_masks(paths: Sequence[Path]) -> list[dict[str, str]]:
                 'mask in the space of a scan'
             )
     try:
-        return [{'file': str(path), 'sha256': sha256(path)} for path in paths]
+        return [
+            {'file': str(path), 'name': _name_in(folder, path), 'sha256': sha256(path)}
+            for path in paths
+        ]
     except OSError as error:
         raise ValueError(
             f'{error.filename} cannot be read ({error.strerror}): copy it again, or take it out'
         ) from error
+
+
+def _name_in(folder: Path | None, path: Path) -> str:
+    """Name a file below a folder: two raters may give the same name in folders of their own."""
+    return path.name if folder is None else path.relative_to(folder).as_posix()
 
 
 def load_lesion_mask(path: Path) -> tuple[np.ndarray, Grid]:
@@ -126,10 +160,13 @@ def load_lesion_mask(path: Path) -> tuple[np.ndarray, Grid]:
     Raises
     ------
     ValueError
-        If it cannot be read, or marks nothing.
+        If it cannot be read, does not tell where it lies, or marks nothing.
     """
     try:
         voxels, grid = load_volume(path)
+        read_grid(nb.load(path).header, [])  # type: ignore[arg-type]  # of IMAGES: NIfTI
+    except UnusableScanError as error:
+        raise ValueError(f'{path} cannot be used. {error}') from error
     except OSError as error:
         raise ValueError(f'{path} cannot be read ({error.strerror}): copy it again') from error
     is_mask = split_name(path.name)[1] == 'mask'
@@ -140,25 +177,51 @@ def load_lesion_mask(path: Path) -> tuple[np.ndarray, Grid]:
     return mask, grid
 
 
-def find_frame(path: Path, grid: Grid, grids: Sequence[Grid], contrasts: Sequence[str]) -> int:
-    """Find the scan in whose frame a mask lies: the first that fits, else the reference.
+def find_frame(path: Path, grid: Grid, grids: Sequence[Grid], names: Sequence[str]) -> int:
+    """Find the scan in whose frame a mask lies.
+
+    That is the one that its name tells of, else the first with its grid, else the reference.
 
     Parameters
     ----------
     path
-        File of the mask, whose ``space-`` may name a contrast.
+        File of the mask; ``space-`` may name a contrast, and other entities which of several.
     grid
         Where its voxels lie.
-    grids, contrasts
-        The same of the scans of the exam, and what they show; the reference first.
+    grids, names
+        Grids and names, such as ``run-2_FLAIR``, of the scans that are used; the reference first.
 
     Returns
     -------
     index
         Number of the scan; 0 is the reference.
+
+    Raises
+    ------
+    ValueError
+        If the name tells of a scan that is not used, or of several that have other grids.
     """
-    space = split_name(path.name)[0].get('space')
+    entities = split_name(path.name)[0]
+    space = entities.get('space')
     alike = [index for index, other in enumerate(grids) if other == grid]
-    named = [index for index, contrast in enumerate(contrasts) if suffix_of(contrast) == space]
-    both = [index for index in alike if index in named]
-    return (both or named or alike or [0])[0]
+    if space not in SUFFIXES:
+        return (alike or [0])[0]
+    told = {key: label for key, label in entities.items() if key not in OF_THE_MASK}
+    fitting = [
+        index
+        for index, name in enumerate(names)
+        if suffix_of(name) == space and told.items() <= entities_of(name).items()
+    ]
+    if not fitting:
+        wanted = '_'.join([*(f'{key}-{label}' for key, label in told.items()), space])
+        raise ValueError(
+            f'{path} lies in the space of a scan that is not used ({wanted}; used are '
+            f'{", ".join(names)}): give it in the space of one that is used'
+        )
+    both = [index for index in alike if index in fitting]
+    if len(fitting) > 1 and not both:
+        raise ValueError(
+            f'{path} may lie in the space of {" or ".join(names[index] for index in fitting)}: '
+            'tell by its name which (such as run-1)'
+        )
+    return (both or fitting)[0]

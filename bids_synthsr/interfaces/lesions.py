@@ -28,7 +28,7 @@ class FillLesions(Step):
         acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
         scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
         names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
-        masks = traits.List(traits.Dict, desc='file and sha256 of each lesion mask')
+        masks = traits.List(traits.Dict, desc='file, name and sha256 of each lesion mask')
 
     class Outputs(OutputFields):
         """The same scans, filled, and what was done."""
@@ -47,22 +47,26 @@ class FillLesions(Step):
         if not inputs.masks:
             return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
         observations = load_observations(inputs)
-        lesions, volumes_ml = _mark_lesions(inputs.masks, observations)
-        volume_ml = round(sum(volumes_ml), 2)
         names = inputs.names or inputs.contrasts
+        lesions, largest_ml = _mark_lesions(inputs.masks, observations, names)
         scans = list(inputs.scans)
         for index, voxels in enumerate(fill_lesions(observations, lesions)):
             if lesions[index].any():
                 file = folder / f'filled-{Path(scans[index]).name}'
                 scans[index] = save_volume(file, voxels, observations[index].grid)
-        filled = [name for name, part in zip(names, lesions, strict=True) if part.any()]
-        masks = [Path(mask['file']).name for mask in inputs.masks]
-        facts = {'Done': 'filled', 'Scans': filled, 'Masks': masks, 'VolumeMl': volume_ml}
+        volumes_ml = {
+            name: round(float(part.sum() * scan.grid.voxel_volume / 1000), 2)
+            for name, part, scan in zip(names, lesions, observations, strict=True)
+            if part.any()
+        }
+        filled, masks = [*volumes_ml], [mask['name'] for mask in inputs.masks]
+        facts = {'Done': 'filled', 'Scans': filled, 'Masks': masks, 'VolumesMl': volumes_ml}
         warning = (
-            f'Lesions of {volume_ml:g} ml were filled in {", ".join(filled)} before all else, by '
-            f'{", ".join(masks)}: the volumes show healthy tissue there, which is invented.'
+            f'Lesions of {max(volumes_ml.values()):g} ml were filled in {", ".join(filled)} '
+            f'before all else, by {", ".join(masks)}: the volumes show healthy tissue there, '
+            'which is invented.'
         )
-        warnings = [warning, *describe_masses(max(volumes_ml))]
+        warnings = [warning, *describe_masses(largest_ml)]
         return {'scans': scans, 'lesions': facts, 'warnings': warnings}
 
 
@@ -84,9 +88,9 @@ def describe_masses(largest_ml: float) -> list[str]:
 
 
 def _mark_lesions(
-    masks: list[dict[str, str]], observations: list[Observation]
-) -> tuple[list[np.ndarray], list[float]]:
-    """Mark on each scan what any mask marks, and measure each lesion of the masks, ml.
+    masks: list[dict[str, str]], observations: list[Observation], names: list[str]
+) -> tuple[list[np.ndarray], float]:
+    """Mark on each scan what any mask marks, and measure the largest lesion of the masks, ml.
 
     Raises
     ------
@@ -102,13 +106,12 @@ def _mark_lesions(
     from bids_synthsr.imaging.filling import find_lesion_fault, mark_lesion
 
     grids = [scan.grid for scan in observations]
-    contrasts = [scan.contrast for scan in observations]
-    lesions, volumes = [np.zeros(grid.shape, bool) for grid in grids], list[float]()
+    lesions, largest = [np.zeros(grid.shape, bool) for grid in grids], 0.0
     for path, digest in ((Path(mask['file']), mask['sha256']) for mask in masks):
         mask, grid = load_lesion_mask(path)
         if sha256(path) != digest:
             raise FailedExamError(f'{path} has changed since the run began: start it again')
-        mask2ref = observations[find_frame(path, grid, grids, contrasts)].scan2ref
+        mask2ref = observations[find_frame(path, grid, grids, names)].scan2ref
         marked = [
             mark_lesion(mask, grid, scan.grid, np.linalg.inv(scan.scan2ref) @ mask2ref)
             for scan in observations
@@ -126,8 +129,8 @@ def _mark_lesions(
             )
         lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
         sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
-        volumes += [float(size * grid.voxel_volume / 1000) for size in sizes]
-    return lesions, volumes
+        largest = max(largest, float(sizes.max() * grid.voxel_volume / 1000))
+    return lesions, largest
 
 
 class NoteLesions(Step):

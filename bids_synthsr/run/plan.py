@@ -142,13 +142,13 @@ def _plan_exam(
     except SelectionError as error:
         rows, fault = error.rows, str(error)
     try:
-        masks = describe_lesion_masks(lesion_masks.get(exam.label, ()))
+        masks = describe_lesion_masks(lesion_masks.get(exam.label, ()), inputs.lesion_masks)
     except ValueError as error:
         fault = fault or f'{exam}: {error}'
     digests = {name: transform['sha256'] for name, transform in transforms.items()}
     settings = {**facts, 'transforms': digests} if digests else facts
     if masks:
-        names = {Path(mask['file']).name: mask['sha256'] for mask in masks}
+        names = {mask['name']: mask['sha256'] for mask in masks}
         settings = {**settings, 'lesion_masks': names}
     fingerprint = take_fingerprint(exam, inputs.bids_dir, settings, __version__, record)
     to_do = reason_to_redo(record, fingerprint, derivatives)

@@ -5,6 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import nibabel as nb
 import numpy as np
 import pytest
 from phantoms import write_description, write_scan
@@ -13,12 +14,18 @@ from bids_synthsr.api import check_settings
 from bids_synthsr.cli.bids_app import main
 from bids_synthsr.dataset.errors import DatasetError
 from bids_synthsr.dataset.images import load_volume, save_volume
-from bids_synthsr.dataset.lesion_masks import find_frame, find_lesion_masks, load_lesion_mask
+from bids_synthsr.dataset.lesion_masks import (
+    describe_lesion_masks,
+    find_frame,
+    find_lesion_masks,
+    load_lesion_mask,
+)
 from bids_synthsr.interfaces.lesions import MASS_ML, describe_masses
 from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.grid import Grid
 
 SICK = 200.0
+IDENTITY = Grid((2, 2, 2), np.eye(4))
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def test_filling_is_done_said_and_done_again_when_the_mask_changes(bids, tmp_pat
         'Done': 'filled',
         'Scans': ['T1w'],
         'Masks': [mask.name],
-        'VolumeMl': round(voxels * 8 * 8 * 12 / 1000, 2),
+        'VolumesMl': {'T1w': round(voxels * 8 * 8 * 12 / 1000, 2)},
     }
     same = {name for name, digest in contents(out).items() if plain.get(name) == digest}
     assert 'sub-02_desc-cubic_T1w.nii.gz' in same  # nothing was marked in it
@@ -224,6 +231,37 @@ def test_the_frame_is_that_of_the_scan_that_is_named_or_has_the_grid():
     assert find_frame(named, grids[1], grids, contrasts) == 2
     assert find_frame(named, other, grids, contrasts) == 2
     assert find_frame(plain, other, grids, contrasts) == 0
+    with pytest.raises(ValueError, match=r'not used \(FLAIR; used are T1w, T2w\)'):
+        find_frame(named, other, grids[:2], contrasts[:2])
+    runs = ['T1w', 'run-1_FLAIR', 'run-2_FLAIR']
+    second = Path('sub-1_run-2_space-FLAIR_label-lesion_mask.nii')
+    assert find_frame(second, other, grids, runs) == 2
+    with pytest.raises(ValueError, match='not used'):
+        find_frame(second, other, grids[:2], runs[:2])
+    with pytest.raises(ValueError, match='run-1_FLAIR or run-2_FLAIR'):
+        find_frame(named, other, grids, runs)
+
+
+def test_masks_of_two_raters_are_told_apart(tmp_path):
+    for rater in ('r1', 'r2'):
+        write_mask(tmp_path / rater, 'sub-01_label-lesion_mask', np.ones((2, 2, 2)), IDENTITY)
+    (tmp_path / 'linked').mkdir()
+    (tmp_path / 'linked/r3').symlink_to(tmp_path / 'r1')
+    (tmp_path / 'linked/round').symlink_to(tmp_path / 'linked')
+    paths = find_lesion_masks(tmp_path, ['sub-01'])['sub-01']
+    names = [mask['name'] for mask in describe_lesion_masks(paths, tmp_path)]
+    assert len(set(names)) == 2  # each folder once
+    (linked,) = find_lesion_masks(tmp_path / 'linked', ['sub-01'])['sub-01']
+    assert linked.parent.name == 'r3'
+
+
+def test_a_mask_that_lies_nowhere_is_refused(tmp_path):
+    path = tmp_path / 'sub-01_label-lesion_mask.nii'
+    image = nb.Nifti1Image(np.ones((2, 2, 2), np.uint8), None)
+    image.header['sform_code'] = image.header['qform_code'] = 0
+    image.to_filename(path)
+    with pytest.raises(ValueError, match='left and right would be a guess'):
+        load_lesion_mask(path)
 
 
 def test_python_users_are_sent_to_the_command():
