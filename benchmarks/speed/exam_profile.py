@@ -1,6 +1,6 @@
 """Split the time of exams: start, steps, and what the steps spend it on.
 
-Run it as ``python benchmarks/speed/profile.py BIDS_DIR [--participant-label 01 ...] [--method
+Run it as ``python benchmarks/speed/exam_profile.py BIDS_DIR [--participant-label 01 ...] [--method
 auto] [--threads 2]``. Each exam is processed by the command, as a user would, in folders that are
 removed; then by the Python interface, in this process, under a profiler that counts CPU-seconds.
 Run nothing beside it.
@@ -12,7 +12,6 @@ import argparse
 import cProfile
 import json
 import pstats
-import resource
 import subprocess
 import sys
 import tempfile
@@ -54,9 +53,9 @@ def run_command(bids_dir: Path, exam: dict[str, str], options: argparse.Namespac
             *('participant', *labels, '--method', options.method, '-w', f'{folder}/work'),
             *('--nprocs', str(options.threads)),
         ]
-        before, start = children_cpu_s(), time.time()
+        start = time.time()
         subprocess.run(command, check=True, capture_output=True)
-        wall, cpu = time.time() - start, children_cpu_s() - before
+        wall = time.time() - start
         events = [
             json.loads(line)
             for path in Path(folder, 'out/logs').glob('*/steps.jsonl')
@@ -64,7 +63,7 @@ def run_command(bids_dir: Path, exam: dict[str, str], options: argparse.Namespac
         ]
     first = min(event['time'] for event in events)
     peak = max(event.get('mem_peak_gb', 0) for event in events)
-    print(f'whole command        {wall:6.1f} s  {cpu:6.1f} CPU-s  {peak:5.2f} GB in a step')
+    print(f'whole command        {wall:6.1f} s  {peak:5.2f} GB in a step')
     print(f'before the first step {first - start:5.1f} s')
     began = {event['step']: event['time'] for event in events if event['status'] == 'start'}
     for event in events:
@@ -101,12 +100,6 @@ def parts_of(profiler: cProfile.Profile) -> Iterator[tuple[str, float]]:
         )
         if spent:
             yield name, spent
-
-
-def children_cpu_s() -> float:
-    """CPU-seconds of all processes that were started and have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
 
 
 def exams_in(bids_dir: Path, labels: list[str]) -> Iterator[tuple[dict[str, str], list[Path]]]:
