@@ -102,7 +102,7 @@ def _add_simulate(commands: Commands) -> None:
         type=_noise,
         default=0.0,
         metavar='PERCENT',
-        help='Rician noise that all scans get, in percent of bright tissue',
+        help='Rician noise that all scans get, in percent of bright tissue: 0 (the default) to 20',
     )
     parser.add_argument(
         '--exams',
@@ -265,9 +265,12 @@ def _slice_size(text: str) -> float:
 
 def _noise(text: str) -> float:
     """Read a percentage of noise."""
-    number = 0.0 if text == '0' else positive_float(text)
-    if number > MOST_NOISE:
-        raise argparse.ArgumentTypeError(f'{text} % is more than {MOST_NOISE:g} %')
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= MOST_NOISE:
+        raise argparse.ArgumentTypeError(f'{text!r} is no percentage from 0 to {MOST_NOISE:g}')
     return number
 
 

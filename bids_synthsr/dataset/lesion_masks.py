@@ -10,7 +10,7 @@ import nibabel as nb
 import numpy as np
 
 from bids_synthsr.dataset.errors import DatasetError
-from bids_synthsr.dataset.filenames import IMAGES, split_name, without_prefix
+from bids_synthsr.dataset.filenames import DERIVED, IMAGES, split_name, without_prefix
 from bids_synthsr.dataset.files import sha256
 from bids_synthsr.dataset.headers import read_grid
 from bids_synthsr.dataset.image_files import UnusableScanError
@@ -21,7 +21,11 @@ from bids_synthsr.values.grid import Grid
 LESION = ('lesion', 'L')  # labels that name lesions, with ``label-`` or ``desc-``
 SEGMENTED = 77  # lesion in the look-up table of FreeSurfer
 FRAMES = (*SUFFIXES, 'orig', 'scanner', 'individual')  # that a mask may name as its space
-OF_THE_MASK = ('sub', 'ses', 'space', 'label', 'desc', 'res')  # entities that tell of no scan
+OF_THE_MASK = ('sub', 'ses', *DERIVED)  # entities that tell of no scan
+NO_FRAME = (
+    'lies on the grid of no scan and names none: it was taken to lie in the space of the {}. '
+    'Check the place, or name the scan (space-).'
+)
 NO_MASK = 'No lesion mask of this exam was found: nothing was filled.'
 
 
@@ -177,7 +181,9 @@ def load_lesion_mask(path: Path) -> tuple[np.ndarray, Grid]:
     return mask, grid
 
 
-def find_frame(path: Path, grid: Grid, grids: Sequence[Grid], names: Sequence[str]) -> int:
+def find_frame(
+    path: Path, grid: Grid, grids: Sequence[Grid], names: Sequence[str]
+) -> tuple[int, str]:
     """Find the scan in whose frame a mask lies.
 
     That is the one that its name tells of, else the first with its grid, else the reference.
@@ -193,8 +199,8 @@ def find_frame(path: Path, grid: Grid, grids: Sequence[Grid], names: Sequence[st
 
     Returns
     -------
-    index
-        Number of the scan; 0 is the reference.
+    index, doubt
+        Number of the scan, 0 the reference, and a sentence where nothing tells of it, else empty.
 
     Raises
     ------
@@ -202,26 +208,27 @@ def find_frame(path: Path, grid: Grid, grids: Sequence[Grid], names: Sequence[st
         If the name tells of a scan that is not used, or of several that have other grids.
     """
     entities = split_name(path.name)[0]
-    space = entities.get('space')
-    alike = [index for index, other in enumerate(grids) if other == grid]
-    if space not in SUFFIXES:
-        return (alike or [0])[0]
     told = {key: label for key, label in entities.items() if key not in OF_THE_MASK}
+    space = entities.get('space') if entities.get('space') in SUFFIXES else None
+    alike = [index for index, other in enumerate(grids) if other == grid]
+    if space is None and not told:
+        doubt = '' if alike else f'{path.name} {NO_FRAME.format(names[0])}'
+        return (alike or [0])[0], doubt
     fitting = [
         index
         for index, name in enumerate(names)
-        if suffix_of(name) == space and told.items() <= entities_of(name).items()
+        if space in (None, suffix_of(name)) and told.items() <= entities_of(name).items()
     ]
-    if not fitting:
-        wanted = '_'.join([*(f'{key}-{label}' for key, label in told.items()), space])
-        raise ValueError(
-            f'{path} lies in the space of a scan that is not used ({wanted}; used are '
-            f'{", ".join(names)}): give it in the space of one that is used'
-        )
     both = [index for index in alike if index in fitting]
-    if len(fitting) > 1 and not both:
+    if both or len(fitting) == 1:
+        return (both or fitting)[0], ''
+    wanted = '_'.join([*(f'{key}-{label}' for key, label in told.items()), *filter(None, [space])])
+    if fitting:
+        several = ' or '.join(names[index] for index in fitting)
         raise ValueError(
-            f'{path} may lie in the space of {" or ".join(names[index] for index in fitting)}: '
-            'tell by its name which (such as run-1)'
+            f'{path} may lie in the space of {several}: tell by its name which (such as run-1)'
         )
-    return (both or fitting)[0]
+    raise ValueError(
+        f'{path} lies in the space of a scan that is not used ({wanted}; used are '
+        f'{", ".join(names)}): name one that is used, in whose space it lies'
+    )

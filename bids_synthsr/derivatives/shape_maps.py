@@ -16,6 +16,7 @@ from bids_synthsr.dataset.templates import TemplateFiles
 from bids_synthsr.derivatives.morphometry import LEVEL
 from bids_synthsr.derivatives.places import Derivatives, sidecar_of
 from bids_synthsr.derivatives.provenance import describe_space_transform
+from bids_synthsr.derivatives.records import load_record
 from bids_synthsr.derivatives.tables import table_text
 from bids_synthsr.imaging.geometry import apply_affine
 from bids_synthsr.morphometry.voxelwise import Cluster, VoxelEffects, find_clusters
@@ -30,12 +31,6 @@ MAPS = {
     'pcluster': 'The same for t enhanced without a threshold (family-wise error).',
     'qrank': 'Rank sum of both groups, adjusted for the share of false discoveries.',
 }
-# what is written here: beside it may lie what somebody else put there
-OWN_FILES = (
-    'space-*_statmap.nii.gz', 'space-*_statmap.json', 'space-*_desc-mean_T1w.nii.gz',
-    'space-*_desc-brain_mask.nii.gz', 'from-*_to-*_mode-image_xfm.h5',
-    'from-*_to-*_mode-image_xfm.json',
-)  # fmt: skip
 ATLAS = 'atlas'  # name of its space
 LINEAR = 1  # order of the splines by which maps are carried
 CLUSTERS = {
@@ -161,10 +156,7 @@ def save_maps(maps: ShapeMaps, place: StandardPlace, derivatives: Derivatives) -
         Where the outputs lie.
     """
     folder = derivatives.group_tbm
-    # maps of an earlier run, on another template, would stay beside the new ones
-    for pattern in OWN_FILES if folder.is_dir() else ():
-        for stale in folder.glob(pattern):
-            stale.unlink()
+    remove_recorded_maps(derivatives)
     volumes = maps.volumes()
     written = _save_space(folder, {'space': ATLAS}, maps, volumes, maps.grid)
     carried = {
@@ -193,6 +185,25 @@ def save_maps(maps: ShapeMaps, place: StandardPlace, derivatives: Derivatives) -
         for path in (table, sidecar_of(table)):
             path.unlink(missing_ok=True)
     return written
+
+
+def remove_recorded_maps(derivatives: Derivatives) -> None:
+    """Remove the maps of an earlier run, which on another template would stay beside the new.
+
+    Only what its record names: beside it may lie what somebody else put there.
+
+    Parameters
+    ----------
+    derivatives
+        Where the outputs lie.
+    """
+    try:
+        names = load_record(derivatives.tbm_record).outputs
+    except (OSError, ValueError):  # no record, or none that this version understands
+        return
+    for path in (derivatives.root / name for name in names):
+        if path.parent == derivatives.group_tbm:
+            path.unlink(missing_ok=True)
 
 
 def _beyond(name: str) -> float:

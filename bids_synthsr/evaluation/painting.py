@@ -13,7 +13,6 @@ from bids_synthsr.imaging.geometry import rigid, with_slices
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.synthesis.artefacts import add_rician_noise
 from bids_synthsr.synthesis.contrast import (
-    ContrastDraw,
     draw_contrast,
     draw_intensities,
     expected_intensities,
@@ -62,9 +61,14 @@ class ScanProtocol:
 
 
 def paint_contrast(
-    labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
+    labels: np.ndarray,
+    contrast: str,
+    table: LabelTable,
+    generator: torch.Generator,
+    *,
+    is_noisy: bool = True,
 ) -> np.ndarray:
-    """Paint a contrast with its noise at full resolution, float32 ``(I, J, K)``.
+    """Paint a contrast at full resolution, float32 ``(I, J, K)``.
 
     Parameters
     ----------
@@ -75,38 +79,15 @@ def paint_contrast(
     table
         Classes and tissues of all label values.
     generator
-        Source of the random numbers.
+        Source of the random numbers; in the same state it gives the same contrast.
+    is_noisy
+        Whether the noise of the contrast is painted, too.
     """
-    return draw_intensities(*_statistics(labels, contrast, table, generator)).numpy()
-
-
-def paint_scan_truth(
-    labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
-) -> np.ndarray:
-    """Paint what `paint_contrast` paints, for a generator in the same state, without noise.
-
-    Parameters
-    ----------
-    labels
-        ``(I, J, K)`` label values.
-    contrast
-        One of the names in `CONTRASTS`.
-    table
-        Classes and tissues of all label values.
-    generator
-        Source of the random numbers.
-    """
-    return expected_intensities(*_statistics(labels, contrast, table, generator)).numpy()
-
-
-def _statistics(
-    labels: np.ndarray, contrast: str, table: LabelTable, generator: torch.Generator
-) -> tuple[torch.Tensor, ContrastDraw]:
-    """Draw a contrast, and paint its statistics."""
     values = torch.from_numpy(labels.astype(np.int64))
     prior = replace(CONTRASTS[contrast], texture=(0.3, 0.3))
     draw = draw_contrast(prior, table.classes, False, generator)
-    return paint_statistics(values, draw, table), draw
+    statistics = paint_statistics(values, draw, table)
+    return (draw_intensities if is_noisy else expected_intensities)(statistics, draw).numpy()
 
 
 def paint_truth(labels: np.ndarray, table: LabelTable) -> np.ndarray:

@@ -131,7 +131,7 @@ class SimulateExam(Step):
         from bids_synthsr.dataset.selection import PLANES
         from bids_synthsr.evaluation.painting import (
             ScanProtocol,
-            paint_scan_truth,
+            paint_contrast,
             simulate_exam,
         )
         from bids_synthsr.synthesis.labels import freesurfer_table
@@ -156,7 +156,7 @@ class SimulateExam(Step):
         truth = Path(inputs.head)
         if painted and (inputs.exam[0] != 'T1w' or inputs.is_painted):
             again = torch.Generator().manual_seed(inputs.seed)
-            voxels = paint_scan_truth(painted[0], inputs.exam[0], painted[1], again)
+            voxels = paint_contrast(painted[0], inputs.exam[0], painted[1], again, is_noisy=False)
             truth = save_volume(folder / 'truth.nii', voxels, grid)
         return {**files, 'contrasts': list(inputs.exam), 'truth': truth}
 

@@ -9,12 +9,12 @@ from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, tr
 
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 
-MASS_ML = 10.0  # of one lesion: what is larger was filled badly (lab/lesions.md)
-
 if TYPE_CHECKING:
     import numpy as np
 
     from bids_synthsr.values.method import Observation
+
+MASS_ML = 5.0  # of one lesion: a mass of 7 ml was filled badly (lab/lesions.md)
 
 
 class FillLesions(Step):
@@ -48,7 +48,7 @@ class FillLesions(Step):
             return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
         observations = load_observations(inputs)
         names = inputs.names or inputs.contrasts
-        lesions, largest_ml = _mark_lesions(inputs.masks, observations, names)
+        lesions, largest_ml, doubts = _mark_lesions(inputs.masks, observations, names)
         scans = list(inputs.scans)
         for index, voxels in enumerate(fill_lesions(observations, lesions)):
             if lesions[index].any():
@@ -66,7 +66,7 @@ class FillLesions(Step):
             f'before all else, by {", ".join(masks)}: the volumes show healthy tissue there, '
             'which is invented.'
         )
-        warnings = [warning, *describe_masses(largest_ml)]
+        warnings = [warning, *doubts, *describe_masses(largest_ml)]
         return {'scans': scans, 'lesions': facts, 'warnings': warnings}
 
 
@@ -89,8 +89,8 @@ def describe_masses(largest_ml: float) -> list[str]:
 
 def _mark_lesions(
     masks: list[dict[str, str]], observations: list[Observation], names: list[str]
-) -> tuple[list[np.ndarray], float]:
-    """Mark on each scan what any mask marks, and measure the largest lesion of the masks, ml.
+) -> tuple[list[np.ndarray], float, list[str]]:
+    """Mark on each scan what any mask marks: lesions, ml of the largest of the masks, doubts.
 
     Raises
     ------
@@ -106,12 +106,14 @@ def _mark_lesions(
     from bids_synthsr.imaging.filling import find_lesion_fault, mark_lesion
 
     grids = [scan.grid for scan in observations]
-    lesions, largest = [np.zeros(grid.shape, bool) for grid in grids], 0.0
+    lesions, largest, doubts = [np.zeros(grid.shape, bool) for grid in grids], 0.0, list[str]()
     for path, digest in ((Path(mask['file']), mask['sha256']) for mask in masks):
         mask, grid = load_lesion_mask(path)
         if sha256(path) != digest:
             raise FailedExamError(f'{path} has changed since the run began: start it again')
-        mask2ref = observations[find_frame(path, grid, grids, names)].scan2ref
+        index, doubt = find_frame(path, grid, grids, names)
+        doubts += filter(None, [doubt])
+        mask2ref = observations[index].scan2ref
         marked = [
             mark_lesion(mask, grid, scan.grid, np.linalg.inv(scan.scan2ref) @ mask2ref)
             for scan in observations
@@ -121,7 +123,8 @@ def _mark_lesions(
             for part, scan in zip(marked, observations, strict=True)
             if part.any()
         ]
-        fault = next(filter(None, faults), '' if faults else 'it lies outside of all scans')
+        nowhere = '' if faults else 'it lies outside of all scans, or is too small for them'
+        fault = next(filter(None, faults), nowhere)
         if fault:
             raise FailedExamError(
                 f'{path} is no mask of lesions of this exam, for {fault}: correct it, or take it '
@@ -130,7 +133,7 @@ def _mark_lesions(
         lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
         sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
         largest = max(largest, float(sizes.max() * grid.voxel_volume / 1000))
-    return lesions, largest
+    return lesions, largest, doubts
 
 
 class NoteLesions(Step):

@@ -16,7 +16,7 @@ from bids_synthsr.imaging.bias import estimate_bias
 from bids_synthsr.imaging.noise import noise_sd, tissue_mask
 from bids_synthsr.imaging.resampling import in_field_of_view, resample
 from bids_synthsr.methods.any_exam import WHITE_MATTER
-from bids_synthsr.values.exam import entities_of, suffix_of
+from bids_synthsr.values.exam import Acquisition, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Observation
 from bids_synthsr.values.structures import STRUCTURES
@@ -49,9 +49,9 @@ def find_difference(contrast: str, size_mm: float) -> str:
     return ''
 
 
-def coarsest_mm(scan: Observation) -> float:
+def coarsest_mm(grid: Grid, acquisition: Acquisition) -> float:
     """Return the coarsest axis of a scan, mm: the thickness of its slices counts, too."""
-    return max(float(scan.grid.spacing.max()), scan.acquisition.slice_thickness)
+    return max(float(grid.spacing.max()), acquisition.slice_thickness)
 
 
 def find_part(scan: Observation, grid: Grid, mask: np.ndarray) -> str:

@@ -8,8 +8,9 @@ contrast: sharpened by a network (`sr_t1`), or joined where its planes cross (`t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,15 +121,13 @@ def find_fine_t1w(
     index, reason
         Which scan it is, None for none, and a sentence.
     """
-    doubts = []
-    for index, scan in enumerate(observations):
-        doubt = acquired.find_difference(scan.contrast, acquired.coarsest_mm(scan))
-        doubt = doubt or acquired.find_part(scan, grid, mask)
-        if not doubt:
-            return index, FINE_T1W
-        if suffix_of(scan.contrast) == acquired.CONTRAST:
-            doubts.append(doubt)
-    return None, ' '.join(doubts) or 'No T1w was used.'
+    doubts = [
+        acquired.find_difference(scan.contrast, acquired.coarsest_mm(scan.grid, scan.acquisition))
+        or acquired.find_part(scan, grid, mask)
+        for scan in observations
+    ]
+    index, reason = _choose_fine_t1w([scan.contrast for scan in observations], doubts)
+    return index, reason or FINE_T1W
 
 
 def describe_main(contrasts: Sequence[str], sizes_mm: Sequence[float]) -> str:
@@ -141,15 +140,25 @@ def describe_main(contrasts: Sequence[str], sizes_mm: Sequence[float]) -> str:
     sizes_mm
         Coarsest axis of each scan, mm; see `acquired.coarsest_mm`.
     """
-    doubts = []
-    for contrast, size_mm in zip(contrasts, sizes_mm, strict=True):
-        doubt = acquired.find_difference(contrast, size_mm)
-        if not doubt:
-            return 'As it was acquired, if it shows all of the brain: its voxels are fine.'
-        if suffix_of(contrast) == acquired.CONTRAST:
-            doubts.append(doubt)
-    why = ' '.join(doubts) or 'No T1w is used.'
-    return f'Predicted from all scans by a network. {why}'
+    doubts = [*map(acquired.find_difference, contrasts, sizes_mm)]
+    index, reason = _choose_fine_t1w(contrasts, doubts)
+    if index is None:
+        return f'Predicted from all scans by a network. {reason}'
+    return (
+        f'As it was acquired, with {sizes_mm[index]:.3g} mm at most, if it shows all of the brain.'
+    )
+
+
+def _choose_fine_t1w(contrasts: Sequence[str], doubts: Sequence[str]) -> tuple[int | None, str]:
+    """Choose the first scan without doubt; where there is none, say why."""
+    if '' in doubts:
+        return doubts.index(''), ''
+    of_t1w = [
+        doubt
+        for contrast, doubt in zip(contrasts, doubts, strict=True)
+        if suffix_of(contrast) == acquired.CONTRAST
+    ]
+    return None, ' '.join(of_t1w) or 'No T1w is used.'
 
 
 def _renamed(product: Product) -> Product:
@@ -174,7 +183,7 @@ def _sharpened(
             x.scan2ref[:3, :3] @ x.grid.directions[:, x.acquisition.slice_axis]
             for x in observations
         ],
-        acquired.coarsest_mm(scan),
+        acquired.coarsest_mm(scan.grid, scan.acquisition),
     )
     if method == 'sr-t1':
         # its flip average takes as long again, for .02 to .05 dB (lab/benchmarks.md)
@@ -206,18 +215,17 @@ def forecast(size: ExamSize) -> MethodForecast:
     """Forecast memory and time of the network, and of what is made beside its T1w."""
     main = any_exam.forecast(size)
     normals = [grid.directions[:, slices.slice_axis] for grid, slices in size.geometries]
-    grid, slices = size.geometries[0]
-    coarsest = max(float(grid.spacing.max()), slices.slice_thickness)
+    coarsest = acquired.coarsest_mm(*size.geometries[0])
     method = method_beside(size.contrasts, size.acquisitions, normals, coarsest)
-    parts = [main, *(x.forecast(size) for x in filter(None, [_MODULES.get(method)]))]
+    parts = [main, *(x(size) for x in filter(None, [_FORECASTS.get(method)]))]
     memory_gb = max(part.memory_gb for part in parts)
-    seconds = sum(part.cpu_s for part in parts) + acquired.CPU_S
-    if method == 'sr-t1':
-        seconds -= parts[1].cpu_s / 2  # without its flip average
-    return MethodForecast(memory_gb, seconds)
+    return MethodForecast(memory_gb, sum(part.cpu_s for part in parts) + acquired.CPU_S)
 
 
-_MODULES = {'sr-t1': sr_t1, 'tv': total_variation}
+_FORECASTS: Mapping[str, Callable[[ExamSize], MethodForecast]] = {
+    'sr-t1': partial(sr_t1.forecast, flip=False),
+    'tv': total_variation.forecast,
+}
 
 
 def find_obstacle(

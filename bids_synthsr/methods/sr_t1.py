@@ -200,10 +200,11 @@ def _multiple_above(size: int, multiple: int) -> int:
     return -(-(size + 2 * MARGIN) // multiple) * multiple
 
 
-def forecast(size: ExamSize) -> MethodForecast:
-    """Forecast memory and time from the size of the output."""
-    out = size.output_millions
-    return MethodForecast(TORCH_GB + (0.41 if size.in_16_bits else 1.05) * out, 5.0 * out)
+def forecast(size: ExamSize, flip: bool = True) -> MethodForecast:
+    """Forecast memory and time from the size of the output; ``flip`` as in `synthesize`."""
+    out, passes = size.output_millions, 1 + flip
+    memory_gb = TORCH_GB + (0.41 if size.in_16_bits else 1.05) * out
+    return MethodForecast(memory_gb, 2.5 * passes * out)
 
 
 def find_obstacle(

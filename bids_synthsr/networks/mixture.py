@@ -114,12 +114,11 @@ class Mixture(nn.Module):
             Reliability of the scans, ``(B, N, i, j, k)``; 0 everywhere for an absent scan.
         """
         common = self.of_exam(features)
-        gates = []
+        gates, by_trust = [], self.trust.view(1, -1, 1, 1, 1)
         for scan, reliable in zip(of_scans, trust.unbind(1), strict=True):
             scores = (common + self.of_scan(scan)).to(
                 torch.float32, memory_format=torch.contiguous_format
             )
-            by_trust = self.trust.view(1, -1, 1, 1, 1)
             gate = functional.softplus(torch.addcmul(scores, by_trust, reliable[:, None]))
             is_present = (reliable > 0).any((1, 2, 3), keepdim=True)
             gates.append(gate * is_present[:, None])

@@ -31,6 +31,7 @@ from bids_synthsr.derivatives.records import (
 )
 from bids_synthsr.imaging.inference import fastest_precision
 from bids_synthsr.methods import automatic
+from bids_synthsr.methods.acquired import coarsest_mm
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
@@ -237,7 +238,7 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
             )
             if settings.method.method == automatic.METHOD:
                 lines.append(f'  main T1w   {_describe_main(plan.scans)}')
-        reasons = [*map(_line, plan.rows)] or [*filter(None, [plan.fault])]
+        reasons = [*filter(None, [plan.fault]), *map(_line, plan.rows)]
         lines += [f'  {reason}' for reason in reasons]
         blocks.append('\n'.join(lines))
     finished = sum(not plan.to_do for plan in plans)
@@ -255,10 +256,7 @@ def describe_plans(plans: Sequence[Plan], settings: Settings) -> str:
 
 def _describe_main(scans: Sequence[Scan]) -> str:
     """Describe in a sentence which T1w the default would make of these scans."""
-    sizes_mm = [
-        max(float(grid.spacing.max()), slices.slice_thickness)
-        for grid, slices in (scan.geometry for scan in scans)
-    ]
+    sizes_mm = [coarsest_mm(*scan.geometry) for scan in scans]
     return automatic.describe_main([scan.contrast for scan in scans], sizes_mm)
 
 

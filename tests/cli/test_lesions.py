@@ -161,6 +161,9 @@ def test_bad_masks_cost_their_exam_alone(bids, tmp_path, capsys, spoil, said):
         mask.write_bytes(gzip.compress(b'no image'))
     else:
         mask.rename(mask.with_name('sub-01_space-MNI152NLin6Asym_label-lesion_mask.nii.gz'))
+    assert fill(tmp_path, '--dry-run') == 0
+    told = ' '.join(capsys.readouterr().err.split())
+    assert (said in told) == (spoil == 'space')  # voxels are judged later
     assert fill(tmp_path) == 1
     printed = ' '.join(capsys.readouterr().err.split())
     assert said in printed
@@ -227,17 +230,22 @@ def test_the_frame_is_that_of_the_scan_that_is_named_or_has_the_grid():
     contrasts = ['T1w', 'T2w', 'FLAIR']
     plain, named = Path('sub-1_label-lesion_mask.nii'), Path('sub-1_space-FLAIR_desc-L_mask.nii')
     other = Grid((3, 2, 2), np.eye(4))
-    assert find_frame(plain, grids[1], grids, contrasts) == 1
-    assert find_frame(named, grids[1], grids, contrasts) == 2
-    assert find_frame(named, other, grids, contrasts) == 2
-    assert find_frame(plain, other, grids, contrasts) == 0
+    assert find_frame(plain, grids[1], grids, contrasts) == (1, '')
+    assert find_frame(named, grids[1], grids, contrasts) == (2, '')
+    assert find_frame(named, other, grids, contrasts) == (2, '')
+    index, doubt = find_frame(plain, other, grids, contrasts)
+    assert index == 0 and 'taken to lie in the space of the T1w' in doubt
     with pytest.raises(ValueError, match=r'not used \(FLAIR; used are T1w, T2w\)'):
         find_frame(named, other, grids[:2], contrasts[:2])
     runs = ['T1w', 'run-1_FLAIR', 'run-2_FLAIR']
     second = Path('sub-1_run-2_space-FLAIR_label-lesion_mask.nii')
-    assert find_frame(second, other, grids, runs) == 2
+    assert find_frame(second, other, grids, runs) == (2, '')
+    bare = Path('sub-1_run-2_label-lesion_mask.nii')
+    assert find_frame(bare, grids[0], grids, runs) == (2, '')
     with pytest.raises(ValueError, match='not used'):
         find_frame(second, other, grids[:2], runs[:2])
+    with pytest.raises(ValueError, match='not used'):
+        find_frame(bare, grids[1], grids[:2], runs[:2])
     with pytest.raises(ValueError, match='run-1_FLAIR or run-2_FLAIR'):
         find_frame(named, other, grids, runs)
 

@@ -12,7 +12,6 @@ from bids_synthsr.evaluation.painting import (
     as_targets,
     draw_head_motion,
     paint_contrast,
-    paint_scan_truth,
     paint_truth,
     simulate_exam,
 )
@@ -81,7 +80,7 @@ def test_other_contrasts_are_painted_and_t1w_only_where_asked():
 def test_the_truth_of_a_painted_scan_is_the_scan_without_its_noise(contrast):
     labels = draw_labels()
     scan = paint_contrast(labels, contrast, TABLE, seeded(3))
-    truth = paint_scan_truth(labels, contrast, TABLE, seeded(3))
+    truth = paint_contrast(labels, contrast, TABLE, seeded(3), is_noisy=False)
     for label in np.unique(labels):
         inside = labels == label
         values = truth[inside]

@@ -101,4 +101,5 @@ def test_which_scans_are_taken_as_they_are(contrast, size_mm, word):
 
 def test_thick_slices_that_overlap_are_coarse():
     scan = replace(t1w(), acquisition=Acquisition(2, 1.0, 3.0))
-    assert coarsest_mm(scan) == 3.0 and coarsest_mm(t1w()) == 1.0
+    sizes = [coarsest_mm(x.grid, x.acquisition) for x in (scan, t1w())]
+    assert sizes == [3.0, 1.0]

@@ -286,7 +286,7 @@ def test_output_is_valid_bids(output):
 @pytest.mark.parametrize(
     ('contrasts', 'sizes_mm', 'told'),
     [
-        (['FLAIR', 'T1w'], [5.0, 1.0], 'As it was acquired, if it shows all of the brain'),
+        (['FLAIR', 'T1w'], [5.0, 1.0], 'As it was acquired, with 1 mm at most'),
         (['T1w', 'FLAIR'], [3.0, 1.0], 'has 3 mm, more than 1.5 mm'),
         (['ce-gd_T1w'], [1.0], 'Predicted from all scans by a network. The ce-gd_T1w is no plain'),
         (['T2w'], [1.0], 'Predicted from all scans by a network. No T1w is used.'),

@@ -20,7 +20,11 @@ from bids_synthsr.derivatives.morphometry import (
 )
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.derivatives.records import Record
-from bids_synthsr.derivatives.shape_maps import keep_transform, kept_transform
+from bids_synthsr.derivatives.shape_maps import (
+    keep_transform,
+    kept_transform,
+    remove_recorded_maps,
+)
 from bids_synthsr.derivatives.tables import read_table
 from bids_synthsr.imaging.displacements import smooth
 from bids_synthsr.interfaces.morphometry import AverageShapes, CenterAffines, CompareShapes
@@ -134,6 +138,20 @@ def test_maps_that_are_gone_or_not_understood_are_not_shown(compared):
     assert not report_shapes(compared, is_fresh=False).is_fresh
     (compared.group_tbm / 'space-atlas_stat-g_statmap.nii.gz').unlink()
     assert report_shapes(compared, is_fresh=False) is None
+
+
+def test_only_recorded_maps_make_room_for_new_ones(compared):
+    folder = compared.group_tbm
+    (mine := folder / 'space-Mine_desc-brain_mask.nii.gz').write_bytes(b'')
+    outside = save_volume(compared.root / 'T1w.nii', np.ones(SHAPE), GRID)
+    record = json.loads(compared.tbm_record.read_text())
+    one = next(iter(record['outputs'].values()))
+    record['outputs'] |= {'T1w.nii': one, f'{folder.relative_to(compared.root)}/../T1w.nii': one}
+    compared.tbm_record.write_text(json.dumps(record))
+    assert [*folder.glob('space-Made*')]
+    remove_recorded_maps(compared)
+    assert not [*folder.glob('space-Made*'), *folder.glob('*statmap*'), *folder.glob('from-*')]
+    assert mine.exists() and outside.exists()
 
 
 def test_the_atlas_is_made_of_the_chosen_alone(tmp_path, monkeypatch):
