@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import chdir
+from contextlib import chdir, suppress
 
 from bids_synthsr.cli.door import (
     NEUTRAL,
@@ -49,6 +49,11 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     Libraries obey files that they find there, and that may be a data set.
     """
     with chdir(NEUTRAL):
+        if is_run_here(options):
+            from bids_synthsr.run.forking import start_forkserver
+
+            with suppress(OSError):  # told later, where workers are needed
+                start_forkserver()  # while this process imports the same
         from bids_synthsr.cli.resolve import request_of
         from bids_synthsr.methods.check import describe_unread_options
         from bids_synthsr.run.messages import announce, configure_console
@@ -72,6 +77,14 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
         announce('%s', unread)
     with chdir(NEUTRAL):
         return run_participants(request)
+
+
+def is_run_here(options: argparse.Namespace) -> bool:
+    """Whether exams are processed at once, and by processes of this machine."""
+    asks_only = options.dry_run or options.reports_only or options.boilerplate_only
+    return options.analysis_level == 'participant' and not (
+        asks_only or options.nipype_plugin_file
+    )
 
 
 def _run_group(options: argparse.Namespace) -> int:

@@ -203,6 +203,7 @@ def _save(
 
     from bids_synthsr.api import synthesize_exam
     from bids_synthsr.dataset.files import write_json, written_atomically
+    from bids_synthsr.dataset.images import write_image
     from bids_synthsr.derivatives.places import sidecar_of
 
     made = synthesize_exam(
@@ -223,7 +224,7 @@ def _save(
             for path, volume in zip(paths, made.volumes.values(), strict=True):
                 if isinstance(volume, nb.Nifti1Image):
                     volume.header['descrip'] = MAKER
-                nb.save(volume, stack.enter_context(written_atomically(path)))
+                write_image(stack.enter_context(written_atomically(path)), volume)
         for path, sidecar in zip(paths, made.sidecars.values(), strict=True):
             write_json(sidecar_of(path), sidecar)
     except OSError as error:

@@ -227,7 +227,10 @@ def _run_comparisons(
     workflow = build()
     send_crashes(workflow, settings.crash_dir)
     with suppress(RuntimeError):
-        workflow.run(plugin=ExamByExamPlugin(list(order), resources, settings.log))
+        plugin = ExamByExamPlugin(
+            list(order), resources, settings.log, num_threads=settings.num_threads
+        )
+        workflow.run(plugin=plugin)
 
 
 def write_outcome(

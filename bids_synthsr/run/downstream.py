@@ -69,7 +69,9 @@ def run_parts(
     arguments = {**defaults, **settings.run.plugin.get('plugin_args', {})}
     engine = settings.run.plugin.get('plugin', DEFAULT_PLUGIN)
     if engine == DEFAULT_PLUGIN:
-        engine = ExamByExamPlugin([*names.values()], arguments, logs / LOG)
+        engine = ExamByExamPlugin(
+            [*names.values()], arguments, logs / LOG, num_threads=num_threads
+        )
     elif engine == SLURM:
         request_resources(workflow)
     try:

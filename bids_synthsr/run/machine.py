@@ -10,15 +10,11 @@ from pathlib import Path
 
 import psutil
 
+from bids_synthsr.run.forking import LARGE_PAGES, THREAD_VARIABLES
+
 CGROUP = Path('/sys/fs/cgroup')
 CGROUP_FILES = ('memory.max', 'memory/memory.limit_in_bytes')  # version 2, version 1
 CGROUP_CPU_FILES = (('cpu.max',), ('cpu/cpu.cfs_quota_us', 'cpu/cpu.cfs_period_us'))
-THREAD_VARIABLES = (
-    'OMP_NUM_THREADS',
-    'MKL_NUM_THREADS',
-    'OPENBLAS_NUM_THREADS',
-    'ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS',
-)
 SHARE_OF_MEMORY = 0.9  # the rest is for the system and the main process
 CUDA_PROBE = 'import sys, torch; sys.exit(torch.cuda.device_count() <= int(sys.argv[1]))'
 
@@ -48,12 +44,12 @@ def _numbers(environ: Mapping[str, str], *names: str) -> list[int]:
 def prepare_workers(num_threads: int) -> None:
     """Set what worker processes, which start later, find in their environment.
 
-    Their numerical libraries use ``num_threads`` threads, and PyTorch takes large pages for large
-    arrays, which saves a network a tenth of its time.
+    Their numerical libraries use ``num_threads`` threads.
     """
     for name in THREAD_VARIABLES:
         os.environ[name] = str(num_threads)
-    os.environ.setdefault('THP_MEM_ALLOC_ENABLE', '1')
+    for name, value in LARGE_PAGES.items():
+        os.environ.setdefault(name, value)
 
 
 def available_memory_gb(environ: Mapping[str, str], cgroup: Path = CGROUP) -> float:

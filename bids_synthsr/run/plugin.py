@@ -7,13 +7,11 @@ import math
 import os
 import re
 import signal
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, get_all_start_methods, get_context, parent_process
-from multiprocessing.util import get_temp_dir
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from traceback import format_exception
@@ -23,23 +21,18 @@ from nipype import config
 from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import process_initializer, run_node
+from threadpoolctl import threadpool_limits
 
 from bids_synthsr.imaging.memory import give_back_memory, keep_volumes_apart
 from bids_synthsr.interfaces.step import Step
+from bids_synthsr.run.forking import START_METHOD, THREAD_VARIABLES, start_forkserver
 from bids_synthsr.run.messages import log_to_file
 
-# Workers are forked from a process of their own that has run nothing yet: forked from the main
-# process, they would hang in PyTorch if that has used several threads before.
-START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 PEAK = re.compile(r'^VmHWM:\s*(\d+) kB', re.MULTILINE)
 LAST_WAIT_S = 2.0
 LOST = 255  # exit code of a worker, by multiprocessing, where its forkserver is gone
-# bytes: a socket takes 103 on macOS, and multiprocessing adds /pymp-12345678/listener-12345678
-MAX_TMPDIR, SHORT_TMPDIR = 70, '/tmp'
 PYTHON_GB = 0.5  # to spare, for the process of a step
 POLL_S = '0.1'  # a string: nipype takes no number, and sleeps 2 s per poll without it
-# what the steps of an exam import, once for all workers: two seconds each otherwise
-OF_STEPS = ('bids_synthsr.dataset.selection', 'bids_synthsr.reports.exam_pages')
 # what we use of nipype although it is private: checked by a test, since any version may change it
 PRIVATE_NAMES = (
     '_clear_task', '_cwd', '_get_result', '_report_crash', '_sort_jobs', '_status_callback',
@@ -88,20 +81,24 @@ def send_crashes(workflow: pe.Workflow, crash_dir: Path) -> None:
     workflow.config['execution']['crashdump_dir'] = str(crash_dir)
 
 
-def start_forkserver() -> None:
-    """Let the process start from which workers are forked, and import what their steps need.
+def prepare_worker(folder: str, log: Path, monitors: bool, num_threads: int = 1) -> None:
+    """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it.
 
-    It takes some seconds, which nobody has to wait for: it reads the environment now.
+    Parameters
+    ----------
+    folder
+        Folder in which it works.
+    log
+        File to which it logs.
+    monitors
+        Whether it measures the memory of its steps.
+    num_threads
+        Threads of its numerical libraries, those that were imported before it was forked too.
     """
-    if START_METHOD == 'forkserver':
-        shorten_sockets()
-        forkserver.set_forkserver_preload([__name__, *OF_STEPS])
-        forkserver.ensure_running()
-
-
-def prepare_worker(folder: str, log: Path, monitors: bool) -> None:
-    """Set up a worker: it logs to a file only, leaves Ctrl-C to the main process, ends with it."""
     process_initializer(folder)
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(num_threads)
+    threadpool_limits(num_threads)
     log_to_file(log)
     config.resource_monitor = monitors
     keep_volumes_apart()
@@ -182,29 +179,6 @@ def kill_worker(process: Any) -> None:
     process.kill()
 
 
-def shorten_sockets() -> None:
-    """Keep the sockets of worker processes in ``/tmp`` where TMPDIR is too long for their names.
-
-    Raises
-    ------
-    OSError
-        If that cannot be written to, either; the message says what to do.
-    """
-    usual = tempfile.gettempdir()
-    if len(os.fsencode(usual)) <= MAX_TMPDIR:
-        return
-    before, tempfile.tempdir = tempfile.tempdir, SHORT_TMPDIR
-    try:
-        get_temp_dir()  # which multiprocessing remembers
-    except OSError as error:
-        raise OSError(
-            f'TMPDIR {usual} is too long for the sockets of processes, and {SHORT_TMPDIR} cannot '
-            f'be written to ({error.strerror}): set TMPDIR to a shorter path'
-        ) from error
-    finally:
-        tempfile.tempdir = before
-
-
 class ExamByExamPlugin(MultiProcPlugin):
     """MultiProc that prefers steps of the exam that was begun first, and outlives its workers.
 
@@ -225,6 +199,8 @@ class ExamByExamPlugin(MultiProcPlugin):
     failed
         Called with the name of an exam's workflow when a step of it has failed and its crash file
         is written.
+    num_threads
+        Threads of numerical libraries in each process.
     """
 
     pool: ProcessPoolExecutor
@@ -235,9 +211,10 @@ class ExamByExamPlugin(MultiProcPlugin):
         plugin_args: Mapping[str, Any],
         log: Path,
         failed: Callable[[str], object] = str,
+        num_threads: int = 1,
     ) -> None:
         super().__init__(plugin_args=dict(plugin_args))
-        self._log, self._failed = log, failed
+        self._log, self._failed, self._num_threads = log, failed, num_threads
         self.pool = self._new_pool()
         self._order = {name: number for number, name in enumerate(exams)}
         self._steps: dict[int, tuple[Any, bool]] = {}
@@ -279,7 +256,7 @@ class ExamByExamPlugin(MultiProcPlugin):
             self.processors,
             context,
             prepare_worker,
-            (self._cwd, self._log, bool(config.resource_monitor)),
+            (self._cwd, self._log, bool(config.resource_monitor), self._num_threads),
         )
 
     def _sort_jobs(self, jobids: Iterable[int], scheduler: str | None = None) -> list[int]:  # noqa: ARG002

@@ -23,7 +23,6 @@ from bids_synthsr.run.plugin import (
     ExamByExamPlugin,
     request_resources,
     send_crashes,
-    start_forkserver,
 )
 from bids_synthsr.run.steps import StepLog
 from bids_synthsr.run.work_folder import WORKFLOW, mend_exam
@@ -49,8 +48,6 @@ def process_exams(plans: Sequence[Plan], settings: Settings, closing: Closing) -
         remove_leftovers(derivatives.exam(plan.exam.subject, plan.exam.session))
     num_threads = threads_of(run, len(plans))
     prepare_workers(num_threads)
-    if run.plugin.get('plugin', DEFAULT_PLUGIN) == DEFAULT_PLUGIN:
-        start_forkserver()
     needs = {p.exam.label: forecast_scans(p.scans, settings.method, num_threads) for p in plans}
     for line in describe_small_memory(needs, run.mem_gb):
         announce('%s', line)
@@ -94,6 +91,7 @@ def _process_part(
         folder = settings.work_dir / WORKFLOW / exam_name(plan.exam.subject, plan.exam.session)
         for fault in mend_exam(folder):
             LOGGER.warning('%s: %s', plan.exam, fault)
+    num_threads = threads_of(settings.run, steps.progress.exams)
     workflow = init_base_wf(
         exams=[
             {
@@ -106,7 +104,7 @@ def _process_part(
         fingerprints=[plan.fingerprint for plan in plans],
         forecasts=[needs[plan.exam.label] for plan in plans],
         settings=settings,
-        num_threads=threads_of(settings.run, steps.progress.exams),
+        num_threads=num_threads,
         name=WORKFLOW,
     )
     if settings.run.draws_graph:
@@ -114,7 +112,7 @@ def _process_part(
         draw_graph(workflow.get_node(exam_name(exam.subject, exam.session)), steps.path.parent)
     crash_dir = Derivatives(settings.output_dir).crashes(settings.run_uuid)
     send_crashes(workflow, crash_dir)
-    engine, arguments = _choose_engine(plans, settings, steps, closing)
+    engine, arguments = _choose_engine(plans, settings, steps, closing, num_threads)
     if engine == SLURM:
         request_resources(workflow)
     is_ours = isinstance(engine, ExamByExamPlugin)
@@ -139,7 +137,7 @@ def _keep_usage(settings: Settings, path: Path) -> None:
 
 
 def _choose_engine(
-    plans: Sequence[Plan], settings: Settings, steps: StepLog, closing: Closing
+    plans: Sequence[Plan], settings: Settings, steps: StepLog, closing: Closing, num_threads: int
 ) -> tuple[str | ExamByExamPlugin, dict[str, Any]]:
     """Return nipype's plugin and its arguments: ours unless the user names another one."""
     from bids_synthsr.workflows.base import exam_name
@@ -161,4 +159,5 @@ def _choose_engine(
         closing.close(exams[name])
 
     log = steps.path.parent / LOG
-    return ExamByExamPlugin(list(exams), arguments, log, close_failed), arguments
+    plugin = ExamByExamPlugin(list(exams), arguments, log, close_failed, num_threads)
+    return plugin, arguments

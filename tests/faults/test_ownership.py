@@ -264,21 +264,21 @@ def test_impossible_resolution_is_wrong_use(scans, tmp_path, capsys, resolution)
 
 def test_full_disk_leaves_nothing_of_an_exam(scans, tmp_path, capsys, monkeypatch):
     """The second of two volumes cannot be written: there is none."""
-    write = nb.Nifti1Image.to_filename
+    write = nb.Nifti1Image.to_stream
     written = []
 
-    def fill(image, path):
-        written.append(path)
+    def fill(image, stream):
+        written.append(stream)
         if len(written) == 2:
             raise OSError(28, 'No space left on device')
-        write(image, path)
+        write(image, stream)
 
     volume = nb.Nifti1Image(np.eye(4, dtype=np.float32)[None], np.eye(4))
     monkeypatch.setattr(
         'bids_synthsr.api.synthesize_exam',
         lambda *_, **__: SimpleNamespace(volumes={'T1w': volume, 'FLAIR': volume}, left_out=()),
     )
-    monkeypatch.setattr(nb.Nifti1Image, 'to_filename', fill)
+    monkeypatch.setattr(nb.Nifti1Image, 'to_stream', fill)
     out = tmp_path / 'made/o.nii.gz'
     assert exam([*map(str, scans), '-o', str(out), '--method', 'tv']) == 1
     told = f'synthsr exam: {out} cannot be written: No space left on device'
