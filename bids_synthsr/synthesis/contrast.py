@@ -180,9 +180,12 @@ def _draw_truncated(mean: float, sd: float, generator: torch.Generator) -> float
 def _draw_signal_classes(
     prior: ContrastPrior, classes: Sequence[str], generator: torch.Generator
 ) -> Statistics:
+    ti_range = prior.ti_per_null if prior.nulled else prior.ti_ms
     tr_ms, te_ms, ti_ms = (
-        draw_uniform(times, generator) for times in (prior.tr_ms, prior.te_ms, prior.ti_ms)
+        draw_uniform(times, generator) for times in (prior.tr_ms, prior.te_ms, ti_range)
     )
+    if prior.nulled:
+        ti_ms *= nulling_ti_ms(_tissue(prior.nulled), tr_ms)
     is_saturated = draw_chance(prior.fat_saturation_probability, generator)
     unit = spin_echo_signal(TISSUES['white-matter'], tr_ms, te_ms, ti_ms)
     drawn = []
@@ -194,6 +197,11 @@ def _draw_signal_classes(
         sd = draw_uniform(prior.noise, generator) * unit
         drawn.append((max(mean, 0.0), sd) if name != 'air' else (0.0, 0.0))
     return drawn
+
+
+def nulling_ti_ms(tissue: Tissue, tr_ms: float) -> float:
+    """Compute the inversion time at which a tissue has no signal at a repetition time, ms."""
+    return tissue.t1_ms * (math.log(2) - math.log1p(math.exp(-tr_ms / tissue.t1_ms)))
 
 
 def spin_echo_signal(tissue: Tissue, tr_ms: float, te_ms: float, ti_ms: float) -> float:

@@ -94,6 +94,9 @@ class ContrastPrior:
         Statistics of every class for ``gaussian``.
     tr_ms, te_ms, ti_ms
         Repetition, echo and inversion times for ``signal``.
+    nulled, ti_per_null
+        Tissue whose signal the inversion nulls, for ``signal``, empty for none; and the range of
+        the inversion time over the one that nulls it exactly, in place of ``ti_ms``.
     spread
         Standard deviation of class means around what physics predicts: relative for ``signal``,
         in HU / 100 for ``attenuation``.
@@ -122,6 +125,8 @@ class ContrastPrior:
     tr_ms: Range = (400.0, 700.0)
     te_ms: Range = (8.0, 20.0)
     ti_ms: Range = (0.0, 0.0)
+    nulled: str = ''
+    ti_per_null: Range = (0.97, 1.07)
     spread: float = 0.1
     noise: Range = (0.02, 0.08)
     fat_saturation_probability: float = 0.0

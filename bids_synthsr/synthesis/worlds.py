@@ -30,7 +30,7 @@ FLAIR = ContrastPrior(
     'signal',
     tr_ms=(6000, 11000),
     te_ms=(80, 140),
-    ti_ms=(1800, 2700),
+    nulled='csf',  # whatever the repetition time
     fat_saturation_probability=0.6,
 )
 RANDOM = ContrastPrior('uniform', texture=(0, 0.5))

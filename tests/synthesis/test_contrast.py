@@ -13,13 +13,16 @@ from bids_synthsr.synthesis.contrast import (
     draw_bias,
     draw_contrast,
     draw_intensities,
+    nulling_ti_ms,
     paint,
     paint_statistics,
+    spin_echo_signal,
     t1w_means,
 )
 from bids_synthsr.synthesis.fields import LINEAR_VARIANCE
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.priors import BiasPrior, ClassStatistics, ContrastPrior
+from bids_synthsr.synthesis.tissues import TISSUES
 from bids_synthsr.synthesis.worlds import CT, FLAIR, T1_INVERSION, T1_SPIN_ECHO, T2_SPIN_ECHO
 
 TABLE = freesurfer_table()
@@ -47,6 +50,17 @@ def test_signal_orders_tissues_as_in_real_scans(seed):
     assert flair['lesion'] > flair['cortex'] > flair['white-matter'] > flair['csf']
     ct = means_of(plain(CT), seed)
     assert ct['bone'] > ct['cortex'] > ct['white-matter'] > ct['csf'] > ct['fat'] > ct['air']
+
+
+@pytest.mark.parametrize('tr_ms', [6000.0, 9000.0, 11000.0])
+def test_fluid_is_dark_in_a_flair_of_any_repetition_time(tr_ms):
+    ti_ms = nulling_ti_ms(TISSUES['csf'], tr_ms)
+    assert abs(spin_echo_signal(TISSUES['csf'], tr_ms, 100, ti_ms)) < 1e-9
+    exact = replace(plain(FLAIR), tr_ms=(tr_ms, tr_ms), ti_per_null=(1, 1))
+    assert means_of(exact)['csf'] < 1e-9
+    for seed in range(50):
+        means = means_of(replace(plain(FLAIR), tr_ms=(tr_ms, tr_ms)), seed)
+        assert max(means['csf'], means['ventricle']) < 0.5 * means['white-matter']
 
 
 def test_fat_saturation_darkens_fat_alone():
