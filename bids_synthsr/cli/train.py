@@ -98,6 +98,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--weights', type=Path, help='weights to start a new training from')
     parser.add_argument(
+        '--segmenter',
+        type=Path,
+        help='weights of a segmenter of T1w that judges what the network makes '
+        '(loss.segmentation), of the recipe t1-segmenter for example',
+    )
+    parser.add_argument(
         '--max-steps', type=whole_number, help='stop after this step; the schedule stays'
     )
     parser.add_argument(
@@ -223,8 +229,10 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
     from bids_synthsr.training.recipe import load_recipe
     from bids_synthsr.training.task import Task
 
-    if options.weights is not None and not options.weights.is_file():
-        raise FileNotFoundError(f'--weights {options.weights}: there is no such file')
+    for name in ('weights', 'segmenter'):
+        path = getattr(options, name)
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f'--{name} {path}: there is no such file')
     if options.num_threads:
         torch.set_num_threads(options.num_threads)
     processes = Processes(int(environ.get('RANK', 0)), int(environ.get('WORLD_SIZE', 1)))
@@ -240,6 +248,7 @@ def train_network(options: argparse.Namespace, environ: Mapping[str, str]) -> No
                 last_step=recipe.steps if options.max_steps is None else options.max_steps,
                 minutes=options.time_limit,
                 weights=options.weights,
+                segmenter=options.segmenter,
                 processes=processes,
                 is_interrupted=catch_signals(),
                 show=progress_line(sys.stderr) if processes.is_first else lambda _: None,

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
 from bids_synthsr.synthesis.labels import PART_OF
@@ -29,6 +30,7 @@ TISSUE_ROWS = (
     'mixture.trust',
 )
 PARTS = ('network.', 'average.', 'optimizer.')  # prefixes of the names of tensors
+CRITIC_PARTS = ('critic.', 'critic_optimizer.')
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,23 @@ def save_checkpoint(path: Path, learner: Learner, task: Task, facts: Mapping[str
     if learner.average is not learner.network:
         averages = learner.average.state_dict().items()
         tensors |= {average + name: value for name, value in averages}
-    for index, state in learner.optimizer.state_dict()['state'].items():
-        tensors |= {f'{optimizer}{index}.{name}': value for name, value in state.items()}
+    tensors |= _tensors_of(learner.optimizer, optimizer)
+    if learner.adversary is not None:
+        critic, critic_optimizer = CRITIC_PARTS
+        weights = learner.adversary.critic.state_dict().items()
+        tensors |= {critic + name: value for name, value in weights}
+        tensors |= _tensors_of(learner.adversary.optimizer, critic_optimizer)
     progress = {'step': learner.step, 'seconds': learner.seconds, 'sums': learner.sums}
     return save_weights(path, tensors, {**describe(task), **progress, **facts})
+
+
+def _tensors_of(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
+    """Name the tensors of the state of an optimizer."""
+    return {
+        f'{prefix}{index}.{name}': value
+        for index, state in optimizer.state_dict()['state'].items()
+        for name, value in state.items()
+    }
 
 
 def describe(task: Task) -> dict[str, Any]:
@@ -113,7 +128,12 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
         learner.network.load_state_dict(network)
         if learner.average is not learner.network:
             learner.average.load_state_dict(average)
-        learner.optimizer.load_state_dict(_optimizer_state(optimizer, learner))
+        learner.optimizer.load_state_dict(_optimizer_state(optimizer, learner.optimizer))
+        if learner.adversary is not None:
+            critic, critic_optimizer = (part_of(weights, prefix) for prefix in CRITIC_PARTS)
+            of_critic = learner.adversary.optimizer
+            learner.adversary.critic.load_state_dict(critic)
+            of_critic.load_state_dict(_optimizer_state(critic_optimizer, of_critic))
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(f'{path} does not fit the network of its recipe: {error}') from error
     learner.step, learner.seconds = progress.step, progress.seconds
@@ -129,13 +149,13 @@ def data_of(weights: Weights) -> dict[str, list[str]]:
     }
 
 
-def _optimizer_state(tensors: Mapping[str, Tensor], learner: Learner) -> dict[str, Any]:
+def _optimizer_state(tensors: Mapping[str, Tensor], optimizer: Optimizer) -> dict[str, Any]:
     """Give the state of an optimizer the form that PyTorch loads."""
     states: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, key = name.split('.')
         states.setdefault(int(index), {})[key] = value
-    return {'state': states, 'param_groups': learner.optimizer.state_dict()['param_groups']}
+    return {'state': states, 'param_groups': optimizer.state_dict()['param_groups']}
 
 
 def part_of(weights: Weights, prefix: str) -> dict[str, Tensor]:

@@ -11,7 +11,13 @@ import torch
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.adversary import (
+    Adversary,
+    judge_made,
+    learn_to_tell,
+    new_adversary,
+)
+from bids_synthsr.training.losses import total_loss
 from bids_synthsr.training.muon import Muon
 from bids_synthsr.training.recipe import OptimizerRecipe, Recipe
 from bids_synthsr.training.samples import Batch
@@ -37,6 +43,8 @@ class Learner:
         where the recipe asks for no average.
     optimizer
         Optimizer of the parameters of ``network``.
+    adversary
+        Critic and its optimizer; None for a training without one.
     step
         Number of steps since the start of the training.
     seconds
@@ -51,6 +59,7 @@ class Learner:
     network: nn.Module
     average: nn.Module
     optimizer: Optimizer
+    adversary: Adversary | None = None
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
@@ -64,7 +73,8 @@ def new_learner(task: Task, device: torch.device) -> Learner:
     average = network
     if recipe.average > 0:
         average = copy.deepcopy(network).requires_grad_(False).eval()
-    return Learner(network, average, make_optimizer(network, recipe))
+    adversary = new_adversary(task.recipe, device)
+    return Learner(network, average, make_optimizer(network, recipe), adversary)
 
 
 def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> Optimizer:
@@ -115,8 +125,14 @@ def learn(learner: Learner, forward: nn.Module, task: Task, batch: Batch) -> dic
         group['lr'] = rate
     learner.network.train()
     learner.optimizer.zero_grad()
-    terms = loss_terms(task.predict(forward, batch), batch, recipe.loss)
+    prediction = task.predict(forward, batch)
+    terms = task.loss_terms(prediction, batch)
     loss = total_loss(terms, recipe.loss)
+    if learner.adversary is not None:
+        terms['adversary'] = loss.new_zeros(())
+        if learner.step >= recipe.adversary.from_step:
+            terms['adversary'] = judge_made(learner.adversary, prediction, batch)
+        loss = loss + recipe.adversary.weight * terms['adversary']
     loss.backward()
     longest = recipe.optimizer.clip_norm or math.inf
     gradient = nn.utils.clip_grad_norm_(learner.network.parameters(), longest)
@@ -129,6 +145,40 @@ def learn(learner: Learner, forward: nn.Module, task: Task, batch: Batch) -> dic
         update_average(learner, recipe.optimizer)
     learner.step += 1
     return {**measures, 'learning_rate': rate}
+
+
+def teach_critic(
+    learner: Learner, forward: nn.Module, task: Task, batch: Batch, seed: int
+) -> dict[str, float]:
+    """Let the critic learn from what the network makes of a batch now; see `learn_to_tell`.
+
+    Parameters
+    ----------
+    learner
+        State of the training with a critic, which changes.
+    forward
+        Network of the learner, compiled or not.
+    task
+        Network and losses of the recipe.
+    batch
+        Batch of the critic.
+    seed
+        Seed of the batch.
+
+    Raises
+    ------
+    LossNotFiniteError
+        Before the critic changes.
+    """
+    assert learner.adversary is not None
+    learner.network.train()
+    with torch.no_grad():
+        prediction = task.predict(forward, batch)
+    penalty = task.recipe.adversary.penalty
+    try:
+        return learn_to_tell(learner.adversary, prediction, batch, penalty, seed)
+    except FloatingPointError as error:
+        raise LossNotFiniteError(str(error)) from error
 
 
 @torch.no_grad()

@@ -6,7 +6,8 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from torch import nn
 
 from bids_synthsr.dataset.files import write_text
+from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.training.adversary import critic_batches, learn_to_tell
 from bids_synthsr.training.checkpoints import (
     NAME,
     load_checkpoint,
@@ -23,13 +26,20 @@ from bids_synthsr.training.checkpoints import (
 )
 from bids_synthsr.training.cohort import Cohort
 from bids_synthsr.training.journal import Journal
-from bids_synthsr.training.learner import Learner, LossNotFiniteError, learn, new_learner
-from bids_synthsr.training.losses import loss_terms, total_loss
+from bids_synthsr.training.learner import (
+    Learner,
+    LossNotFiniteError,
+    learn,
+    new_learner,
+    teach_critic,
+)
+from bids_synthsr.training.losses import total_loss
 from bids_synthsr.training.metrics import validate_network
 from bids_synthsr.training.pictures import batch_tiles, draw_sheet, prediction_tiles
 from bids_synthsr.training.processes import Processes
 from bids_synthsr.training.recipe import Recipe
 from bids_synthsr.training.samples import TRAINING, Batch, seed_of
+from bids_synthsr.training.segmenter import Segmenter, load_segmenter
 from bids_synthsr.training.sources import Source, make_sources
 from bids_synthsr.training.task import Task
 
@@ -52,6 +62,8 @@ class TrainingRun:
         Time after which to stop, min.
     weights
         File of weights to start a new training from; None for random weights.
+    segmenter
+        File of weights of a segmenter of T1w, for `LossRecipe.segmentation`; None for none.
     processes
         Processes that train together.
     is_interrupted
@@ -65,6 +77,7 @@ class TrainingRun:
     last_step: int
     minutes: float = float('inf')
     weights: Path | None = None
+    segmenter: Path | None = None
     processes: Processes = field(default_factory=Processes)
     is_interrupted: Callable[[], bool] = lambda: False
     show: Callable[[str], None] = lambda _: None
@@ -90,8 +103,9 @@ def train(recipe: Recipe, cohort: Cohort[Any], run: TrainingRun) -> Learner:
     LossNotFiniteError
         Naming the file that holds what was drawn for the step.
     """
-    task = Task(recipe)
+    task = Task(recipe, find_segmenter(recipe, run))
     training, held_out = make_sources(recipe, cohort, run.device)
+    check_adversary(recipe, training, run)
     learner = begin(task, run)
     rehearse(task, learner, training)
     run.processes.join(run.device)
@@ -101,6 +115,51 @@ def train(recipe: Recipe, cohort: Cohort[Any], run: TrainingRun) -> Learner:
         writer.finish()
     run.processes.leave()
     return learner
+
+
+def find_segmenter(recipe: Recipe, run: TrainingRun) -> Segmenter | None:
+    """Load the segmenter of T1w, where the loss wants one.
+
+    Raises
+    ------
+    ValueError
+        Where one is wanted and not given, or given and not wanted, or is the network itself.
+    """
+    is_wanted = recipe.loss.segmentation > 0
+    if is_wanted != (run.segmenter is not None):
+        raise ValueError(
+            'loss.segmentation needs the weights of a segmenter: give --segmenter FILE, from the '
+            'recipe t1-segmenter for example'
+            if is_wanted
+            else '--segmenter does nothing while loss.segmentation is 0: set its weight'
+        )
+    if run.segmenter is None:
+        return None
+    if run.weights is not None and run.weights.samefile(run.segmenter):
+        raise ValueError(
+            f'--segmenter {run.segmenter} are the weights at the start: a network that judges '
+            'itself agrees with itself'
+        )
+    return load_segmenter(run.segmenter, freesurfer_table().targets, run.device)
+
+
+def check_adversary(recipe: Recipe, source: Source[Any], run: TrainingRun) -> None:
+    """Raise where a critic is wanted that cannot learn.
+
+    Raises
+    ------
+    ValueError
+        Without real T1w as targets, and for several processes.
+    """
+    if recipe.adversary.weight <= 0:
+        return
+    if not source.has_real_targets:
+        raise ValueError(
+            'A critic needs real T1w as targets, or it learns the paint: give --images of all '
+            'heads, and a prior whose target is t1w'
+        )
+    if run.processes.count > 1:
+        raise ValueError('A critic trains in one process: start without torchrun')
 
 
 def take_steps(
@@ -116,7 +175,9 @@ def take_steps(
         began = time.monotonic()
         seed = seed_of(task.recipe, TRAINING, learner.step, run.processes.rank)
         batch = source.draw(seed)
-        measures = learn_or_report(learner, forward, task, batch, run)
+        told = teach_or_report(learner, forward, task, source, run)
+        with reporting(batch, learner, run):
+            measures = {**learn(learner, forward, task, batch), **told}
         learner.seconds += time.monotonic() - began
         if writer is not None:
             writer.after_step(measures)
@@ -152,8 +213,11 @@ def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
     recipe = task.recipe
     try:
         batch = source.largest()
-        terms = loss_terms(task.predict(network, batch), batch, recipe.loss)
-        total_loss(terms, recipe.loss).backward()
+        prediction = task.predict(network, batch)
+        total_loss(task.loss_terms(prediction, batch), recipe.loss).backward()
+        if learner.adversary is not None:
+            rehearsed = copy.deepcopy(learner.adversary)
+            learn_to_tell(rehearsed, prediction, batch, recipe.adversary.penalty, 0)
     except torch.OutOfMemoryError as error:
         samples = recipe.samples
         raise ValueError(
@@ -164,12 +228,25 @@ def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
         ) from error
 
 
-def learn_or_report(
-    learner: Learner, forward: nn.Module, task: Task, batch: Batch, run: TrainingRun
+def teach_or_report(
+    learner: Learner, forward: nn.Module, task: Task, source: Source[Any], run: TrainingRun
 ) -> dict[str, float]:
-    """Take one step; where its loss is not finite, write down what was drawn for it."""
+    """Let the critic take its steps before one of the network; return the mean of its measures."""
+    if learner.adversary is None:
+        return {}
+    measured = []
+    for seed, batch in critic_batches(task.recipe, learner.step, source):
+        with reporting(batch, learner, run):
+            measured.append(teach_critic(learner, forward, task, batch, seed))
+    names = measured[0] if measured else ('critic_gap', 'critic_penalty')
+    return {name: sum(x[name] for x in measured) / max(len(measured), 1) for name in names}
+
+
+@contextmanager
+def reporting(batch: Batch, learner: Learner, run: TrainingRun) -> Iterator[None]:
+    """Write down what was drawn for a step whose loss is not finite."""
     try:
-        return learn(learner, forward, task, batch)
+        yield
     except LossNotFiniteError as error:
         path = run.folder / f'not-finite-step-{learner.step:07d}-process-{run.processes.rank}.json'
         write_text(path, json.dumps(batch.draws, indent=1))

@@ -12,11 +12,11 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor, nn
 
 from bids_synthsr.networks.exam_unet import Prediction
-from bids_synthsr.training.losses import loss_terms
 from bids_synthsr.training.samples import VALIDATION, Batch, seed_of
 from bids_synthsr.training.sources import Source
 from bids_synthsr.training.task import Task
 
+BANDS = ((0.1, 0.2), (0.2, 0.3), (0.3, 0.5))  # of detail, cycles/mm
 LEAST_INTENSITY = 0.05  # darker voxels of the target show air and do not count in the PSNR
 
 Example = tuple[Batch, Prediction]
@@ -45,7 +45,8 @@ def validate_network(
     -------
     metrics
         Terms of the loss; ``psnr_db`` of the T1w, that of interpolation and the gain over it where
-        interpolation predicts the target; ``dice`` and ``surface_mm`` of the segmentation.
+        interpolation predicts the target; ``dice`` and ``surface_mm`` of the segmentation;
+        `detail_ratios` where there is a critic.
     examples
         First batches with the predictions of the network.
     """
@@ -64,10 +65,12 @@ def validate_network(
 
 def measure(batch: Batch, prediction: Prediction, task: Task) -> dict[str, float]:
     """Compare a prediction with its target."""
-    terms = loss_terms(prediction, batch, task.recipe.loss)
+    terms = task.loss_terms(prediction, batch)
     metrics = {name: float(value) for name, value in terms.items()}
     counts = (batch.weight > 0) & (batch.target > LEAST_INTENSITY)
     metrics['psnr_db'] = psnr_db(prediction.t1w, batch.target, counts)
+    if task.recipe.adversary.weight > 0:
+        metrics |= detail_ratios(prediction.t1w.float(), batch.target)
     if batch.naive is not None:
         metrics['interpolation_db'] = psnr_db(batch.naive, batch.target, counts)
         metrics['gain_db'] = metrics['psnr_db'] - metrics['interpolation_db']
@@ -84,6 +87,38 @@ def psnr_db(image: Tensor, target: Tensor, counts: Tensor) -> float:
     """Compute the peak signal-to-noise ratio for a peak of 1, dB, where ``counts`` is true."""
     error = (image.float() - target)[counts].square().mean()
     return -10 * math.log10(max(float(error), 1e-12)) if counts.any() else math.nan
+
+
+def detail_ratios(image: Tensor, target: Tensor) -> dict[str, float]:
+    """Compare detail of three sizes: power of the spectrum of an image over that of its target.
+
+    1 is as much as there should be, less is blurred, more is invented.
+
+    Parameters
+    ----------
+    image, target
+        T1w, ``(B, 1, I, J, K)``, voxels of 1 mm.
+    """
+    powers = []
+    for volume in (image, target):
+        for axis in (2, 3, 4):  # or the borders of the volume would be detail
+            shape = [-1 if at == axis else 1 for at in range(5)]
+            volume = volume * torch.hann_window(
+                volume.shape[axis], periodic=False, device=volume.device
+            ).view(shape)
+        powers.append(torch.fft.fftn(volume, dim=(2, 3, 4)).abs().square())
+    lines = torch.meshgrid(
+        *(torch.fft.fftfreq(side, device=image.device) for side in image.shape[2:]), indexing='ij'
+    )
+    frequency = torch.stack(lines).square().sum(0).sqrt()  # cycles/mm
+    made, true = (
+        [float(power[..., (frequency >= low) & (frequency < high)].sum()) for low, high in BANDS]
+        for power in powers
+    )
+    return {
+        f'detail_{low:g}_{high:g}': one / other if other > 0 else math.nan
+        for (low, high), one, other in zip(BANDS, made, true, strict=True)
+    }
 
 
 def mean_over_structures(

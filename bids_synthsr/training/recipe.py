@@ -14,6 +14,7 @@ from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
 MAX_BATCH, MAX_SIDE = 4096, 1024
+MAX_CRITIC_STEPS = 10_000  # before one step of the network
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
 
@@ -74,6 +75,9 @@ class LossRecipe:
         log-likelihood, and 1 - SSIM in three planes.
     dice, cross_entropy
         Weights of the terms of the segmentation.
+    segmentation
+        Weight of the soft Dice loss of what a network that segments T1w finds in the predicted
+        T1w; that network is given by ``--segmenter``, and does not change.
     evenness
         Power of the predicted scale by which a voxel counts in ``laplace``. 0 is the likelihood,
         dominated by voxels of small scale. 1 lets all errors count alike.
@@ -87,8 +91,43 @@ class LossRecipe:
     ssim: float = 0.0
     dice: float = 0.0
     cross_entropy: float = 0.0
+    segmentation: float = 0.0
     evenness: float = 0.0
     balance: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdversaryRecipe:
+    """A critic that learns to tell real T1w from what the network makes.
+
+    It needs real T1w as targets, and takes many times the time of a training without it.
+
+    Parameters
+    ----------
+    weight
+        Weight of its judgement in the loss of the network; 0 for no critic.
+    steps
+        Number of steps of the critic before each step of the network.
+    first_steps
+        The same before the first step that it takes part in.
+    from_step
+        Step of the network from which on it takes part.
+    penalty
+        Weight of the penalty that keeps the slope of the critic near 1.
+    learning_rate
+        Learning rate of the critic.
+    features, levels
+        Features of its first level, which double from level to level, and number of levels.
+    """
+
+    weight: float = 0.0
+    steps: int = 10
+    first_steps: int = 100
+    from_step: int = 0
+    penalty: float = 10.0
+    learning_rate: float = 1e-4
+    features: int = 32
+    levels: int = 4
 
 
 @dataclass(frozen=True)
@@ -172,7 +211,7 @@ class Recipe:
         One sentence that says what is trained.
     steps
         Number of steps of the whole training.
-    network, samples, loss, optimizer, numerics, intervals
+    network, samples, loss, adversary, optimizer, numerics, intervals
         Sections of the recipe, a table each in TOML.
     prior
         Fields in which the prior differs from the named one, as nested tables.
@@ -185,6 +224,7 @@ class Recipe:
     network: NetworkRecipe
     samples: SampleRecipe
     loss: LossRecipe
+    adversary: AdversaryRecipe = AdversaryRecipe()
     optimizer: OptimizerRecipe = OptimizerRecipe()
     numerics: NumericsRecipe = NumericsRecipe()
     intervals: IntervalRecipe = IntervalRecipe()
@@ -270,3 +310,23 @@ def _check_ranges(recipe: Recipe) -> None:
         raise ValueError(f'recipe: samples.shape is {samples.shape}, not 1 to {MAX_SIDE} each')
     if recipe.steps < 0:
         raise ValueError(f'recipe: steps is {recipe.steps}, not 0 or more')
+    _check_adversary(recipe.adversary, recipe.steps)
+
+
+def _check_adversary(adversary: AdversaryRecipe, steps: int) -> None:
+    """Raise for numbers that no critic can have."""
+    if adversary.weight < 0 or adversary.penalty < 0 or adversary.learning_rate <= 0:
+        raise ValueError(
+            'recipe: adversary.weight and adversary.penalty must not be below 0, and '
+            'adversary.learning_rate must be above it'
+        )
+    for name, least, most in (
+        ('steps', 1, MAX_CRITIC_STEPS),
+        ('first_steps', 1, MAX_CRITIC_STEPS),
+        ('from_step', 0, steps),
+        ('features', 1, 1024),
+        ('levels', 1, 8),
+    ):
+        value = getattr(adversary, name)
+        if not least <= value <= most:
+            raise ValueError(f'recipe: adversary.{name} is {value}, not {least} to {most}')

@@ -16,7 +16,7 @@ from torch import Tensor
 from bids_synthsr.synthesis.generator import Sample
 from bids_synthsr.training.recipe import NetworkRecipe, Recipe
 
-TRAINING, VALIDATION, GALLERY, CALIBRATION = range(4)  # streams of seeds
+TRAINING, VALIDATION, GALLERY, CALIBRATION, CRITIC = range(5)  # streams of seeds
 
 
 @dataclass(eq=False)

@@ -79,6 +79,11 @@ class Source(ABC, Generic[Item]):
     def count_scans(recipe: Recipe) -> int:
         """Count the scans that an exam of the recipe may have; raise where its prior is wrong."""
 
+    @property
+    @abstractmethod
+    def has_real_targets(self) -> bool:
+        """Whether every target is a real image, not painted."""
+
     @abstractmethod
     def draw(self, seed: int) -> Batch:
         """Draw the batch of a seed."""
@@ -125,6 +130,11 @@ class GeneratorSource(Source[Head]):
     def count_scans(recipe: Recipe) -> int:
         """Count the scans that a generated exam may have."""
         return generator_prior(recipe).slots
+
+    @property
+    def has_real_targets(self) -> bool:
+        """Whether every head has its real T1w, and that is the target."""
+        return self.prior.target == 't1w' and all(head.image is not None for head in self.items)
 
     def draw(self, seed: int) -> Batch:
         """Draw heads and an exam of each."""
@@ -207,6 +217,11 @@ class SliceSource(Source[RealImage]):
         """Count one scan, whatever the recipe; raise where its prior is wrong."""
         slice_prior(recipe)
         return 1
+
+    @property
+    def has_real_targets(self) -> bool:
+        """Whether targets are real: they are, always."""
+        return True
 
     def draw(self, seed: int) -> Batch:
         """Draw images, and slices across each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import Prediction, split_output
@@ -19,8 +19,10 @@ from bids_synthsr.networks.registry import (
 )
 from bids_synthsr.synthesis.contrast import t1w_means
 from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.training.losses import loss_terms
 from bids_synthsr.training.recipe import Recipe
 from bids_synthsr.training.samples import Batch
+from bids_synthsr.training.segmenter import Segmenter
 from bids_synthsr.training.sources import FOLD, SOURCES, generator_prior, source_of
 from bids_synthsr.values.serial import unknown_key
 
@@ -35,6 +37,8 @@ class Task:
     ----------
     recipe
         Recipe of the training.
+    segmenter
+        Judge of the T1w, where the loss wants one.
 
     Attributes
     ----------
@@ -51,10 +55,10 @@ class Task:
         For parts of the recipe that do not fit each other.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, segmenter: Segmenter | None = None) -> None:
         loss = recipe.loss
         is_segmenting = loss.dice > 0 or loss.cross_entropy > 0
-        self.recipe = recipe
+        self.recipe, self.segmenter = recipe, segmenter
         self.has_scale = loss.laplace > 0
         self.labels = freesurfer_table().targets if is_segmenting else ()
         self.classes = len(self.labels)
@@ -121,6 +125,12 @@ class Task:
             raise ValueError(
                 'recipe: samples.thinned is for an exam_unet of stride 2 and a loss without ssim'
             )
+        is_judged = self.recipe.adversary.weight > 0 or self.recipe.loss.segmentation > 0
+        if self.recipe.samples.thinned and is_judged:
+            raise ValueError(
+                'recipe: a critic and loss.segmentation see voxels side by side: set '
+                'samples.thinned = false'
+            )
         free = [name for name in argument_names(network.name) if name not in self._settled()]
         for key in network.arguments:
             if key not in free:
@@ -145,6 +155,18 @@ class Task:
                 f'{multiple}, such as {near}'
             )
         return network
+
+    def loss_terms(self, prediction: Prediction, batch: Batch) -> dict[str, Tensor]:
+        """Compute every term of the loss that has a weight, unweighted, float32 scalars.
+
+        That of a critic is not among them: it depends on the state of the training.
+        """
+        terms = loss_terms(prediction, batch, self.recipe.loss)
+        if self.segmenter is not None:
+            is_bf16 = self.recipe.numerics.precision == 'bf16'
+            with torch.autocast(batch.target.device.type, torch.bfloat16, enabled=is_bf16):
+                terms['segmentation'] = self.segmenter.loss(prediction, batch)
+        return terms
 
     def predict(self, network: nn.Module, batch: Batch) -> Prediction:
         """Run the network on a batch, in the precision of the recipe."""

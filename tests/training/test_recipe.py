@@ -52,6 +52,7 @@ def test_shipped_recipes_are_those_of_the_paper_and_ours():
         't1-coronal-3mm',
         't1-coronal-5mm',
         't1-coronal-7mm',
+        't1-segmenter',
     ]
 
 
