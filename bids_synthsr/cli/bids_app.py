@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse_options(command)
     silence_telemetry()
     choose_cache()
-    return _run(options, command)
+    try:
+        return _run(options, command)
+    except KeyboardInterrupt:  # before there was anything to stop
+        sys.stderr.write('\nbids_synthsr: stopped before it began.\n')
+        return 128 + signal.SIGINT
 
 
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:

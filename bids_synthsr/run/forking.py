@@ -7,10 +7,11 @@ process, they would hang in PyTorch if that has used several threads before.
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import forkserver, get_all_start_methods
+from multiprocessing import forkserver, get_all_start_methods, resource_tracker
 from multiprocessing.util import get_temp_dir
 
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
@@ -48,8 +49,14 @@ def start_forkserver() -> None:
     shorten_sockets()
     forkserver.set_forkserver_preload(list(PRELOADED))
     pages = {name: os.environ.get(name, value) for name, value in LARGE_PAGES.items()}
-    with _environment({**pages, **dict.fromkeys(THREAD_VARIABLES, '1')}):
-        forkserver.ensure_running()
+    resource_tracker.ensure_running()  # the forkserver would start it, and unblock signals
+    # Ctrl-C is for the main process, also while the other one imports
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with _environment({**pages, **dict.fromkeys(THREAD_VARIABLES, '1')}):
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
 
 @contextmanager

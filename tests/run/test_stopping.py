@@ -1,5 +1,6 @@
 """Runs that are stopped by a signal leave nothing behind, and go on when started again."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -59,3 +60,18 @@ def test_stopped_run_leaves_no_process_and_goes_on(bids_dir, tmp_path, number, c
     assert again.returncode == 0, again.stderr
     assert '2 of 2 exams finished' in again.stderr
     assert not list(out.rglob('.tmp-*'))
+
+
+@pytest.mark.parametrize('seconds', [0.5, 1.5, 3.0])
+def test_ctrl_c_before_the_first_exam_ends_in_a_sentence(bids_dir, tmp_path, seconds):
+    command = [COMMAND, bids_dir, tmp_path / 'out', 'participant', '--method', 'cubic']
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c, start_new_session=True
+    )
+    time.sleep(seconds)
+    helpers = workers_of(run)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal sends it, to all processes
+    _, told = run.communicate(timeout=30)
+    assert run.returncode == 130
+    assert 'stopped' in told.lower() and 'Traceback' not in told
+    wait_for(lambda: not any(map(psutil.Process.is_running, helpers)), 30, 'a process is left')
