@@ -1,7 +1,9 @@
 """Kill a run at random moments, start it again each time, and compare what it made in the end.
 
     python benchmarks/endurance/kills.py BIDS --kills 20 [--method cubic]
+    python benchmarks/endurance/kills.py BIDS --finished OUT --group-column group --kills 10
 
+runs the participant level, or the group level with maps of shapes on a copy of finished exams. It
 prints how often it was killed in which step, and every file that differs from those of a run that
 nobody disturbed. After every second kill the newest file of the work folder is cut to half, as a
 power cut may leave it.
@@ -36,6 +38,9 @@ def main() -> int:
     parser.add_argument('--method', default='cubic')
     parser.add_argument('--output-resolution', type=float, default=1.0, metavar='MM')
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--finished', type=Path, help='outputs of all exams, for the group level')
+    parser.add_argument('--group-column', default='group')
+    parser.add_argument('--permutations', type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -58,14 +63,22 @@ def main() -> int:
 
 def command(options: argparse.Namespace, place: Path) -> list[str]:
     """Give the command of a run."""
-    settings = ['--method', options.method, '--nprocs', '2', '--skip-bids-validation']
-    settings += ['--output-resolution', str(options.output_resolution)]
-    folders = [str(options.bids), str(place / 'out'), 'participant', '-w', str(place / 'work')]
-    return [*APP, *folders, *settings]
+    settings = ['-w', str(place / 'work'), '--nprocs', '2']
+    if options.finished:
+        settings += ['--group-column', options.group_column, '--tbm']
+        settings += ['--permutations', str(options.permutations)]
+        level = 'group'
+    else:
+        settings += ['--method', options.method, '--skip-bids-validation']
+        settings += ['--output-resolution', str(options.output_resolution)]
+        level = 'participant'
+    return [*APP, str(options.bids), str(place / 'out'), level, *settings]
 
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run to the end; return the exit code."""
+    if options.finished and not (place / 'out').exists():
+        shutil.copytree(options.finished, place / 'out')
     return subprocess.run(command(options, place), capture_output=True, check=False).returncode
 
 
@@ -82,6 +95,8 @@ def kill_often(options: argparse.Namespace, place: Path) -> tuple[list[str], lis
     chance = random.Random(options.seed)
     killed: list[str] = []
     cut: list[str] = []
+    if options.finished:
+        shutil.copytree(options.finished, place / 'out')
     while len(killed) < options.kills:
         process = subprocess.Popen(
             command(options, place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -90,6 +105,9 @@ def kill_often(options: argparse.Namespace, place: Path) -> tuple[list[str], lis
             process.wait(chance.uniform(1, options.longest))
             # it was finished before: begin again with less
             chosen = chance.choice(sorted((place / 'out').glob('sub-*/')))
+            if options.finished:
+                chosen = place / 'work'
+                shutil.rmtree(place / 'out/group_tbm', ignore_errors=True)
             shutil.rmtree(chosen)
             continue
         except subprocess.TimeoutExpired:
