@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:  # before there was anything to stop
         sys.stderr.write('\nbids_synthsr: stopped before it began.\n')
         return 128 + signal.SIGINT
+    finally:
+        if arguments is None and 'bids_synthsr.run.forking' in sys.modules:
+            sys.modules['bids_synthsr.run.forking'].stop_forkserver()
 
 
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
@@ -52,8 +55,9 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
 
     Libraries obey files that they find there, and that may be a data set.
     """
+    needs_workers = is_run_here(options)
     with chdir(NEUTRAL):
-        if is_run_here(options):
+        if needs_workers:
             from bids_synthsr.run.forking import start_forkserver
 
             with suppress(OSError):  # told later, where workers are needed
@@ -85,6 +89,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
 
 def is_run_here(options: argparse.Namespace) -> bool:
     """Whether exams are processed at once, and by processes of this machine."""
+    if not options.bids_dir.is_dir():
+        return False
     asks_only = options.dry_run or options.reports_only or options.boilerplate_only
     return options.analysis_level == 'participant' and not (
         asks_only or options.nipype_plugin_file

@@ -304,5 +304,9 @@ def _log_likelihood(gaussians: Gaussians, image: Tensor) -> Tensor:
     means, sds = (values[:, None, None, None] for values in (gaussians.means, gaussians.sds))
     value = image / gaussians.gain
     slopes = torch.addcmul(means / sds.square(), value, -0.5 / sds.square())
-    logs = slopes.mul_(value).sub_(0.5 * (means / sds).square() + sds.log())
+    offsets = 0.5 * (means / sds).square() + sds.log()
+    if value.requires_grad:  # of the intensities: a network that judges what another one makes
+        logs = slopes * value - offsets
+        return logs - logs.amax(0)
+    logs = slopes.mul_(value).sub_(offsets)
     return logs.sub_(logs.amax(0))

@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, get_all_start_methods, resource_tracker
 from multiprocessing.util import get_temp_dir
 
@@ -57,6 +57,14 @@ def start_forkserver() -> None:
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+
+
+def stop_forkserver() -> None:
+    """End that process at the end of a command: until then it holds its terminal or pipe."""
+    pid = getattr(forkserver._forkserver, '_forkserver_pid', None)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -99,6 +100,8 @@ def prepare_worker(folder: str, log: Path, monitors: bool, num_threads: int = 1)
     for name in THREAD_VARIABLES:
         os.environ[name] = str(num_threads)
     threadpool_limits(num_threads)
+    if torch := sys.modules.get('torch'):
+        torch.set_num_threads(num_threads)  # of its own MKL, too
     log_to_file(log)
     config.resource_monitor = monitors
     keep_volumes_apart()

@@ -96,22 +96,25 @@ def _tensors_of(optimizer: Optimizer, prefix: str) -> dict[str, Tensor]:
 
 def describe(task: Task) -> dict[str, Any]:
     """Describe a network and its training, for the header of a file of weights."""
+    judge = {'segmenter': dict(task.segmenter.file)} if task.segmenter else {}
     return {
         'network': task.recipe.network.name,
         'arguments': task.arguments,
         'labels': task.labels,
         'recipe': as_plain(task.recipe),
+        **judge,
     }
 
 
-def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
+def load_checkpoint(path: Path, learner: Learner, task: Task) -> None:
     """Bring a new learner to where a training stopped.
 
     Raises
     ------
     ValueError
-        For a checkpoint of another recipe.
+        For a checkpoint of another recipe, or with another segmenter.
     """
+    recipe = task.recipe
     weights = load_weights(path)
     description = weights.description
     if 'sums' not in description:
@@ -123,6 +126,13 @@ def load_checkpoint(path: Path, learner: Learner, recipe: Recipe) -> None:
     except (KeyError, ValueError) as error:
         raise ValueError(f'{path} is no checkpoint that this version can read: {error}') from error
     check_same_recipe(path, stored, recipe)
+    judge = dict(task.segmenter.file) if task.segmenter else {}
+    before = description.get('segmenter') or {}
+    if before.get('sha256') != judge.get('sha256'):
+        raise ValueError(
+            f'{path} was trained with another segmenter ({before}, now {judge}): give that one, '
+            'or another folder with --out'
+        )
     network, average, optimizer = (part_of(weights, prefix) for prefix in PARTS)
     try:
         learner.network.load_state_dict(network)

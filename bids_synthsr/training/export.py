@@ -119,6 +119,11 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
         f'* Validated on {len(data["validation"])} heads: {validation}',
         f'* SHA-256: {sha256(path)}',
         *(
+            [f'* Judged meanwhile by the segmenter {description["segmenter"]}']
+            if 'segmenter' in description
+            else []
+        ),
+        *(
             [f'* Odds by which probabilities of the classes are multiplied: {description["odds"]}']
             if 'odds' in description
             else []

@@ -175,7 +175,9 @@ def take_steps(
         began = time.monotonic()
         seed = seed_of(task.recipe, TRAINING, learner.step, run.processes.rank)
         batch = source.draw(seed)
-        told = teach_or_report(learner, forward, task, source, run)
+        told = teach_or_report(learner, forward, task, source, run, end)
+        if told is None:
+            continue
         with reporting(batch, learner, run):
             measures = {**learn(learner, forward, task, batch), **told}
         learner.seconds += time.monotonic() - began
@@ -194,7 +196,7 @@ def begin(task: Task, run: TrainingRun) -> Learner:
     learner = new_learner(task, run.device)
     checkpoint = run.folder / NAME
     if checkpoint.exists():
-        load_checkpoint(checkpoint, learner, task.recipe)
+        load_checkpoint(checkpoint, learner, task)
         logger.info('Going on at step %d from %s', learner.step, checkpoint)
     elif run.weights is not None:
         load_initial_weights(run.weights, learner, task)
@@ -229,13 +231,24 @@ def rehearse(task: Task, learner: Learner, source: Source[Any]) -> None:
 
 
 def teach_or_report(
-    learner: Learner, forward: nn.Module, task: Task, source: Source[Any], run: TrainingRun
-) -> dict[str, float]:
-    """Let the critic take its steps before one of the network; return the mean of its measures."""
+    learner: Learner,
+    forward: nn.Module,
+    task: Task,
+    source: Source[Any],
+    run: TrainingRun,
+    end: float,
+) -> dict[str, float] | None:
+    """Let the critic take its steps before one of the network; return the mean of its measures.
+
+    Where the training is to stop meanwhile, the critic is again as it was, and None is returned.
+    """
     if learner.adversary is None:
         return {}
-    measured = []
+    measured, before = [], copy.deepcopy(learner.adversary)
     for seed, batch in critic_batches(task.recipe, learner.step, source):
+        if is_over(learner, run, end):
+            learner.adversary = before
+            return None
         with reporting(batch, learner, run):
             measured.append(teach_critic(learner, forward, task, batch, seed))
     names = measured[0] if measured else ('critic_gap', 'critic_penalty')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -310,23 +311,28 @@ def _check_ranges(recipe: Recipe) -> None:
         raise ValueError(f'recipe: samples.shape is {samples.shape}, not 1 to {MAX_SIDE} each')
     if recipe.steps < 0:
         raise ValueError(f'recipe: steps is {recipe.steps}, not 0 or more')
+    for name in (*LOSS_TERMS, 'segmentation', 'evenness', 'balance'):
+        _check_number(f'loss.{name}', getattr(recipe.loss, name))
     _check_adversary(recipe.adversary, recipe.steps)
+
+
+def _check_number(name: str, value: float) -> None:
+    """Raise for a number that is below 0, or none at all."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f'recipe: {name} is {value}, not a finite number of 0 or more')
 
 
 def _check_adversary(adversary: AdversaryRecipe, steps: int) -> None:
     """Raise for numbers that no critic can have."""
-    if adversary.weight < 0 or adversary.penalty < 0 or adversary.learning_rate <= 0:
-        raise ValueError(
-            'recipe: adversary.weight and adversary.penalty must not be below 0, and '
-            'adversary.learning_rate must be above it'
-        )
+    for name in ('weight', 'penalty', 'learning_rate'):
+        _check_number(f'adversary.{name}', getattr(adversary, name))
     for name, least, most in (
         ('steps', 1, MAX_CRITIC_STEPS),
         ('first_steps', 1, MAX_CRITIC_STEPS),
-        ('from_step', 0, steps),
+        ('from_step', 0, max(steps - 1, 0)),
         ('features', 1, 1024),
         ('levels', 1, 8),
     ):
         value = getattr(adversary, name)
-        if not least <= value <= most:
+        if adversary.weight > 0 and not least <= value <= most:
             raise ValueError(f'recipe: adversary.{name} is {value}, not {least} to {most}')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,10 +28,13 @@ class Segmenter:
         Network of one T1w in [0, 1] and its reliability, in evaluation mode, its weights frozen.
     class_of
         Its class for each class of the samples, ``(L,)`` int64.
+    file
+        Name and SHA-256 of the file of its weights.
     """
 
     network: nn.Module
     class_of: Tensor
+    file: Mapping[str, str] = field(default_factory=dict)
 
     def loss(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Compute the soft Dice loss of its segmentation of the predicted T1w.
@@ -88,4 +91,4 @@ def load_segmenter(path: Path, labels: Sequence[int], device: torch.device) -> S
         raise ValueError(f'{path} does not know the labels {missing} of these samples')
     class_of = torch.tensor([known.index(source) for source in sources])
     network = trained.network.requires_grad_(False).eval().to(device)
-    return Segmenter(network, class_of)
+    return Segmenter(network, class_of, trained.file)

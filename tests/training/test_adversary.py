@@ -22,11 +22,14 @@ from bids_synthsr.training.adversary import (
     gradient_penalty,
     learn_to_tell,
 )
+from bids_synthsr.training.cohort import read_real_images
 from bids_synthsr.training.learner import learn, new_learner
+from bids_synthsr.training.loop import TrainingRun, teach_or_report
 from bids_synthsr.training.metrics import detail_ratios
 from bids_synthsr.training.recipe import AdversaryRecipe, load_recipe
 from bids_synthsr.training.samples import Batch, slice_batch
 from bids_synthsr.training.segmenter import Segmenter
+from bids_synthsr.training.sources import make_sources
 from bids_synthsr.training.task import Task
 
 main = sub_command('train')
@@ -207,7 +210,8 @@ def test_a_critic_of_no_weight_changes_nothing(data, tmp_path):
     assert sharpen(data, tmp_path / 'none', *changes) == 0
     weights = load_weights(tmp_path / 'none/checkpoint.safetensors').tensors
     assert not [name for name in weights if name.startswith('critic')]
-    assert sharpen(data, tmp_path / 'late', '--set', 'steps=2', 'adversary.from_step=2') == 0
+    late = ('--max-steps', 2, '--set', 'adversary.from_step=3')
+    assert sharpen(data, tmp_path / 'late', *late) == 0
     late = load_weights(tmp_path / 'late/checkpoint.safetensors').tensors
     assert all(torch.equal(value, late[name]) for name, value in weights.items())
 
@@ -223,8 +227,12 @@ def test_weights_of_a_training_with_a_critic_are_exported_without_it(data, tmp_p
     ('change', 'message'),
     [
         ('adversary.steps=0', 'adversary.steps is 0'),
-        ('adversary.from_step=9', 'adversary.from_step is 9, not 0 to 4'),
-        ('adversary.weight=-1', 'must not be below 0'),
+        ('adversary.from_step=4', 'adversary.from_step is 4, not 0 to 3'),
+        ('adversary.weight=-1', 'adversary.weight is -1'),
+        ('adversary.weight=nan', 'adversary.weight is nan'),
+        ('adversary.penalty=inf', 'adversary.penalty is inf'),
+        ('loss.segmentation=-1', 'loss.segmentation is -1'),
+        ('loss.ssim=nan', 'loss.ssim is nan'),
         ('adversary.speed=1', 'speed'),
     ],
 )
@@ -298,6 +306,14 @@ def test_judge_of_the_t1w_changes_the_network_and_not_itself(data, tmp_path, cap
     assert 'agrees with itself' in capfd.readouterr().err
     assert judge(data, tmp_path / 'x', '--segmenter', tmp_path / 'no', *judged) == 2
     assert '--segmenter' in capfd.readouterr().err
+    other = tmp_path / 'other.safetensors'
+    assert main(['export', str(tmp_path / 'none'), '--out', str(other), '--full-precision']) == 0
+    capfd.readouterr()
+    assert judge(data, tmp_path / 'out', '--segmenter', other, *judged) == 2
+    assert 'another segmenter' in capfd.readouterr().err
+    made = tmp_path / 'made.safetensors'
+    assert main(['export', str(tmp_path / 'out'), '--out', str(made)]) == 0
+    assert 'segmenter.safetensors' in made.with_suffix('.md').read_text()
     shutil.copy(data[2] / 'judged.toml', tmp_path / 'wrong.safetensors')
     assert judge(data, tmp_path / 'x', '--segmenter', tmp_path / 'wrong.safetensors', *judged) == 2
 
@@ -332,3 +348,27 @@ def test_network_is_drawn_towards_what_the_critic_takes_for_real(data):
     batch = slice_batch(target.repeat(1, CHANNELS, 1, 1, 1), target, [])
     terms = [learn(learner, learner.network, task, batch)['adversary'] for _ in range(20)]
     assert terms[-1] < terms[0] - 0.01
+
+
+def test_a_network_with_a_mixture_may_judge(data, tmp_path):
+    mixture = ('--set', 'network.arguments={features=8, levels=2, mixture_steps=2}', 'steps=1')
+    assert judge(data, tmp_path / 'first', *mixture) == 0
+    file = tmp_path / 'segmenter.safetensors'
+    assert main(['export', str(tmp_path / 'first'), '--out', str(file)]) == 0
+    judged = ('--segmenter', file, '--set', 'loss.segmentation=1', 'seed=3')
+    assert judge(data, tmp_path / 'out', *judged) == 0
+
+
+def test_a_stop_among_the_steps_of_the_critic_leaves_it_as_it_was(data, tmp_path):
+    recipe = load_recipe(str(data[2] / 'sharpening.toml'))
+    task = Task(replace(recipe, adversary=replace(recipe.adversary, from_step=0)))
+    source = make_sources(recipe, read_real_images([data[1]]), torch.device('cpu'))[0]
+    learner = new_learner(task, torch.device('cpu'))
+    before = {k: v.clone() for k, v in learner.adversary.critic.state_dict().items()}
+    asked = iter([False, False, True])
+    run = TrainingRun(tmp_path, torch.device('cpu'), 4, is_interrupted=lambda: next(asked))
+    told = teach_or_report(learner, learner.network, task, source, run, float('inf'))
+    assert told is None
+    after = learner.adversary.critic.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert next(asked, None) is None
