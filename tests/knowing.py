@@ -46,13 +46,10 @@ class Knowing(torch.nn.Module):
             scans, [()] * scans.shape[1], [reliability], reliability.amax((2, 3, 4)) > 0
         )
 
-    def predict_blocks(self, encoded, max_voxels, offsets=None, wanted=None):
+    def predict_blocks(self, encoded, max_voxels, offsets=None):
         for first in range(0, encoded.scans.shape[2], 20):
             rows = slice(first, min(first + 20, encoded.scans.shape[2]))
-            parts = [x[:, rows] for x in self(encoded.scans)]
-            if wanted is not None:
-                parts = [x[0, wanted[rows]][None, :, None, None] for x in parts]
-            yield (0, 0, 0), rows, Posterior(*parts)
+            yield (0, 0, 0), rows, Posterior(*(x[:, rows] for x in self(encoded.scans)))
 
     def forward(self, scans):
         image = scans.mean(1)

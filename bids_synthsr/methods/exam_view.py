@@ -6,7 +6,7 @@ the brain: 160 x 192 x 160 mm of the head in all, but for four corners of that b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ from bids_synthsr.networks.blocks import Offset, thin
 from bids_synthsr.networks.exam_unet import (
     EncodedScans,
     ExamUNet,
+    Posterior,
     TrainedExamUNet,
     expected_value,
 )
@@ -39,7 +40,6 @@ MOST_MOVES = 4  # windows until the brain is in the middle of one
 NEAR = 4.0  # voxels from the middle that are near enough
 BLOCK = 8  # voxels along each axis: slices up to 9 mm apart leave no block of them unmeasured
 LEAST_COVERAGE = 0.95  # of what all scans measured outside of the brain, to predict it alone
-NEARLY_ALL = 0.999  # share of all scans beyond which some of them would not show
 VOXELS_AT_ONCE = 40_000  # of all classes: fewer would not pay for the calls
 
 
@@ -95,64 +95,50 @@ class WindowNetwork(nn.Module):
         output
             ``(1, 2 + L, I, J, K)``.
         """
-        scans, reliable = self._turn(volume, 2).chunk(2, 1)
+        scans, reliable = (volume if self.other_sides is None else volume.flip(2)).chunk(2, 1)
         encoded = self.network.encode(scans, reliable)
         channels = 2 + self.network.classes.count
         output = volume.new_empty(*volume.shape[2:], channels).movedim(-1, 0)
-        of_all = volume.new_empty(volume.shape[2:])
-        predictions = self.network.predict_blocks(encoded, voxels_at_once(output))
-        for offset, rows, posterior in predictions:
-            part, probabilities = self._part(output, offset, rows), posterior.probabilities[0]
-            part[0] = self._turn(posterior.t1w[0])
-            part[1] = self._turn(posterior.scale[0])
-            part[2:] = self._turn(probabilities, sides=self.other_sides).movedim(-1, 0)
+        shares = []
+        for offset, rows, posterior in self._predictions(encoded, output):
+            part = self._part(output, offset, rows)
+            part[0], part[1] = posterior.t1w[0], posterior.scale[0]
+            part[2:] = posterior.probabilities[0].movedim(-1, 0)
             if self.outside is not None:
-                share = expected_value(probabilities, self.outside.intracranial)
-                thin(of_all, offset, self.network.stride)[rows] = share
+                probabilities = posterior.probabilities[0]
+                shares.append(expected_value(probabilities, self.outside.intracranial))
         if self.outside is not None:
             # where these scans measured nothing, the others know more
-            unseen = 1 - near_measured(reliable[0, [*self.outside.scans]])[0]
-            torch.maximum(of_all, unseen, out=of_all)
-            self._replace_outside(output, encoded.select(self.outside.scans), of_all)
+            unseen = 1 - near_measured(volume.chunk(2, 1)[1][0, [*self.outside.scans]])
+            alone = self._predictions(encoded.select(self.outside.scans), output)
+            for (offset, rows, posterior), share in zip(alone, shares, strict=True):
+                part = self._part(output, offset, rows)
+                of_all = torch.maximum(share, self._part(unseen, offset, rows)[0].to(share))
+                part[0] = torch.lerp(posterior.t1w[0], part[0], of_all)
+                part[1] = torch.lerp(posterior.scale[0], part[1], of_all)
         return output[None]
 
-    def _replace_outside(self, output: Tensor, encoded: EncodedScans, of_all: Tensor) -> None:
-        """Mix T1w and Laplace scale with those of some scans, where not all is of all scans.
+    def _part(self, volume: Tensor, offset: Offset, rows: slice) -> Tensor:
+        """View one voxel of every block in some rows of blocks of a ``(C, I, J, K)`` volume."""
+        return thin(volume, offset, self.network.stride)[:, rows]
 
-        Parameters
-        ----------
-        output
-            What was predicted from all scans, ``(C, I, J, K)``, changed in place.
-        encoded
-            The encoded scans that tell what is outside of the brain.
-        of_all
-            Share of the prediction from all scans, 0 to 1, as the network sees it, ``(I, J, K)``.
-        """
-        stride = self.network.stride
-        wanted = -functional.max_pool3d(-of_all[None], stride)[0] < NEARLY_ALL
-        predictions = self.network.predict_blocks(encoded, voxels_at_once(output), wanted=wanted)
-        for offset, rows, posterior in predictions:
-            here, share = wanted[rows], thin(of_all, offset, stride)[rows]
-            part = self._part(output, offset, rows)[:2]
-            mixed = self._turn(part, 1).clone()
-            alone = torch.stack([posterior.t1w.flatten(), posterior.scale.flatten()])
-            mixed[:, here] = torch.lerp(alone, mixed[:, here], share[here])
-            part.copy_(self._turn(mixed, 1))
+    def _predictions(
+        self, encoded: EncodedScans, output: Tensor
+    ) -> Iterator[tuple[Offset, slice, Posterior]]:
+        """Predict one part of ``(C, I, J, K)`` after the other: which part, and what for it."""
+        count = output.shape[1] // self.network.stride
+        for place in self.network.predict_blocks(encoded, voxels_at_once(output)):
+            yield place if self.other_sides is None else self._mirrored(*place, count)
 
-    def _turn(self, values: Tensor, axis: int = 0, sides: Sequence[int] | None = None) -> Tensor:
-        """Exchange left and right, where the network gets them exchanged; of classes, too."""
-        if self.other_sides is None:
-            return values
-        return values.flip(axis) if sides is None else values.flip(axis)[..., sides]
-
-    def _part(self, output: Tensor, offset: Offset, rows: slice) -> Tensor:
-        """View what the network calls one voxel of every block, of a ``(C, I, J, K)`` output."""
-        stride = self.network.stride
-        if self.other_sides is not None:
-            count = output.shape[1] // stride
-            rows = slice(count - rows.stop, count - rows.start)
-            offset = (stride - 1 - offset[0], offset[1], offset[2])
-        return thin(output, offset, stride)[:, rows]
+    def _mirrored(
+        self, offset: Offset, rows: slice, posterior: Posterior, count: int
+    ) -> tuple[Offset, slice, Posterior]:
+        """Exchange left and right of a prediction in some of ``count`` rows of blocks."""
+        other_rows = slice(count - rows.stop, count - rows.start)
+        other_offset = (self.network.stride - 1 - offset[0], offset[1], offset[2])
+        probabilities = posterior.probabilities.flip(1)[..., self.other_sides]
+        exchanged = Posterior(posterior.t1w.flip(1), posterior.scale.flip(1), probabilities)
+        return other_offset, other_rows, exchanged
 
 
 class SubsetNetwork(nn.Module):

@@ -13,9 +13,8 @@ otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -34,7 +33,8 @@ from bids_synthsr.networks.blocks import (
 from bids_synthsr.networks.fusion import Fusion, Guide, local_contrast
 from bids_synthsr.networks.mixture import Mixture, MixtureFit
 
-Take = Callable[[Tensor], Tensor]
+ALL_ROWS = slice(None)
+
 SCAN_CHANNELS = 2  # image, reliability
 LEAST_TRUST = 0.05  # in a scan between its slices, where it was interpolated
 FIT_STEP = 2  # blocks along each axis of which the mixture is fitted to one: means need no more
@@ -150,8 +150,8 @@ class _DecodedExam:
     ----------
     features
         Features of the blocks of the exam, ``(B, F, i, j, k)``.
-    images
-        Intensities of each of the N scans, folded, ``(B, s^3, i, j, k)``.
+    scans
+        Intensities of the scans, ``(B, N, I, J, K)``.
     trust
         Reliability of the blocks, not below `LEAST_TRUST`, ``(B, N, i, j, k)``; 0 everywhere for
         an absent scan.
@@ -164,52 +164,23 @@ class _DecodedExam:
     """
 
     features: Tensor
-    images: Sequence[Tensor]
+    scans: Tensor
     trust: Tensor
     gains: Sequence[Tensor]
     contrasts: Sequence[Tensor]
     gates: Sequence[Tensor]
 
-    def at(self, take: Take) -> _DecodedExam:
-        """Return what the heads need for some blocks.
-
-        Parameters
-        ----------
-        take
-            Takes these blocks out of ``(B, C, i, j, k)``.
-        """
-        images, gains, contrasts, gates = (
-            [take(values) for values in of_scans]
-            for of_scans in (self.images, self.gains, self.contrasts, self.gates)
+    def thin_out(self, step: int) -> _DecodedExam:
+        """Return one of ``step`` blocks along each axis, with whole scans."""
+        blocks = slice(None, None, step)
+        return _DecodedExam(
+            self.features[..., blocks, blocks, blocks],
+            self.scans,
+            self.trust[..., blocks, blocks, blocks],
+            [gain[..., blocks, blocks, blocks] for gain in self.gains],
+            [contrast[..., blocks, blocks, blocks] for contrast in self.contrasts],
+            [gate[..., blocks, blocks, blocks] for gate in self.gates],
         )
-        return _DecodedExam(take(self.features), images, take(self.trust), gains, contrasts, gates)
-
-
-def some_of(values: Tensor, step: int) -> Tensor:
-    """Take one of ``step`` blocks along each axis of ``(B, C, i, j, k)``."""
-    return values[..., ::step, ::step, ::step]
-
-
-def blocks_of(values: Tensor, rows: slice, blocks: Tensor | None = None) -> Tensor:
-    """Take some rows of ``(B, C, i, j, k)``, or blocks in them.
-
-    Parameters
-    ----------
-    values
-        What is known of every block.
-    rows
-        Rows of blocks that are taken.
-    blocks
-        Numbers of the blocks in these rows that are taken, ``(V,)``, which makes the result
-        ``(B, C, V, 1, 1)``; None for all.
-    """
-    part = values[:, :, rows]
-    if blocks is None:
-        return part
-    if part.stride(1) == 1:  # channels lie side by side, and so they stay
-        by_block = part.movedim(1, -1).flatten(1, 3).index_select(1, blocks)
-        return by_block.movedim(-1, 1)[..., None, None]
-    return part.flatten(2).index_select(2, blocks)[..., None, None]
 
 
 def class_probabilities(logits: Tensor) -> Tensor:
@@ -378,7 +349,6 @@ class ExamUNet(nn.Module):
         encoded: EncodedScans,
         max_voxels: int | None = None,
         offsets: Sequence[Offset] | None = None,
-        wanted: Tensor | None = None,
     ) -> Iterator[tuple[Offset, slice, Posterior]]:
         """Predict a few rows of blocks at a time, one voxel of each block after the other.
 
@@ -395,9 +365,6 @@ class ExamUNet(nn.Module):
         offsets
             Voxels of every block that are predicted; None for all. The mixture is fitted to the
             first of them.
-        wanted
-            Blocks that alone are predicted, ``(i, j, k)`` bool, which makes the prediction
-            ``(1, V, 1, 1)`` and skips rows that hold none. None predicts all.
 
         Yields
         ------
@@ -411,13 +378,8 @@ class ExamUNet(nn.Module):
         at_once = count if max_voxels is None else max(max_voxels // math.prod(others), 1)
         for first in range(0, count, at_once):
             rows = slice(first, min(first + at_once, count))
-            blocks = None if wanted is None else wanted[rows].flatten().nonzero()[:, 0]
-            if blocks is not None and not len(blocks):
-                continue
-            take = partial(blocks_of, rows=rows, blocks=blocks)
-            exam_there, fit_there = exam.at(take), fit and fit.at(take)
             for offset in offsets:
-                yield offset, rows, self._posterior(exam_there, fit_there, offset)
+                yield offset, rows, self._posterior(exam, fit, offset, rows)
 
     def _decode(self, encoded: EncodedScans) -> _DecodedExam:
         """Fuse and decode the scans, as far as all voxels of a block have it in common."""
@@ -433,39 +395,40 @@ class ExamUNet(nn.Module):
         gains: Sequence[Tensor] = ()
         contrasts: Sequence[Tensor] = ()
         gates: Sequence[Tensor] = ()
-        images = [fold(scan, self.stride) for scan in encoded.scans.split(1, 1)]
         if self.guide is not None:
             gains = self.guide(features, finest, trust)
             contrasts = [local_contrast(x, self.stride) for x in encoded.scans.split(1, 1)]
         if self.mixture is not None:
             gates = self.mixture.gates(features, finest, trust)
-        return _DecodedExam(features, images, trust, gains, contrasts, gates)
+        return _DecodedExam(features, encoded.scans, trust, gains, contrasts, gates)
 
     @torch.no_grad()
     def _fit_mixture(self, exam: _DecodedExam, offset: Offset) -> MixtureFit | None:
         """Fit the mixture to one voxel of some blocks; None without a mixture."""
         if self.mixture is None:
             return None
-        some = exam.at(partial(some_of, step=FIT_STEP))
-        logits = self._predict_prior(some, offset).logits
+        some = exam.thin_out(FIT_STEP)
+        logits = self._predict_prior(some, offset, ALL_ROWS).logits
         assert logits is not None  # there are tissues, so there are classes
-        images = self._images(some, offset)
+        images = thin(exam.scans, offset, self.stride)[..., ::FIT_STEP, ::FIT_STEP, ::FIT_STEP]
         spacing_mm = float(self.stride * FIT_STEP)
         fit = self.mixture.fit(logits, some.gates, images, some.trust, spacing_mm)
         return fit.enlarge(exam.features.shape[2:])
 
     def _predict(self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset) -> Prediction:
         """Predict one voxel of every block, ``(B, C, i, j, k)``."""
-        prediction = self._predict_with_mixture(exam, fit, offset)
+        prediction = self._predict_with_mixture(exam, fit, offset, ALL_ROWS)
         if prediction.logits is None or not len(self.class_t1w):
             return prediction
         probabilities = class_probabilities(prediction.logits)
         t1w = self._add_expected(prediction.t1w[:, 0], probabilities)
         return prediction._replace(t1w=t1w[:, None])
 
-    def _posterior(self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset) -> Posterior:
-        """Predict one voxel of every block, with segmentation."""
-        prediction = self._predict_with_mixture(exam, fit, offset)
+    def _posterior(
+        self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset, rows: slice
+    ) -> Posterior:
+        """Predict one voxel of every block in some rows of blocks."""
+        prediction = self._predict_with_mixture(exam, fit, offset, rows)
         assert prediction.log_scale is not None and prediction.logits is not None
         probabilities = class_probabilities(prediction.logits)
         t1w = self._add_expected(prediction.t1w[:, 0], probabilities)
@@ -477,31 +440,26 @@ class ExamUNet(nn.Module):
         return t1w + expected_value(probabilities, values) if len(values) else t1w
 
     def _predict_with_mixture(
-        self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset
+        self, exam: _DecodedExam, fit: MixtureFit | None, offset: Offset, rows: slice
     ) -> Prediction:
         """Predict the posterior of the mixture, but the T1w as a difference."""
-        prior = self._predict_prior(exam, offset)
+        prior = self._predict_prior(exam, offset, rows)
         if self.mixture is None or fit is None or prior.logits is None:
             return prior
-        images = self._images(exam, offset)
-        logits = self.mixture.posterior(prior.logits, fit, exam.gates, images)
+        gates = [gate[:, :, rows] for gate in exam.gates]
+        images = thin(exam.scans, offset, self.stride)[:, :, rows]
+        logits = self.mixture.posterior(prior.logits, fit.select_rows(rows), gates, images)
         return prior._replace(logits=logits)
 
-    def _predict_prior(self, exam: _DecodedExam, offset: Offset) -> Prediction:
+    def _predict_prior(self, exam: _DecodedExam, offset: Offset, rows: slice) -> Prediction:
         """Predict from features and guide alone; this segmentation is the mixture's prior."""
-        output, number = self._apply_head(exam.features, offset), self._number_of(offset)
-        for gain, contrasts in zip(exam.gains, exam.contrasts, strict=True):
-            contrast = contrasts[:, number : number + 1]
+        output = self._apply_head(exam.features[:, :, rows], offset)
+        number = (offset[0] * self.stride + offset[1]) * self.stride + offset[2]
+        for gains, contrasts in zip(exam.gains, exam.contrasts, strict=True):
+            gain = gains[:, :, rows]
+            contrast = contrasts[:, number : number + 1, rows]
             output.addcmul_(gain, contrast.to(gain))  # no copy; gradients need none of it
         return split_output(output, self.has_scale, self.classes.count)
-
-    def _images(self, exam: _DecodedExam, offset: Offset) -> Tensor:
-        """Return one voxel of every block of all scans, ``(B, N, i, j, k)``."""
-        return torch.stack([image[:, self._number_of(offset)] for image in exam.images], 1)
-
-    def _number_of(self, offset: Offset) -> int:
-        """Number a voxel of a block as `fold` does."""
-        return (offset[0] * self.stride + offset[1]) * self.stride + offset[2]
 
     def _apply_head(self, features: Tensor, offset: Offset) -> Tensor:
         """Compute the output channels of one voxel of every block from features of the block."""

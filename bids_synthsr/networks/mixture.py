@@ -10,7 +10,7 @@ likelihood of each voxel.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 
@@ -59,19 +59,10 @@ class MixtureFit:
 
     scans: Sequence[Sequence[Gaussians]]
 
-    def at(self, take: Callable[[Tensor], Tensor]) -> MixtureFit:
-        """Return the fit at some voxels.
-
-        Parameters
-        ----------
-        take
-            Takes these voxels out of a volume ``(1, 1, i, j, k)``.
-        """
+    def select_rows(self, rows: slice) -> MixtureFit:
+        """Return the fit for some rows of the volume."""
         return MixtureFit(
-            [
-                [replace(scan, gain=take(scan.gain[None, None])[0, 0]) for scan in exam]
-                for exam in self.scans
-            ]
+            [[replace(scan, gain=scan.gain[rows]) for scan in exam] for exam in self.scans]
         )
 
     def enlarge(self, shape: Sequence[int]) -> MixtureFit:

@@ -93,9 +93,9 @@ class Watched(Knowing):
         super().__init__()
         self.seen = []
 
-    def predict_blocks(self, encoded, max_voxels, offsets=None, wanted=None):
+    def predict_blocks(self, encoded, max_voxels, offsets=None):
         self.seen.append(self.is_mirrored(encoded.scans.mean(1)[0]))
-        return super().predict_blocks(encoded, max_voxels, offsets, wanted)
+        return super().predict_blocks(encoded, max_voxels, offsets)
 
 
 def test_half_of_the_windows_are_mirrored():

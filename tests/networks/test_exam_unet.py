@@ -1,7 +1,6 @@
 """The laws of the network that takes exams."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -10,10 +9,10 @@ from torch.nn import functional
 from bids_synthsr.networks import fusion
 from bids_synthsr.networks.blocks import thin, unfold
 from bids_synthsr.networks.exam_unet import (
+    ALL_ROWS,
     LEAST_TRUST,
     ExamUNet,
     SegmentationClasses,
-    blocks_of,
     class_probabilities,
 )
 from bids_synthsr.networks.fusion import local_contrast
@@ -153,25 +152,6 @@ def test_blocks_are_what_the_whole_predicts(max_voxels):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('max_voxels', [3 * 64, None])
-def test_blocks_that_are_wanted_are_as_among_all(max_voxels):
-    network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
-    encoded = network.encode(*exam(2))
-    every = {
-        (offset, rows.start): posterior
-        for offset, rows, posterior in network.predict_blocks(encoded, max_voxels)
-    }
-    wanted = torch.rand(8, 8, 8, generator=torch.Generator().manual_seed(1)) < 0.3
-    wanted[:4] = False
-    count = 0
-    for offset, rows, some in network.predict_blocks(encoded, max_voxels, wanted=wanted):
-        count += some.t1w[0].numel()
-        for one, other in zip(some, every[offset, rows.start], strict=True):
-            torch.testing.assert_close(one[0, :, 0, 0], other[0][wanted[rows]])
-    assert count == 8 * wanted.sum() > 0
-
-
-@torch.no_grad()
 def test_prediction_depends_on_the_fit_that_is_passed_in_and_not_on_earlier_calls():
     network = randomized(ExamUNet(features=8, levels=2, **EVERYTHING))
     decoded = network._decode(network.encode(*exam(2)))
@@ -181,12 +161,8 @@ def test_prediction_depends_on_the_fit_that_is_passed_in_and_not_on_earlier_call
     after = network._predict(decoded, first, (1, 1, 1))
     assert all(torch.equal(one, same_again) for one, same_again in zip(before, after, strict=True))
     assert not torch.equal(before.logits, unlike.logits)
-    some = network._posterior(
-        decoded.at(partial(blocks_of, rows=slice(2, 4))),
-        first.at(partial(blocks_of, rows=slice(2, 4))),
-        (1, 1, 1),
-    )
-    every = network._posterior(decoded, first, (1, 1, 1))
+    some = network._posterior(decoded, first, (1, 1, 1), slice(2, 4))
+    every = network._posterior(decoded, first, (1, 1, 1), ALL_ROWS)
     same(some, [x[:, 2:4] for x in every])
 
 
