@@ -26,6 +26,8 @@ from pathlib import Path
 
 import psutil
 
+from bids_synthsr.settings import WRONG_USE
+
 APP = [sys.executable, '-m', 'bids_synthsr.cli.bids_app']
 
 
@@ -44,9 +46,14 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if options.finished:
+            for kind in ('calm', 'killed'):
+                shutil.copytree(options.finished, folder / kind / 'out')
         begun = time.monotonic()
         code = run(options, folder / 'calm')
-        print(f'undisturbed: exit code {code}, {time.monotonic() - begun:.0f} s')
+        print(f'undisturbed: exit code {code}, {time.monotonic() - begun:.0f} s', flush=True)
+        if code == WRONG_USE:
+            sys.exit('Nothing to kill: try ' + ' '.join(command(options, folder / 'calm')))
         killed, cut = kill_often(options, folder / 'killed')
         code = run(options, folder / 'killed')
         print(f'killed {len(killed)} times in {json.dumps(killed)}; then exit code {code}')
@@ -77,8 +84,6 @@ def command(options: argparse.Namespace, place: Path) -> list[str]:
 
 def run(options: argparse.Namespace, place: Path) -> int:
     """Run to the end; return the exit code."""
-    if options.finished and not (place / 'out').exists():
-        shutil.copytree(options.finished, place / 'out')
     return subprocess.run(command(options, place), capture_output=True, check=False).returncode
 
 
@@ -95,20 +100,17 @@ def kill_often(options: argparse.Namespace, place: Path) -> tuple[list[str], lis
     chance = random.Random(options.seed)
     killed: list[str] = []
     cut: list[str] = []
-    if options.finished:
-        shutil.copytree(options.finished, place / 'out')
     while len(killed) < options.kills:
         process = subprocess.Popen(
             command(options, place), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             process.wait(chance.uniform(1, options.longest))
-            # it was finished before: begin again with less
-            chosen = chance.choice(sorted((place / 'out').glob('sub-*/')))
-            if options.finished:
-                chosen = place / 'work'
-                shutil.rmtree(place / 'out/group_tbm', ignore_errors=True)
-            shutil.rmtree(chosen)
+            # it was finished before: begin again with less, all of it below a temporary folder
+            exams = sorted((place / 'out').glob('sub-*/'))
+            group = [place / 'work', place / 'out/group_tbm']
+            for folder in group if options.finished else [chance.choice(exams)]:
+                shutil.rmtree(folder)
             continue
         except subprocess.TimeoutExpired:
             pass

@@ -46,8 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write('\nbids_synthsr: stopped before it began.\n')
         return 128 + signal.SIGINT
     finally:
-        if arguments is None and 'bids_synthsr.run.forking' in sys.modules:
-            sys.modules['bids_synthsr.run.forking'].stop_forkserver()
+        if arguments is None:
+            from bids_synthsr.run.forking import stop_forkserver
+
+            stop_forkserver()
 
 
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:

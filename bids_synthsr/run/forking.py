@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, get_all_start_methods, resource_tracker
 from multiprocessing.util import get_temp_dir
+from typing import Any
 
 START_METHOD = 'forkserver' if 'forkserver' in get_all_start_methods() else 'spawn'
 # what the steps of an exam import, once for all workers: two seconds each otherwise
@@ -61,8 +62,9 @@ def start_forkserver() -> None:
 
 def stop_forkserver() -> None:
     """End that process at the end of a command: until then it holds its terminal or pipe."""
-    pid = getattr(forkserver._forkserver, '_forkserver_pid', None)
-    if pid is not None:
+    server: Any = forkserver._forkserver  # of whose process typeshed does not know
+    pid = server._forkserver_pid
+    if pid is not None:  # it was started
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
 

@@ -116,6 +116,11 @@ class ContrastPrior:
         Distance between the nodes of the drift, mm.
     gamma
         Range of the exponent of intensities; 1 changes nothing.
+
+    Raises
+    ------
+    ValueError
+        For inversion times beside a tissue that is nulled.
     """
 
     kind: ContrastKind = 'uniform'
@@ -135,6 +140,13 @@ class ContrastPrior:
     drift: Range = (0.0, 0.0)
     drift_spacing: Range = (12.0, 32.0)
     gamma: Range = (0.7, 1.3)
+
+    def __post_init__(self) -> None:
+        if self.nulled and any(self.ti_ms):
+            raise ValueError(
+                f'ti_ms is {self.ti_ms}, but the inversion nulls {self.nulled}: leave out one '
+                'of both'
+            )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ FLAIR = ContrastPrior(
     'signal',
     tr_ms=(6000, 11000),
     te_ms=(80, 140),
-    nulled='csf',  # whatever the repetition time; that of ventricles is slower, and nearly dark
+    nulled='csf',  # at any repetition time; ventricles, which recover later, are nearly dark
     fat_saturation_probability=0.6,
 )
 RANDOM = ContrastPrior('uniform', texture=(0, 0.5))

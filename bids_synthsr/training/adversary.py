@@ -22,6 +22,7 @@ from bids_synthsr.training.recipe import MAX_CRITIC_STEPS, AdversaryRecipe, Reci
 from bids_synthsr.training.samples import CRITIC, Batch, seed_of
 from bids_synthsr.training.sources import Source
 
+MEASURES = 'critic_gap', 'critic_penalty'
 BETAS = 0.5, 0.9  # of Adam, as Gulrajani et al. 2017
 
 
@@ -106,7 +107,7 @@ def learn_to_tell(
     shares = draws.view(-1, 1, 1, 1, 1).to(real)
     steepness = gradient_penalty(adversary.critic, torch.lerp(made, real, shares))
     (penalty * steepness - gap).backward()
-    measures = {'critic_gap': gap.item(), 'critic_penalty': steepness.item()}
+    measures = dict(zip(MEASURES, (gap.item(), steepness.item()), strict=True))
     if not all(map(math.isfinite, measures.values())):
         raise FloatingPointError(', '.join(f'{k} {v}' for k, v in measures.items()))
     adversary.optimizer.step()

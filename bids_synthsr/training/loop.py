@@ -17,7 +17,7 @@ from torch import nn
 
 from bids_synthsr.dataset.files import write_text
 from bids_synthsr.synthesis.labels import freesurfer_table
-from bids_synthsr.training.adversary import critic_batches, learn_to_tell
+from bids_synthsr.training.adversary import MEASURES, critic_batches, learn_to_tell
 from bids_synthsr.training.checkpoints import (
     NAME,
     load_checkpoint,
@@ -251,8 +251,7 @@ def teach_or_report(
             return None
         with reporting(batch, learner, run):
             measured.append(teach_critic(learner, forward, task, batch, seed))
-    names = measured[0] if measured else ('critic_gap', 'critic_penalty')
-    return {name: sum(x[name] for x in measured) / max(len(measured), 1) for name in names}
+    return {name: sum(x[name] for x in measured) / max(len(measured), 1) for name in MEASURES}
 
 
 @contextmanager

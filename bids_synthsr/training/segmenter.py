@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bids_synthsr.dataset.weights import load_network
+from bids_synthsr.dataset.weights import load_exam_unet
 from bids_synthsr.imaging.intensity import percentile_range
-from bids_synthsr.networks.exam_unet import Prediction, TrainedExamUNet
-from bids_synthsr.networks.registry import EXAM_UNET
+from bids_synthsr.networks.exam_unet import Prediction
 from bids_synthsr.synthesis.labels import PART_OF
 from bids_synthsr.training.losses import Likelihood, soft_dice_loss
 from bids_synthsr.training.samples import Batch
@@ -81,9 +80,7 @@ def load_segmenter(path: Path, labels: Sequence[int], device: torch.device) -> S
     FileNotFoundError, ValueError
         If there is no such file, or it holds no such network.
     """
-    trained = load_network(EXAM_UNET, path)
-    if not isinstance(trained, TrainedExamUNet):
-        raise TypeError(f'{path} holds {type(trained).__name__}, not an exam network')
+    trained = load_exam_unet(path)
     known = list(trained.labels)
     sources = [label if label in known else PART_OF.get(label, 0) for label in labels]
     missing = [label for label, source in zip(labels, sources, strict=True) if source not in known]

@@ -1,7 +1,11 @@
 """The engine outlives its workers: killed steps are tried again, and then told."""
 
+import importlib
+import time
+from multiprocessing import forkserver
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from nipype.interfaces import utility as niu
@@ -12,6 +16,7 @@ from bids_synthsr.interfaces.methods import Synthesize
 from bids_synthsr.interfaces.parts import PartsNode
 from bids_synthsr.interfaces.resampling import DefineGrid
 from bids_synthsr.run.crashes import read_crashes
+from bids_synthsr.run.forking import PRELOADED, start_forkserver, stop_forkserver
 from bids_synthsr.run.plugin import ExamByExamPlugin, configure_engine, save_memory, send_crashes
 from bids_synthsr.run.processing import EXAMS_PER_GPU
 from bids_synthsr.run.steps import StepLog
@@ -271,3 +276,20 @@ def test_a_killed_step_is_tried_again_with_less_memory():
         before = step.inputs.get()
         save_memory(step)
         assert step.inputs.get() == before
+
+
+def test_what_workers_are_forked_from_imports_what_there_is():
+    """Names of modules that are wrong would be passed over, and every step be slower."""
+    assert all(importlib.import_module(name) for name in PRELOADED)
+
+
+def test_process_that_workers_are_forked_from_can_be_ended():
+    start_forkserver()
+    pid = forkserver._forkserver._forkserver_pid
+    stop_forkserver()
+    end = time.monotonic() + 20
+    while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    start_forkserver()  # and starts again
+    assert forkserver._forkserver._forkserver_pid not in (None, pid)

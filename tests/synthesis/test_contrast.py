@@ -63,6 +63,11 @@ def test_fluid_is_dark_in_a_flair_of_any_repetition_time(tr_ms):
         assert max(means['csf'], means['ventricle']) < 0.5 * means['white-matter']
 
 
+def test_inversion_times_beside_a_nulled_tissue_are_refused():
+    with pytest.raises(ValueError, match='leave out one'):
+        replace(FLAIR, ti_ms=(1800, 2700))
+
+
 def test_fat_saturation_darkens_fat_alone():
     saturated = ContrastPrior(**{**vars(plain(FLAIR)), 'fat_saturation_probability': 1.0})
     with_fat, without = means_of(plain(FLAIR)), means_of(saturated)

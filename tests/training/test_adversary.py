@@ -8,6 +8,7 @@ import pytest
 import torch
 from doors import sub_command
 from label_phantoms import write_heads
+from small_recipes import EXAM
 from torch import nn
 
 from bids_synthsr.dataset.weights import load_weights
@@ -67,29 +68,6 @@ log_steps = 1
 validation_steps = 4
 validation_batches = 2
 """
-JUDGED = """
-description = 'A small exam network, judged by a segmenter.'
-steps = 2
-
-[network]
-name = 'exam_unet'
-arguments = { features = 8, levels = 2 }
-
-[samples]
-source = 'generator'
-prior = 'clinical-2d'
-shape = [16, 16, 16]
-
-[prior]
-shape = { crop_jitter = 2 }
-
-[loss]
-laplace = 1.0
-dice = 1.0
-
-[intervals]
-log_steps = 1
-"""
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +75,7 @@ def data(tmp_path_factory):
     """Folders of label maps and images, and the files of two recipes."""
     folder = tmp_path_factory.mktemp('data')
     maps, images = write_heads(folder)
-    for name, text in (('sharpening', SHARPENING), ('judged', JUDGED)):
+    for name, text in (('sharpening', SHARPENING), ('judged', EXAM)):
         (folder / f'{name}.toml').write_text(text, encoding='utf-8')
     return maps, images, folder
 
@@ -112,7 +90,8 @@ def sharpen(data, out, *more):
 
 def judge(data, out, *more):
     maps, _, folder = data
-    given = ['run', folder / 'judged.toml', '--label-maps', maps, '--out', out, *more]
+    given = ['run', folder / 'judged.toml', '--label-maps', maps, '--out', out, '--set']
+    given += ['steps=2', 'intervals.validation_steps=0', *more]
     return main([*map(str, given), '--device', 'cpu', '--num-threads', '1'])
 
 
