@@ -51,7 +51,7 @@ from bids_synthsr.run.arguments import (
 from bids_synthsr.run.crashes import last_error, raise_stop
 from bids_synthsr.run.machine import choose_device
 from bids_synthsr.run.plan import find_method_fault, forecast_scans
-from bids_synthsr.settings import FILL, MethodSettings
+from bids_synthsr.settings import AS_IS, MethodSettings
 from bids_synthsr.values.exam import Exam
 
 __all__ = ('MethodSettings', 'guess_contrast', 'synthesize')
@@ -204,9 +204,10 @@ def check_settings(settings: MethodSettings) -> MethodSettings:
     fault = find_settings_fault(settings)
     if fault:
         raise ValueError(fault)
-    if settings.lesions == FILL:
+    if settings.lesions != AS_IS:
         raise ValueError(
-            'lesions: masks are found by their BIDS names: run bids_synthsr with --lesions fill'
+            'lesions: masks are found by their BIDS names: run bids_synthsr with '
+            f'--lesions {settings.lesions}'
         )
     if settings.reference:
         parse_reference(settings.reference)

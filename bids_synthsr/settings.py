@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 FIELDS_OF_VIEW = ('head', 'reference', 'union')
-FILL = 'fill'
-LESIONS = ('as-is', FILL)  # what becomes of lesions before a method gets the scans
+AS_IS, FILL, KEEP = 'as-is', 'fill', 'keep'
+LESIONS = (AS_IS, FILL, KEEP)  # what becomes of lesions that masks mark
 EFFORTS = ('quick', 'standard')  # of the method self
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it

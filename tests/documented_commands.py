@@ -87,6 +87,9 @@ SKIPPED = {
     'bids_synthsr bids out participant --lesions fill --lesion-masks masks': (
         'needs masks of lesions: tests/cli/test_lesions.py does the like'
     ),
+    'bids_synthsr bids out participant --lesions keep --lesion-masks masks': (
+        'needs masks of lesions: tests/derivatives/test_kept_lesions.py does the like'
+    ),
     'bids_synthsr bids out participant --nprocs 8 --omp-nthreads 2 --mem 16G': 'wants 16 GB',
     'bids_synthsr bids out participant --method synthsr --weights SynthSR_v10_210712.h5': _WEIGHTS,
     'bids_synthsr bids out participant --nipype-plugin-file slurm.yml': _SLURM,

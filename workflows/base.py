@@ -7,11 +7,11 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from bids_synthsr.settings import FILL, Settings
+from bids_synthsr.settings import FILL, KEEP, Settings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
-from bids_synthsr.workflows.lesions import init_filled_wf
+from bids_synthsr.workflows.lesions import init_filled_wf, init_kept_wf
 from bids_synthsr.workflows.method import init_method_wf, make_step
 from bids_synthsr.workflows.stages import ExamSetup, stages_until
 
@@ -116,19 +116,19 @@ def init_configured_exam_wf(*, setup: ExamSetup, name: str = 'exam_wf') -> pe.Wo
         Name of the workflow.
     """
     forecast, method = setup.forecast, setup.method
-    fills = method.lesions == FILL
+    add_lesions = {FILL: init_filled_wf, KEEP: init_kept_wf}.get(method.lesions)
     method_wf = init_method_wf(
         method=make_step(method, setup.num_threads, setup.device, setup.low_mem),
         # those on a GPU are counted apart
         n_procs=setup.num_threads if setup.device == 'cpu' else 1,
         mem_gb=forecast.synthesize_gb,
-        name='synthesis_wf' if fills else 'method_wf',
+        name='synthesis_wf' if add_lesions else 'method_wf',
     )
-    if fills:
-        method_wf = init_filled_wf(
+    if add_lesions:
+        method_wf = add_lesions(
             method_wf=method_wf,
             masks=setup.exam.get('lesion_masks', ()),
-            mem_gb=forecast.fill_gb,
+            mem_gb=forecast.lesions_gb,
         )
     workflow = init_exam_wf(
         align_wf=init_align_wf(

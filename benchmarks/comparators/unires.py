@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument('--thickness', type=float, default=None)
     parser.add_argument('--noise', type=float, default=2.0, help='percent')
     parser.add_argument('--side', type=int, default=100, help='of the cube of the brain, mm')
+    parser.add_argument('--most-scans', type=int, default=3, help='of an exam; 1 is quick')
     options = parser.parse_args()
     if subprocess.run([options.python, '-c', 'import unires.run'], capture_output=True,
                       check=False).returncode:  # fmt: skip
@@ -235,6 +236,8 @@ def main() -> None:
     sources += [(cases_of_labels, path) for path in options.labels]
     for make_cases, path in sources:
         for case in make_cases(path, slices, options.noise, options.side):
+            if len(case.scans) > options.most_scans:
+                continue
             for method in ('cubic', 'tv', 'unires'):
                 key = (case.head, case.exam, case.profile, method)
                 if key in done:
@@ -242,7 +245,11 @@ def main() -> None:
                 if method == 'unires':
                     folder = options.out / 'work' / '_'.join((case.head, case.exam, case.profile))
                     gap = 1 - thickness / options.spacing
-                    made = run_unires(case, options.python, folder, gap)
+                    try:
+                        made = run_unires(case, options.python, folder, gap)
+                    except RuntimeError as error:
+                        print(*key, str(error).strip().splitlines()[-1], flush=True)
+                        continue
                 else:
                     made = run_ours(case, method)
                 write_rows(table, case, method, *made)

@@ -203,15 +203,16 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         '--lesions',
         choices=LESIONS,
         default=LESIONS[0],
-        help='what becomes of lesions before all else: as-is leaves them to the method, fill '
-        'replaces what masks mark by tissue like that around it, in every scan',
+        help='what becomes of lesions: as-is leaves them to the method, fill replaces what masks '
+        'mark by tissue like that around it, in every scan and before all else, keep puts them '
+        'into the predicted T1w and the segmentation',
     )
     group.add_argument(
         '--lesion-masks',
         type=Path,
         metavar='DIR',
         help='folder of lesion masks in the space of a scan, named sub-*_label-lesion_mask.nii.gz '
-        'or sub-*_desc-lesion_dseg.nii.gz (for --lesions fill)',
+        'or sub-*_desc-lesion_dseg.nii.gz (for --lesions fill and keep)',
     )
 
 

@@ -32,7 +32,7 @@ from bids_synthsr.run.plugin_choice import check_plugin
 from bids_synthsr.run.processing import DEFAULT_PLUGIN as LOCAL
 from bids_synthsr.run.request import Mode, Request, SurfaceRequest, TbmRequest
 from bids_synthsr.settings import (
-    FILL,
+    AS_IS,
     InputSettings,
     RunSettings,
     Settings,
@@ -233,12 +233,16 @@ def find_mask_folder(options: argparse.Namespace) -> Path | None:
     ValueError
         If there is no such folder, or one of the two options stands alone.
     """
-    if options.lesion_masks is None and options.lesions == FILL:
-        raise ValueError('--lesions fill needs the masks of the lesions: give --lesion-masks DIR')
+    if options.lesion_masks is None and options.lesions != AS_IS:
+        raise ValueError(
+            f'--lesions {options.lesions} needs the masks of the lesions: give --lesion-masks DIR'
+        )
     if options.lesion_masks is None:
         return None
-    if options.lesions != FILL:
-        raise ValueError('--lesion-masks does nothing alone: give --lesions fill, too')
+    if options.lesions == AS_IS:
+        raise ValueError(
+            '--lesion-masks does nothing alone: give --lesions fill or --lesions keep, too'
+        )
     return _folders([options.lesion_masks], '--lesion-masks')[0]
 
 

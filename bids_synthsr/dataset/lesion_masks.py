@@ -17,16 +17,16 @@ from bids_synthsr.dataset.image_files import UnusableScanError
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.values.exam import SUFFIXES, entities_of, suffix_of
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.structures import LESION
 
-LESION = ('lesion', 'L')  # labels that name lesions, with ``label-`` or ``desc-``
-SEGMENTED = 77  # lesion in the look-up table of FreeSurfer
+LABELS = ('lesion', 'L')  # labels that name lesions, with ``label-`` or ``desc-``
 FRAMES = (*SUFFIXES, 'orig', 'scanner', 'individual')  # that a mask may name as its space
 OF_THE_MASK = ('sub', 'ses', *DERIVED)  # entities that tell of no scan
 NO_FRAME = (
     'lies on the grid of no scan and names none: it was taken to lie in the space of the {}. '
     'Check the place, or name the scan (space-).'
 )
-NO_MASK = 'No lesion mask of this exam was found: nothing was filled.'
+NO_MASK = 'No lesion mask of this exam was found: lesions are as the method leaves them.'
 
 
 def find_lesion_masks(
@@ -101,7 +101,7 @@ def _list_files(folder: Path) -> Iterator[Path]:
 def _is_lesion_mask(path: Path) -> bool:
     """Whether a file is named as a lesion mask, or as a segmentation of lesions."""
     entities, suffix, extension = split_name(path.name)
-    is_lesion = any(entities.get(key) in LESION for key in ('label', 'desc'))
+    is_lesion = any(entities.get(key) in LABELS for key in ('label', 'desc'))
     return is_lesion and suffix in ('mask', 'dseg') and extension in IMAGES and path.is_file()
 
 
@@ -129,7 +129,7 @@ def describe_lesion_masks(paths: Sequence[Path], folder: Path | None) -> list[di
         space = split_name(path.name)[0].get('space', FRAMES[0])
         if space not in FRAMES:
             raise ValueError(
-                f'{path} lies in the space {space}, and lesions are filled in the scans: give a '
+                f'{path} lies in the space {space}, and lesions are those of the scans: give a '
                 'mask in the space of a scan'
             )
     try:
@@ -174,9 +174,9 @@ def load_lesion_mask(path: Path) -> tuple[np.ndarray, Grid]:
     except OSError as error:
         raise ValueError(f'{path} cannot be read ({error.strerror}): copy it again') from error
     is_mask = split_name(path.name)[1] == 'mask'
-    mask = np.isfinite(voxels) & (voxels != 0) if is_mask else voxels == SEGMENTED
+    mask = np.isfinite(voxels) & (voxels != 0) if is_mask else voxels == LESION
     if not mask.any():
-        wanted = 'lesions are all but 0' if is_mask else f'lesions have the label {SEGMENTED}'
+        wanted = 'lesions are all but 0' if is_mask else f'lesions have the label {LESION}'
         raise ValueError(f'{path} marks no lesion ({wanted}): correct it, or take it out')
     return mask, grid
 

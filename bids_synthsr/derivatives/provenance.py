@@ -84,8 +84,8 @@ DESCS = {  # by desc-
 }
 
 
-# added to each of them, once lesions were filled in the data set
-FILLED = ' Lesions were filled before where its sidecar has the field Lesions.'
+# added to each of them, once lesions were filled or kept in the data set
+TREATED = ' What became of lesions is told where its sidecar has the field Lesions.'
 
 
 def raw_uri(path: Path, bids_dir: Path) -> str:
@@ -163,9 +163,11 @@ def describe_transform(fit: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_space_transform(transform: StandardTransform, files: TemplateFiles) -> dict[str, Any]:
     """Describe a transform to or from a standard space, and how well the two brains fit."""
+    volume = transform.intracranial_mm3
     return {
         'Description': 'Affine transform and deformation, for tools that read those of ITK.',
         'Template': files.space,
+        **({'EstimatedTotalIntraCranialVolume': round(volume)} if volume else {}),
         'Fit': {
             'brain_dice': round(transform.overlap, 4),
             'correlation': round(transform.correlation, 4),
@@ -214,11 +216,11 @@ def complete_sidecar(
 
 
 def write_dataset_description(
-    derivatives: Derivatives, bids_dir: Path, fills_lesions: bool = False
+    derivatives: Derivatives, bids_dir: Path, treats_lesions: bool = False
 ) -> None:
     """Describe the output as a BIDS derivative of ``bids_dir``, and list what is not BIDS in it.
 
-    Lines that a user added to ``.bidsignore`` stay, and so does that lesions were filled.
+    Lines that a user added to ``.bidsignore`` stay, and so does what tells of lesions.
     """
     raw = read_object(bids_dir / DESCRIPTION)
     link = link_to(derivatives.root, bids_dir)
@@ -235,8 +237,8 @@ def write_dataset_description(
     }
     write_json(derivatives.description, content)
     path = derivatives.descriptions
-    is_filled = fills_lesions or (path.is_file() and FILLED in read_text(path))
-    more = FILLED if is_filled else ''
+    tells = treats_lesions or (path.is_file() and TREATED in read_text(path))
+    more = TREATED if tells else ''
     rows = [
         {'desc_id': f'desc-{desc}', 'description': f'{text}{more}'} for desc, text in DESCS.items()
     ]

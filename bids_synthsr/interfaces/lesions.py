@@ -1,7 +1,8 @@
-"""Lesions of the scans of an exam, filled before a method gets them."""
+"""Lesions of the scans of an exam: filled before a method gets them, or kept after it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Ste
 if TYPE_CHECKING:
     import numpy as np
 
+    from bids_synthsr.values.grid import Grid
     from bids_synthsr.values.method import Observation
 
 MASS_ML = 5.0  # of one lesion: a mass of 7 ml was filled badly (lab/lesions.md)
@@ -48,8 +50,8 @@ class FillLesions(Step):
             return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
         observations = load_observations(inputs)
         names = inputs.names or inputs.contrasts
-        lesions, largest_ml, doubts = _mark_lesions(inputs.masks, observations, names)
-        scans = list(inputs.scans)
+        marked = _mark_lesions(inputs.masks, observations, names)
+        lesions, scans = marked.on_scans, list(inputs.scans)
         for index, voxels in enumerate(fill_lesions(observations, lesions)):
             if lesions[index].any():
                 file = folder / f'filled-{Path(scans[index]).name}'
@@ -66,7 +68,7 @@ class FillLesions(Step):
             f'before all else, by {", ".join(masks)}: the volumes show healthy tissue there, '
             'which is invented.'
         )
-        warnings = [warning, *doubts, *describe_masses(largest_ml)]
+        warnings = [warning, *marked.doubts, *describe_masses(marked.largest_ml)]
         return {'scans': scans, 'lesions': facts, 'warnings': warnings}
 
 
@@ -87,10 +89,35 @@ def describe_masses(largest_ml: float) -> list[str]:
     return [sentence]
 
 
+@dataclass(frozen=True, eq=False)
+class MarkedLesions:
+    """What the lesion masks of an exam mark.
+
+    Parameters
+    ----------
+    on_scans
+        What is lesion in each scan, ``(I, J, K)`` bool on its own grid.
+    on_output
+        ``(I, J, K)`` bool on the output grid; on that of the reference where none was given.
+    largest_ml
+        Volume of the largest lesion in one piece, ml.
+    doubts
+        What a reader must know, a sentence each.
+    """
+
+    on_scans: list[np.ndarray]
+    on_output: np.ndarray
+    largest_ml: float
+    doubts: list[str]
+
+
 def _mark_lesions(
-    masks: list[dict[str, str]], observations: list[Observation], names: list[str]
-) -> tuple[list[np.ndarray], float, list[str]]:
-    """Mark on each scan what any mask marks: lesions, ml of the largest of the masks, doubts.
+    masks: list[dict[str, str]],
+    observations: list[Observation],
+    names: list[str],
+    output: Grid | None = None,
+) -> MarkedLesions:
+    """Mark what any mask marks on each scan, and on an output grid in the reference's space.
 
     Raises
     ------
@@ -107,6 +134,8 @@ def _mark_lesions(
 
     grids = [scan.grid for scan in observations]
     lesions, largest, doubts = [np.zeros(grid.shape, bool) for grid in grids], 0.0, list[str]()
+    output = output or grids[0]
+    on_output = np.zeros(output.shape, bool)
     for path, digest in ((Path(mask['file']), mask['sha256']) for mask in masks):
         mask, grid = load_lesion_mask(path)
         if sha256(path) != digest:
@@ -131,9 +160,53 @@ def _mark_lesions(
                 'out'
             )
         lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
+        on_output |= mark_lesion(mask, grid, output, mask2ref)
         sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
         largest = max(largest, float(sizes.max() * grid.voxel_volume / 1000))
-    return lesions, largest, doubts
+    return MarkedLesions(lesions, on_output, largest, doubts)
+
+
+class KeepLesions(Step):
+    """Put what lesion masks mark into the T1w that a network predicted, and its segmentation."""
+
+    class Inputs(InputFields):
+        """Aligned scans, lesion masks, and what the method made."""
+
+        scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
+        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
+        acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
+        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+        names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
+        masks = traits.List(traits.Dict, desc='file, name and sha256 of each lesion mask')
+        products = traits.List(traits.Dict, mandatory=True, desc='fields of ProductFile')
+
+    class Outputs(OutputFields):
+        """The products with lesions, and what was done."""
+
+        products = traits.List(traits.Dict, desc='fields of ProductFile')
+        warnings = traits.List(traits.Str, desc='what a reader must know')
+
+    def make(self, inputs: Any, folder: Path) -> Results:
+        """Keep the lesions; an exam without masks stays as it is."""
+        from bids_synthsr.dataset.images import load_grid
+        from bids_synthsr.dataset.lesion_masks import NO_MASK
+        from bids_synthsr.derivatives.kept_lesions import keep_in_products
+        from bids_synthsr.derivatives.products import ProductFile
+        from bids_synthsr.interfaces.methods import load_observations
+
+        if not inputs.masks:
+            return {'products': inputs.products, 'warnings': [NO_MASK]}
+        products = [ProductFile(**product) for product in inputs.products]
+        observations = load_observations(inputs)
+        names = inputs.names or inputs.contrasts
+        grid = load_grid(Path(products[0].file))
+        marked = _mark_lesions(inputs.masks, observations, names, grid)
+        masks = [mask['name'] for mask in inputs.masks]
+        kept, warning = keep_in_products(products, observations, marked.on_output, masks, folder)
+        return {
+            'products': [product.as_plain() for product in kept],
+            'warnings': [warning, *marked.doubts],
+        }
 
 
 class NoteLesions(Step):

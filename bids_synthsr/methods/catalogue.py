@@ -59,6 +59,8 @@ class Method:
     further_volumes
         Names of the volumes that it makes beside those: BIDS suffixes, with ``desc`` where two
         have one.
+    paints_lesions_over
+        Whether its T1w shows healthy tissue where lesions are.
     reuses_memory
         Whether it makes many arrays of equal size one after the other, which is faster when the
         C library keeps what was freed.
@@ -78,6 +80,7 @@ class Method:
     makes_t1w: bool = False
     makes_every_contrast: bool = False
     further_volumes: tuple[str, ...] = ()
+    paints_lesions_over: bool = False
     reuses_memory: bool = False
 
     @property
@@ -141,6 +144,7 @@ _ENTRIES = (
         options=('least_quality', 'sharpen_others'),
         only_mm=1.0,
         makes_t1w=True,
+        paints_lesions_over=True,
         further_volumes=(*_OF_ANY_EXAM, 'sr_T1w', 'tv_T1w'),
         reuses_memory=True,
     ),
@@ -205,6 +209,7 @@ _ENTRIES = (
         options=('least_quality',),
         only_mm=1.0,
         makes_t1w=True,
+        paints_lesions_over=True,
         further_volumes=_OF_ANY_EXAM,
         reuses_memory=True,
     ),
@@ -268,6 +273,7 @@ _ENTRIES = (
         options=('ct',),
         only_mm=1.0,
         makes_t1w=True,
+        paints_lesions_over=True,
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ENTRIES}

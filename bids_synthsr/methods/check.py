@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bids_synthsr.methods.catalogue import METHODS, Method, names_of_networks
-from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, LESIONS, MethodSettings
+from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, KEEP, LESIONS, MethodSettings
 from bids_synthsr.values.words import find_word
 
 COARSEST_MM = 5.0  # voxels larger than that are no longer super-resolution
@@ -47,9 +47,23 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
     if settings.effort != MethodSettings.effort and 'effort' not in method.options:
         yield f'--effort is for --method self; {method.name} does not learn from the scan'
     yield from filter(None, [_unknown('--lesions', [settings.lesions], LESIONS)])
+    if settings.lesions == KEEP:
+        yield from filter(None, [_find_fault_of_keeping(method)])
     yield from filter(None, [_unknown('--effort', [settings.effort], EFFORTS)])
     if settings.weights is not None and not method.network:
         yield describe_unread_weights(method.name)
+
+
+def _find_fault_of_keeping(method: Method) -> str:
+    """Say why a method cannot keep lesions that masks mark; empty if it can."""
+    if not method.paints_lesions_over:
+        return f'--lesions keep: {method.name} keeps lesions by itself, so leave the option out'
+    if 'dseg' not in method.further_volumes:
+        return (
+            f'--lesions keep: {method.name} makes no segmentation, by which it would be known '
+            'where white matter is: choose any-exam'
+        )
+    return ''
 
 
 def describe_unread_options(settings: MethodSettings) -> str:

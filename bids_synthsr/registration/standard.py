@@ -39,6 +39,8 @@ class StandardTransform:
         Dice of the two brain masks.
     correlation
         Correlation of the two T1w in the brain of the template.
+    template_mm3
+        Volume of the template's brain mask, mm³; 0 where it is not known.
     """
 
     template2t1w: np.ndarray
@@ -47,11 +49,17 @@ class StandardTransform:
     grid: Grid
     overlap: float
     correlation: float
+    template_mm3: float = 0.0
 
     @property
     def growth(self) -> float:
         """By which factor the affine makes the brain of the template larger."""
         return float(np.linalg.det(self.template2t1w[:3, :3]))
+
+    @property
+    def intracranial_mm3(self) -> float:
+        """Volume within the skull, mm³, by the affine alone (Buckner et al. 2004)."""
+        return self.growth * self.template_mm3
 
     def to_t1w(self, points: np.ndarray) -> np.ndarray:
         """Find the points of the T1w that belong to points of the template, RAS+ mm ``(N, 3)``."""
@@ -112,7 +120,8 @@ def fit_template(
     there, back = (
         displacement_of(sign * velocity, space.shape, SPACING_MM).numpy() for sign in (1, -1)
     )
-    transform = StandardTransform(affine, there, back, space, 0.0, 0.0)
+    template_mm3 = float((template > 0).sum() * template_grid.voxel_volume)
+    transform = StandardTransform(affine, there, back, space, 0.0, 0.0, template_mm3)
     return _judged(transform, brain, grid, fixed, fixed_mask > 0)
 
 

@@ -14,7 +14,7 @@ from bids_synthsr.dataset.files import parse_json
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.derivatives.records import Record
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS
-from bids_synthsr.settings import FILL
+from bids_synthsr.settings import AS_IS, FILL, KEEP
 
 CITATION = re.compile(r'\[@([^]]+)\]')
 
@@ -72,6 +72,12 @@ LESIONS_FILLED = (
     'Before the next step, lesions that masks mark were filled in every scan, with the mean of '
     'those voxels nearby whose surroundings look most like theirs in all scans '
     '[@guizard; @prados].'
+)
+LESIONS_KEPT = (
+    'Then lesions that masks mark were put into a predicted T1w, and as label 77 into its '
+    'segmentation. In the T1w they have the smoothest intensities that explain the slices of the '
+    'T1w scans there, relative to white matter within some 10 mm, and typical ones where '
+    'no T1w shows them.'
 )
 CAUTION = (
     'The output is computed, not acquired, and not meant for diagnosis: fine detail and '
@@ -173,8 +179,8 @@ class MethodFacts:
         Field of view of the output: ``reference`` or ``union``.
     weights
         Name of the file of weights and the start of its SHA-256; empty where there is none.
-    fills_lesions
-        Whether lesions were filled before the method.
+    lesions
+        What became of lesions, one of `bids_synthsr.settings.LESIONS`.
     spaces
         Names of the standard spaces in which outputs are written, too.
     versions
@@ -196,7 +202,7 @@ class MethodFacts:
     spacing: float = 1.0
     fov: str = 'head'
     weights: str = ''
-    fills_lesions: bool = False
+    lesions: str = AS_IS
     spaces: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -222,7 +228,7 @@ def facts_of_settings(
         takes_transforms=takes_transforms,
         spacing=settings.get('output_resolution', 1.0),
         fov=settings.get('fov', 'reference'),
-        fills_lesions=settings.get('lesions') == FILL,
+        lesions=settings.get('lesions', AS_IS),
         spaces=tuple(template['space'] for template in settings.get('templates', ())),
         versions=versions,
     )
@@ -245,7 +251,7 @@ def facts_of_record(record: Record, run: Mapping[str, Any]) -> MethodFacts:
     beside = [desc for desc in BESIDE if any(f'_desc-{desc}_' in name for name in names)]
     return replace(
         facts,
-        fills_lesions=bool(settings.get('lesion_masks')),
+        lesions=facts.lesions if settings.get('lesion_masks') else AS_IS,
         main=record.main if record.main in MAIN else '',
         beside=tuple(beside) if facts.method == DEFAULT else (),
     )
@@ -269,8 +275,9 @@ def summary_text(facts: MethodFacts) -> str:
 def methods_text(facts: MethodFacts) -> str:
     """Describe what was run, in Markdown: paragraphs, then the references as first cited."""
     caution = CAUTION_OF_ACQUIRED if facts.main == 'acquired' else CAUTION
-    filled = [LESIONS_FILLED] if facts.fills_lesions else []
-    paragraphs = [_inputs(facts), _grid(facts), *filled, _method(facts)]
+    before = [LESIONS_FILLED] if facts.lesions == FILL else []
+    after = [LESIONS_KEPT] if facts.lesions == KEEP else []
+    paragraphs = [_inputs(facts), _grid(facts), *before, _method(facts), *after]
     if facts.spaces:
         spaces = _join_names(tuple(dict.fromkeys(facts.spaces)))
         paragraphs.append(STANDARD.format(spaces=spaces, **_versions(facts)))

@@ -19,7 +19,7 @@ from bids_synthsr.run.messages import log_to_file
 from bids_synthsr.run.plan import describe_method
 from bids_synthsr.run.plugin import configure_engine
 from bids_synthsr.run.request import Request
-from bids_synthsr.settings import FILL, Settings
+from bids_synthsr.settings import AS_IS, Settings
 
 LOGGER = logging.getLogger('bids_synthsr')
 LOG = 'bids_synthsr.log'  # of a run, main process and workers
@@ -36,8 +36,8 @@ def open_run(request: Request) -> None:
     logs = derivatives.run_logs(settings.run_uuid)
     log_to_file(logs / LOG)
     LOGGER.info('bids_synthsr %s', shlex.join(request.command))
-    fills_lesions = settings.method.lesions == FILL
-    write_dataset_description(derivatives, settings.input.bids_dir, fills_lesions)
+    treats_lesions = settings.method.lesions != AS_IS
+    write_dataset_description(derivatives, settings.input.bids_dir, treats_lesions)
     write_text(logs / 'config.toml', tomli_w.dumps(request.options))
     run = describe_run(settings, request.command)
     write_json(derivatives.run_facts(settings.run_uuid), run)

@@ -37,7 +37,7 @@ from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.guard import guarded
-from bids_synthsr.settings import FILL, InputSettings, MethodSettings, RunSettings, Settings
+from bids_synthsr.settings import AS_IS, InputSettings, MethodSettings, RunSettings, Settings
 from bids_synthsr.values.exam import Exam, Scan
 from bids_synthsr.values.method import Forecast
 
@@ -180,9 +180,7 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
         num_threads=num_threads,
         in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
     )
-    return forecast_exam(
-        METHODS[method.method], size, len(method.templates), method.lesions == FILL
-    )
+    return forecast_exam(METHODS[method.method], size, len(method.templates), method.lesions)
 
 
 def threads_of(run: RunSettings, exams: int) -> int:
@@ -200,7 +198,7 @@ def describe_method(method: MethodSettings) -> dict[str, Any]:
     facts = {name: value for name, value in asdict(method).items() if name not in unread}
     facts |= {'contrasts': list(method.contrasts), 'weights': None}
     del facts['templates']
-    if method.lesions != FILL:
+    if method.lesions == AS_IS:
         del facts['lesions']
     if not method.on_scans:
         del facts['on_scans']
@@ -289,8 +287,8 @@ def describe_left_out(plans: Sequence[Plan]) -> list[str]:
 
 
 def describe_unmasked(plans: Sequence[Plan], method: MethodSettings) -> list[str]:
-    """List the exams that go on without a lesion mask, although lesions are to be filled."""
-    if method.lesions != FILL:
+    """List the exams that go on without a lesion mask, although masks are asked for."""
+    if method.lesions == AS_IS:
         return []
     return [
         f'{plan.exam}: {NO_MASK}' for plan in plans if not plan.fault and not plan.lesion_masks

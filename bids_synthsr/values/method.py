@@ -162,7 +162,7 @@ class Forecast:
 
     Parameters
     ----------
-    select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb, standardize_gb, fill_gb
+    select_gb, align_gb, resample_gb, synthesize_gb, outputs_gb, standardize_gb, lesions_gb
         Memory of the largest step of each kind, GB.
     cpu_s
         Time of all steps together, in seconds of one core.
@@ -175,7 +175,7 @@ class Forecast:
     outputs_gb: float
     cpu_s: float
     standardize_gb: float = 0.0
-    fill_gb: float = 0.0
+    lesions_gb: float = 0.0
 
     @property
     def memory_gb(self) -> float:

@@ -42,6 +42,7 @@ class Structure:
 
 
 BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE = 0, 24, 118, 125, 165, 258
+LESION = 77  # of the white matter
 AROUND = (BACKGROUND, CSF, EPIDERMIS, ADIPOSE, SKULL, HEAD_TISSUE)  # the brain
 # grey matter is all else within the skull; brain stem and ventral diencephalon, which are mostly
 # tracts, count as white matter

@@ -1,4 +1,4 @@
-"""Lesions that masks mark are filled before any method, and all that is written says so."""
+"""Lesions that masks mark are filled or kept, and all that is written says so."""
 
 import gzip
 import hashlib
@@ -25,6 +25,7 @@ from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.grid import Grid
 
 SICK = 200.0
+ANY_EXAM = ['--method', 'any-exam', '--output-resolution', '1']
 IDENTITY = Grid((2, 2, 2), np.eye(4))
 
 
@@ -110,7 +111,7 @@ def test_filling_is_done_said_and_done_again_when_the_mask_changes(bids, tmp_pat
     report = (out / 'sub-01.html').read_text()
     assert 'which is invented' in report and 'Prados' in report
     other = (out / 'sub-02.html').read_text()
-    assert 'nothing was filled' in other and 'Prados' not in other
+    assert 'as the method leaves them' in other and 'Prados' not in other
     assert 'field Lesions' in (out / 'descriptions.tsv').read_text()
 
     assert fill(tmp_path, '--dry-run') == 0
@@ -184,6 +185,7 @@ def test_masks_of_no_exam_are_refused_unless_others_were_asked_for(bids, tmp_pat
     [
         (['--lesions', 'fill'], 'give --lesion-masks DIR'),
         (['--lesion-masks', '.'], 'give --lesions fill'),
+        ([*ANY_EXAM, '--lesions', 'keep'], '--lesions keep needs the masks'),
         (['--lesions', 'fill', '--lesion-masks', 'nowhere'], 'is not a folder'),
         (['--lesions', 'fill', '--lesion-masks', '.'], 'holds no lesion mask'),
     ],
@@ -192,6 +194,19 @@ def test_wrong_use(bids, tmp_path, capsys, monkeypatch, options, said):
     (tmp_path / 'empty').mkdir()
     monkeypatch.chdir(tmp_path / 'empty')
     assert run(tmp_path, '--dry-run', *options) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('method', 'said'),
+    [
+        ('tv', 'tv keeps lesions by itself, so leave the option out'),
+        ('synthsr', 'synthsr makes no segmentation'),
+    ],
+)
+def test_only_what_paints_over_and_segments_keeps_lesions(tmp_path, capsys, method, said):
+    with pytest.raises(SystemExit, match='2'):
+        run(tmp_path, '--method', method, '--output-resolution', '1', '--lesions', 'keep')
     assert said in capsys.readouterr().err
 
 

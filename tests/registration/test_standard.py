@@ -101,6 +101,9 @@ def test_a_brain_is_brought_to_the_template(tmp_path, monkeypatch):
     assert transform.overlap > 0.95
     assert transform.correlation > 0.9
     assert transform.growth == pytest.approx(15 * 18 * 13.5 / (13 * 16 * 13), rel=0.1)
+    # by the size of the head alone: the affine makes the template's brain as large as this one
+    brain_mm3 = (t1w > 0).sum() * head.voxel_volume
+    assert transform.intracranial_mm3 == pytest.approx(brain_mm3, rel=0.1)
     there_and_back = transform.to_template(transform.to_t1w(np.array([[50.0, 60, 50]])))
     np.testing.assert_allclose(there_and_back, [[50, 60, 50]], atol=0.3)
 

@@ -37,7 +37,8 @@ def test_every_reference_is_cited_somewhere():
     used = [MethodFacts(method, ('T1w', 'T2w')) for method in METHODS]
     used.append(MethodFacts('synthsr', ('T1w', 'T2w'), used=('T1w', 'T2w')))
     used.append(MethodFacts('auto', ('T1w',), spaces=('MNI152NLin6Asym',)))
-    used.append(MethodFacts('tv', ('T1w',), fills_lesions=True))
+    used.append(MethodFacts('tv', ('T1w',), lesions='fill'))
+    used.append(MethodFacts('any-exam', ('T1w',), lesions='keep'))
     text = ' '.join(methods_text(facts) for facts in used)
     assert all(entry['doi'] in text for entry in REFERENCES.values())
 

@@ -17,7 +17,7 @@ from bids_synthsr.settings import MethodSettings, TbmSettings
 from bids_synthsr.values.method import Forecast
 from bids_synthsr.workflows.align import init_align_wf
 from bids_synthsr.workflows.exam import init_exam_wf
-from bids_synthsr.workflows.lesions import init_filled_wf
+from bids_synthsr.workflows.lesions import init_filled_wf, init_kept_wf
 from bids_synthsr.workflows.longitudinal import init_person_wf
 from bids_synthsr.workflows.method import init_method_wf
 from bids_synthsr.workflows.morphometry import init_tbm_wf
@@ -63,15 +63,16 @@ def test_builder_is_keyword_only_and_documented(module, name):
     assert len(lines) <= 100  # with docstring; the body stays under 60
 
 
-def build_filled():
+def with_lesions(builder):
     synthesis = Synthesize(method='cubic')
     inner = init_method_wf(method=synthesis, n_procs=1, mem_gb=1, name='synthesis_wf')
-    return init_filled_wf(method_wf=inner, masks=[], mem_gb=1)
+    return builder(method_wf=inner, masks=[], mem_gb=1)
 
 
 SMALL = {
     'init_align_wf': lambda: init_align_wf(mem_gb=1),
-    'init_filled_wf': build_filled,
+    'init_filled_wf': lambda: with_lesions(init_filled_wf),
+    'init_kept_wf': lambda: with_lesions(init_kept_wf),
 }
 
 
@@ -131,7 +132,7 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_filled_wf, init_person_wf, init_method_wf, init_tbm_wf,
+    init_align_wf, init_exam_wf, init_filled_wf, init_kept_wf, init_person_wf, init_method_wf, init_tbm_wf,
     init_outputs_wf, init_truth_wf,
     init_case_wf, init_changed_head_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip

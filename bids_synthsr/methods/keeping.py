@@ -1,0 +1,238 @@
+"""Lesions put into a T1w that a network predicted, and in which it painted them over.
+
+What the T1w scans of the exam say is taken: within the lesions the smoothest change is sought that
+explains their slices, so that a lesion smaller than a slice gets the contrast that it had before
+the slice mixed it with what is around. Where no T1w shows a lesion, it gets the intensity that
+lesions have in a T1w on average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
+from bids_synthsr.imaging.geometry import bounding_box, crop_grid
+from bids_synthsr.imaging.resampling import FWHM_PER_SIGMA, in_field_of_view, resample
+from bids_synthsr.methods.consistency import THICKNESS_SHARE
+from bids_synthsr.methods.total_variation import conjugate_gradients
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.method import Observation
+
+EDGE_MM = 1.0  # FWHM, over which a lesion passes into what was predicted
+APART_MM = 3.0  # from a lesion, to white matter that counts as healthy
+NEARBY_MM = 10.0  # standard deviation: how far around white matter is compared
+LITTLE = 1e-4  # weight of all white matter, where none is nearby
+SMOOTHNESS = 0.1  # weight of squared differences of neighbours, see lab/lesions.md
+SMALLNESS = 1e-3  # weight of the squared change itself, so that it has but one solution
+STEPS = 30  # of conjugate gradients
+KNOTS = np.array([0.0, 0.2, 0.4, 0.6, 0.75, 0.9, 1.0, 1.15])  # of a curve, in white matter
+RIDGE = 1e-4  # share of the voxels, by which the curve stays the identity where nothing tells
+INSIDE = 0.98  # share of a voxel that is brain, from which on it tells the contrast of a scan
+TOUCHED = 0.02  # share of a voxel of a scan that is lesion, from which on the voxel counts
+MARGIN = 2.0  # slices around the lesions that are simulated
+
+
+@dataclass(frozen=True, eq=False)
+class LesionFreeT1w:
+    """A T1w that a network predicted, and what is known about it.
+
+    Parameters
+    ----------
+    t1w
+        ``(I, J, K)`` intensities.
+    grid
+        Where they lie: isotropic voxels.
+    lesion
+        Where the lesions are, ``(I, J, K)`` bool.
+    white, brain
+        White matter of the cerebrum, and brain with its CSF, ``(I, J, K)`` bool.
+    """
+
+    t1w: np.ndarray
+    grid: Grid
+    lesion: np.ndarray
+    white: np.ndarray
+    brain: np.ndarray
+
+    def healthy(self) -> np.ndarray:
+        """Mark white matter apart from borders and lesions, ``(I, J, K)`` bool.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        steps = round(APART_MM / float(self.grid.spacing.mean()))
+        apart = ndimage.binary_dilation(self.lesion, iterations=max(steps, 1))
+        healthy: np.ndarray = ndimage.binary_erosion(self.white) & ~apart
+        if not healthy.any():
+            raise ValueError(
+                'There is no healthy white matter to compare lesions with: check the lesion masks'
+            )
+        return healthy
+
+
+def keep_lesions(
+    predicted: LesionFreeT1w, scans: Sequence[Observation], typical: float
+) -> tuple[np.ndarray, float]:
+    """Put lesions into a predicted T1w; a few voxels away from them, nothing changes.
+
+    Parameters
+    ----------
+    predicted
+        The T1w without lesions.
+    scans
+        T1w scans of the exam; none gives all lesions the typical intensity.
+    typical
+        Intensity of lesions relative to white matter, where no scan shows them.
+
+    Returns
+    -------
+    kept, scanned
+        float32 ``(I, J, K)``, and which share of the lesions scans show.
+
+    Raises
+    ------
+    ValueError
+        If there is no white matter apart from the lesions.
+    """
+    kept = predicted.t1w.astype(np.float32)
+    if not predicted.lesion.any():
+        return kept, 1.0
+    spacing = float(predicted.grid.spacing.mean())
+    far = max([3 * NEARBY_MM, *(MARGIN * scan.acquisition.slice_spacing for scan in scans)])
+    box = bounding_box(predicted.lesion, int(np.ceil(far / spacing)))
+    healthy, part, lesion = predicted.healthy(), kept[box], predicted.lesion[box]
+    level = _level(kept, healthy, box, spacing)
+    change, is_shown = _explain(_gather(predicted, scans, healthy, box, level), lesion)
+    change = np.where(is_shown, change * level, (typical * level - part) * lesion)
+    sd = EDGE_MM / FWHM_PER_SIGMA / spacing
+    kept[box] = (part + ndimage.gaussian_filter(change.astype(np.float32), sd)).clip(0)
+    return kept, float(is_shown[lesion].mean())
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """What a T1w scan tells of the lesions, in parts of its white matter.
+
+    ``residual`` is what it measured less what the T1w without lesions explains, 0 where it
+    ``counts`` for nothing; both ``(I, J, K)`` on the voxels of the scan.
+    """
+
+    operator: AcquisitionOperator
+    residual: np.ndarray
+    counts: np.ndarray
+
+    def normal(self, change: np.ndarray) -> np.ndarray:
+        """Simulate a change, and spread what counts of it back over the head."""
+        return self.operator.adjoint(self.counts * self.operator.forward(change))
+
+
+def _explain(evidence: Sequence[_Evidence], lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the smoothest change within lesions that explains the scans.
+
+    Returns the change, and which lesions any scan shows, ``(I, J, K)`` each.
+    """
+    inside = torch.from_numpy(lesion)
+
+    def hessian(x: torch.Tensor) -> torch.Tensor:
+        x = x * inside
+        total = SMALLNESS * x + SMOOTHNESS * _roughness(x, inside)
+        for scan in evidence:
+            total += torch.from_numpy(scan.normal(x.numpy()))
+        return total * inside
+
+    right = np.zeros(lesion.shape, np.float32)
+    reached = np.zeros(lesion.shape, bool)
+    for scan in evidence:
+        right += scan.operator.adjoint(scan.residual) * lesion
+        reached |= scan.operator.adjoint(scan.counts.astype(np.float32)) > 0
+    diagonal = hessian(torch.ones(lesion.shape)) + 6 * SMOOTHNESS + ~inside
+    change = conjugate_gradients(hessian, torch.from_numpy(right), diagonal, STEPS)
+    pieces, count = ndimage.label(lesion, np.ones((3, 3, 3)))
+    is_shown = np.zeros(count + 1, bool)
+    is_shown[np.unique(pieces[reached & lesion])] = True
+    return change.numpy() * lesion, is_shown[pieces] & lesion
+
+
+def _gather(
+    predicted: LesionFreeT1w,
+    scans: Sequence[Observation],
+    healthy: np.ndarray,
+    box: tuple[slice, slice, slice],
+    level: np.ndarray,
+) -> list[_Evidence]:
+    """Gather what each scan tells, by its white matter near the lesions, of a box around them."""
+    grid, relative = crop_grid(predicted.grid, box), predicted.t1w[box] / level
+    spacing, evidence = float(grid.spacing.mean()), []
+    parts = [x[box].astype(np.float32) for x in (predicted.lesion, predicted.brain)]
+    for scan in scans:
+        seen = healthy & in_field_of_view(scan.grid, predicted.grid, scan.scan2ref)
+        if not seen.any():
+            continue
+        fine = resample(scan.voxels, scan.grid, predicted.grid, scan.scan2ref)
+        voxels, scan_grid, slices = average_fine_axes(
+            scan.voxels, scan.grid, scan.acquisition, spacing
+        )
+        slices = replace(slices, slice_thickness=THICKNESS_SHARE * slices.slice_thickness)
+        operator = AcquisitionOperator(grid, scan_grid, slices, np.linalg.inv(scan.scan2ref))
+        lesion, brain = (operator.forward(part) for part in parts)
+        unit = operator.forward(_level(fine, seen, box, spacing))
+        measured = np.divide(voxels, unit, out=np.zeros_like(unit), where=unit > 0)
+        is_healthy = operator.is_seen & (lesion <= TOUCHED) & (brain > INSIDE)
+        known = _as_scanned(relative, measured, operator, is_healthy)
+        counts = operator.is_seen & (lesion > TOUCHED)
+        residual = np.where(counts, measured - operator.forward(known), 0).astype(np.float32)
+        evidence.append(_Evidence(operator, residual, counts))
+    return evidence
+
+
+def _as_scanned(
+    relative: np.ndarray, measured: np.ndarray, operator: AcquisitionOperator, counts: np.ndarray
+) -> np.ndarray:
+    """Change the contrast of a T1w to that of a scan, by a curve that healthy tissue tells."""
+    hats = [
+        np.interp(relative, KNOTS, np.eye(len(KNOTS))[number]).astype(np.float32)
+        for number in range(len(KNOTS))
+    ]
+    columns = np.stack([operator.forward(hat)[counts] for hat in hats], axis=1)
+    ridge = RIDGE * len(columns) * np.eye(len(KNOTS))
+    shifts = np.linalg.solve(
+        columns.T @ columns + ridge, columns.T @ (measured[counts] - columns @ KNOTS)
+    )
+    curve: np.ndarray = np.interp(relative, KNOTS, KNOTS + shifts).astype(np.float32)
+    return curve
+
+
+def _roughness(x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
+    """Apply the Laplacian within a mask, whose border is free, ``(I, J, K)``."""
+    total = torch.zeros_like(x)
+    for axis in range(3):
+        size = x.shape[axis] - 1
+        both = inside.narrow(axis, 0, size) & inside.narrow(axis, 1, size)
+        step = (x.narrow(axis, 1, size) - x.narrow(axis, 0, size)) * both
+        total.narrow(axis, 1, size).add_(step)
+        total.narrow(axis, 0, size).sub_(step)
+    return total
+
+
+def _level(
+    volume: np.ndarray, healthy: np.ndarray, box: tuple[slice, slice, slice], spacing: float
+) -> np.ndarray:
+    """Average healthy white matter around each voxel of a box; all of it counts a little."""
+    sd = NEARBY_MM / spacing
+    total, count = (
+        ndimage.gaussian_filter(values, sd, mode='constant', truncate=3.0)
+        for values in (
+            np.where(healthy[box], volume[box], 0).astype(np.float32),
+            healthy[box].astype(np.float32),
+        )
+    )
+    everywhere = np.float32(np.median(volume[healthy]))
+    level: np.ndarray = (total + LITTLE * everywhere) / (count + LITTLE)
+    return level

@@ -1,0 +1,134 @@
+"""Lesions that are kept have the contrast that the scan saw, and nothing else changes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from bids_synthsr.imaging.forward_model import acquire
+from bids_synthsr.imaging.geometry import rigid, with_slices
+from bids_synthsr.methods.consistency import THICKNESS_SHARE
+from bids_synthsr.methods.keeping import LesionFreeT1w, keep_lesions
+from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.method import Observation
+
+GRID = Grid((80, 80, 60), np.eye(4))
+SLICES = Acquisition(2, 5.0, 5.0)
+# of the T1w that was predicted, and of a spin echo: white matter, cortex, ventricle
+PREDICTED, SCANNED = (110.0, 70.0, 25.0), (600.0, 480.0, 330.0)
+TYPICAL = 0.7
+MOVED = rigid(np.radians([4, -3, 5]), np.array([1.0, -2, 1]), np.array([40.0, 40, 30]))
+
+
+def ball(center, radius):
+    return np.linalg.norm(np.indices(GRID.shape).T - center, axis=-1).T < radius
+
+
+BRAIN, WHITE, VENTRICLE = (ball((40, 40, 30), radius) for radius in (29, 24, 8))
+LESIONS = {  # center, radius in mm, contrast to the white matter in parts of it
+    'large': ((56, 40, 30), 5, -0.3),
+    'small': ((40, 57, 33), 2.5, -0.45),
+    'faint': ((25, 40, 27), 3.5, -0.12),
+    'beside the ventricle': ((40, 28, 30), 4, -0.25),
+}
+
+
+def paint(levels, with_lesions=False):
+    volume = np.zeros(GRID.shape)
+    for inside, level in zip((WHITE, BRAIN & ~WHITE, VENTRICLE), levels, strict=True):
+        volume[inside] = level
+    for center, radius, contrast in LESIONS.values() if with_lesions else ():
+        volume[ball(center, radius) & WHITE & ~VENTRICLE] = (1 + contrast) * levels[0]
+    return volume
+
+
+def lesion():
+    marked = np.zeros(GRID.shape, bool)
+    for center, radius, _ in LESIONS.values():
+        marked |= ball(center, radius) & WHITE & ~VENTRICLE
+    return marked
+
+
+def scan(axis=2, scan2ref=None, noise=0.0, factor=1.0):
+    scan2ref = np.eye(4) if scan2ref is None else scan2ref
+    slices = Acquisition(axis, 5.0, 5.0)
+    grid = with_slices(GRID, axis, 5.0)
+    seen = replace(slices, slice_thickness=5 * THICKNESS_SHARE)  # what it takes them for
+    voxels = acquire(paint(SCANNED, True), GRID, grid, seen, np.linalg.inv(scan2ref))
+    voxels = voxels + np.random.default_rng(1).normal(0, noise * SCANNED[0], voxels.shape)
+    return Observation('T1w', (factor * voxels).astype(np.float32), grid, slices, scan2ref)
+
+
+@pytest.fixture(scope='module')
+def predicted():
+    white = WHITE & ~VENTRICLE
+    return LesionFreeT1w(paint(PREDICTED).astype(np.float32), GRID, lesion(), white, BRAIN)
+
+
+def contrasts(volume):
+    return {
+        name: float(volume[ball(center, radius) & WHITE & ~VENTRICLE].mean() / PREDICTED[0] - 1)
+        for name, (center, radius, _) in LESIONS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    'scans', [[scan()], [scan(1, MOVED)], [scan(), scan(0, MOVED)]], ids=['slices', 'moved', 'two']
+)
+def test_lesions_get_their_contrast_back_although_slices_are_thick(predicted, scans):
+    kept, shown = keep_lesions(predicted, scans, TYPICAL)
+    assert shown == 1
+    for name, contrast in contrasts(kept).items():
+        # edges pass over into what is around, so that the smallest gains less
+        assert contrast == pytest.approx(LESIONS[name][2], abs=0.06), name
+    away = ~ndimage.binary_dilation(predicted.lesion, np.ones((3, 3, 3)), iterations=2)
+    np.testing.assert_array_equal(kept[away], predicted.t1w[away])
+
+
+def test_a_small_lesion_is_deeper_than_its_slice_shows(predicted):
+    thick = scan()
+    slices = np.repeat(thick.voxels, 5, axis=2)
+    center, radius, contrast = LESIONS['small']
+    shown = slices[ball(center, radius)].mean() / SCANNED[0] - 1
+    kept, _ = keep_lesions(predicted, [thick], TYPICAL)
+    assert abs(contrasts(kept)['small'] - contrast) < abs(shown - contrast) / 2
+
+
+def test_noise_does_not_matter_much_and_units_not_at_all(predicted):
+    once, _ = keep_lesions(predicted, [scan(noise=0.02)], TYPICAL)
+    for name, contrast in contrasts(once).items():
+        assert contrast == pytest.approx(LESIONS[name][2], abs=0.08), name
+    loud, _ = keep_lesions(predicted, [scan(noise=0.02, factor=7.0)], TYPICAL)
+    np.testing.assert_allclose(loud, once, atol=0.01)
+
+
+def test_without_a_t1w_lesions_look_as_they_do_on_average(predicted):
+    kept, shown = keep_lesions(predicted, [], TYPICAL)
+    assert shown == 0
+    middle = ball(LESIONS['large'][0], 3)
+    np.testing.assert_allclose(kept[middle], TYPICAL * PREDICTED[0], rtol=0.01)
+
+
+def test_what_lies_beyond_the_t1w_looks_so_too(predicted):
+    thick = scan()
+    part = Grid((80, 50, 12), thick.grid.vox2ras)  # without the small lesion
+    short = replace(thick, voxels=thick.voxels[:, :50], grid=part)
+    kept, shown = keep_lesions(predicted, [short], TYPICAL)
+    assert 0.5 < shown < 1
+    found = contrasts(kept)
+    assert found['small'] == pytest.approx(TYPICAL - 1, abs=0.07)
+    assert found['large'] == pytest.approx(LESIONS['large'][2], abs=0.06)
+
+
+def test_nothing_to_keep_changes_nothing(predicted):
+    without = replace(predicted, lesion=np.zeros(GRID.shape, bool))
+    kept, _ = keep_lesions(without, [scan()], TYPICAL)
+    np.testing.assert_array_equal(kept, predicted.t1w)
+
+
+def test_lesions_of_all_the_white_matter_are_refused(predicted):
+    everywhere = replace(predicted, lesion=WHITE)
+    with pytest.raises(ValueError, match='no healthy white matter'):
+        keep_lesions(everywhere, [scan()], TYPICAL)
