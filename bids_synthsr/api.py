@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from bids_synthsr.dataset.selection import (
     parse_reference,
     select_scans,
 )
-from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.dataset.weights import with_weights
 from bids_synthsr.derivatives.products import ProductFile
 from bids_synthsr.derivatives.provenance import complete_sidecar
 from bids_synthsr.methods.catalogue import METHODS
@@ -212,12 +212,6 @@ def check_settings(settings: MethodSettings) -> MethodSettings:
     if settings.reference:
         parse_reference(settings.reference)
     return settings
-
-
-def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> MethodSettings:
-    """Find and check the file of weights, where the method reads one."""
-    weights = find_weights(METHODS[settings.method], settings.weights, environ)
-    return replace(settings, weights=weights)
 
 
 def _file_of(image: SpatialImage | str | Path, folder: Path, number: int) -> Path:

@@ -64,7 +64,19 @@ _WEIGHTS = 'needs weights or data of other people'
 _GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
 _HALF_AN_HOUR = 'takes half an hour: tests/evaluation/test_group_demo.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
+_FOLDERS = '--inputs 3t_folder --targets 7t_folder --held-out "sub-1*"'
+_ENTITIES = '--pairs bids --input acq-3T --target acq-7T'
 SKIPPED = {
+    **dict.fromkeys(
+        (
+            f'synthsr train run 3t-7t {_FOLDERS} --out training',
+            f'synthsr train run 3t-7t {_ENTITIES} --held-out "sub-1*" --out training',
+            'synthsr train export training --out 7t.safetensors',
+            f'synthsr evaluate pairs judged --weights 7t.safetensors {_FOLDERS} --structures',
+            'bids_synthsr bids out participant --method 3t-7t --weights 7t.safetensors',
+        ),
+        'needs pairs of scans: tests/training/test_pairs.py does the like',
+    ),
     **dict.fromkeys(
         (
             'bids_synthsr bids out group --group-column dx --groups CN AD --covariates age icv',

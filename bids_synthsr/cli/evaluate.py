@@ -20,6 +20,7 @@ from bids_synthsr.cli.door import (
     positive_int,
 )
 from bids_synthsr.cli.options import add_test_options
+from bids_synthsr.cli.train import add_pairs
 from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.check import describe_unread_weights
 from bids_synthsr.settings import SOME_FAILED, SUCCESS, MethodSettings
@@ -60,6 +61,7 @@ def add_parser(commands: Commands) -> None:
     _add_simulate(evaluations)
     _add_leave_one_out(evaluations)
     _add_tbm(evaluations)
+    _add_pairs(evaluations)
 
 
 def _add_simulate(commands: Commands) -> None:
@@ -187,6 +189,77 @@ def _add_tbm(commands: Commands) -> None:
     )
     add_test_options(parser)
     parser.set_defaults(run=partial(run, _tbm), methods='any-exam,sr-t1,cubic')
+
+
+def _add_pairs(commands: Commands) -> None:
+    """Add the evaluation of a network that learned from pairs."""
+    parser = commands.add_parser(
+        'pairs',
+        help='compare what a network of 3t-7t makes with the scans that it is to make',
+        formatter_class=ReadableDefaults,
+    )
+    parser.add_argument('out', type=Path, metavar='OUT', help='folder for table and picture')
+    parser.add_argument(
+        '--weights', type=Path, required=True, metavar='FILE', help='of the network, as exported'
+    )
+    add_pairs(parser)
+    parser.add_argument(
+        '--held-out',
+        nargs='+',
+        default=[],
+        metavar='PATTERN',
+        help='names of the files to compare on, as in the training [all]',
+    )
+    parser.add_argument(
+        '--exclude', nargs='+', default=[], metavar='PATTERN', help='names of files to leave out'
+    )
+    parser.add_argument(
+        '--structures',
+        action='store_true',
+        help='compare the structures that the network of any-exam finds, too',
+    )
+    parser.add_argument(
+        '--omp-nthreads', type=positive_int, default=os.cpu_count(), help='threads to use'
+    )
+    add_device(parser)
+    parser.set_defaults(run=partial(run, _pairs))
+
+
+def _pairs(options: argparse.Namespace, _environ: Mapping[str, str]) -> EvaluationOutcome:
+    """Run the evaluation on pairs."""
+    import torch
+
+    from bids_synthsr.cli.train import find_pairs
+    from bids_synthsr.dataset.weights import find_shipped, load_exam_unet, load_paired
+    from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
+    from bids_synthsr.run.comparing import EvaluationOutcome
+    from bids_synthsr.run.machine import choose_device
+    from bids_synthsr.run.messages import announce
+    from bids_synthsr.training.cohort import fits
+    from bids_synthsr.training.judged_pairs import judge_pairs
+
+    files = [
+        pair
+        for pair in find_pairs(options)
+        if not options.held_out or fits(pair.given, options.held_out)
+    ]
+    if not files:
+        raise ValueError('No pair to compare on: give --inputs and --targets, or --pairs')
+    owner = find_folder_owner(options.out)
+    sources = {path.parent for pair in files for path in (pair.given, pair.wanted)}
+    if owner or any(lies_in(options.out, folder) for folder in sources):
+        raise ValueError(f'{owner or f"{options.out} lies in the input"}: choose another folder')
+    device = torch.device(choose_device(options.device))
+    torch.set_num_threads(options.omp_nthreads)
+    trained, segmenter = load_paired(options.weights), None
+    trained.network.to(device)
+    if options.structures:
+        segmenter = load_exam_unet(find_shipped(METHODS[SEGMENTER]))
+        segmenter.network.to(device)
+    judged = judge_pairs(files, trained, options.out.resolve(), segmenter, partial(announce, '%s'))
+    for line in judged.summary() if judged.rows else ():
+        announce('%s', line)
+    return EvaluationOutcome(tuple(judged.files), tuple(judged.failures), not judged.failures)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from bids_synthsr.cli.options import config_of, method_settings
 from bids_synthsr.dataset.files import parse_json, read_text
 from bids_synthsr.dataset.selection import parse_reference
 from bids_synthsr.dataset.templates import NATIVE, ON_SCANS, TemplateFiles, locate_template
-from bids_synthsr.dataset.weights import find_weights
+from bids_synthsr.dataset.weights import with_weights
 from bids_synthsr.derivatives.ownership import lies_in
 from bids_synthsr.derivatives.places import Derivatives
 from bids_synthsr.methods.catalogue import METHODS
@@ -214,10 +214,7 @@ def settings_of(options: argparse.Namespace, environ: Mapping[str, str]) -> Sett
             derivatives=_folders(options.derivatives, '--derivatives'),
             lesion_masks=find_mask_folder(options),
         ),
-        method=replace(
-            method_settings(options),
-            weights=find_weights(METHODS[options.method], options.weights, environ),
-        ),
+        method=with_weights(replace(method_settings(options), weights=options.weights), environ),
         run=_run_settings(options, environ, plugin),
         output_dir=output_dir,
         work_dir=work_dir,

@@ -24,7 +24,7 @@ from bids_synthsr.settings import SOME_FAILED, SUCCESS, WRONG_USE
 
 if TYPE_CHECKING:
     from bids_synthsr.dataset.weights import Weights
-    from bids_synthsr.training.cohort import Cohort
+    from bids_synthsr.training.cohort import Cohort, PairFiles
     from bids_synthsr.training.recipe import Recipe
 
 CALIBRATION_EXAMS = 100
@@ -74,6 +74,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         help='folders of real T1w images: of the same heads and names as the label maps, or '
         'without labels for recipes that cut slices out of real images',
     )
+    add_pairs(parser)
     parser.add_argument(
         '--exclude',
         nargs='+',
@@ -88,6 +89,18 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         metavar='PATTERN',
         help='names of files to validate on, and not to train on',
     )
+
+
+def add_pairs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name pairs of images."""
+    pairs = parser.add_argument_group('Pairs of T1w of the same people, for 3t-7t')
+    pairs.add_argument('--inputs', type=Path, help='folder of what the network gets')
+    pairs.add_argument(
+        '--targets', type=Path, help='folder of what it is to make, under the same names'
+    )
+    pairs.add_argument('--pairs', type=Path, metavar='BIDS', help='data set that holds both')
+    pairs.add_argument('--input', metavar='ENTITIES', help='which T1w it gets: acq-3T')
+    pairs.add_argument('--target', metavar='ENTITIES', help='which T1w it is to make: acq-7T')
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -295,8 +308,40 @@ def cohort_of(options: argparse.Namespace, recipe: Recipe) -> Cohort[Any]:
     from bids_synthsr.training.cohort import DataChoice
     from bids_synthsr.training.sources import source_of
 
-    data = DataChoice(options.label_maps, options.images, options.exclude, options.held_out)
+    data = DataChoice(
+        options.label_maps,
+        options.images,
+        options.exclude,
+        options.held_out,
+        find_pairs(options),
+        recipe.samples.spacing_mm,
+    )
     return source_of(recipe).read(data)
+
+
+def find_pairs(options: argparse.Namespace) -> list[PairFiles]:
+    """Find the pairs of images that the options name; none without these options.
+
+    Raises
+    ------
+    ValueError
+        If an option of them stands without those that it needs.
+    """
+    from bids_synthsr.training.pairs import pair_folders, pair_scans
+
+    folders = (options.inputs, options.targets)
+    of_dataset = (options.pairs, options.input, options.target)
+    if any(folders) and any(of_dataset):
+        raise ValueError('Pairs are named by --inputs and --targets, or by --pairs, not by both')
+    if any(folders):
+        if not all(folders):
+            raise ValueError('Pairs of two folders need --inputs and --targets')
+        return pair_folders(*folders, options.exclude)
+    if any(of_dataset):
+        if not all(of_dataset):
+            raise ValueError('Pairs of a data set need --pairs, --input and --target')
+        return pair_scans(*of_dataset, options.exclude)
+    return []
 
 
 def gallery(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:

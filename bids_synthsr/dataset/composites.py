@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import SimpleITK
 
@@ -12,6 +13,7 @@ from bids_synthsr.values.grid import Grid
 
 RAS2LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SUFFIX = '.h5'
+OF_THE_SYSTEM = ('OSName', 'OSVersion')  # parts of ITK's file that no reader needs
 
 
 def affine_of(matrix: np.ndarray) -> SimpleITK.AffineTransform:
@@ -59,7 +61,23 @@ def save_composite(path: Path, steps: list[SimpleITK.Transform]) -> Path:
         composite.AddTransform(step)
     with written_atomically(path) as temporary:
         SimpleITK.WriteTransform(composite, str(temporary))
+        _forget_dates(temporary)
     return path
+
+
+def _forget_dates(path: Path) -> None:
+    """Write a file of ITK again without times and system: equal transforms make equal files."""
+    parts: dict[str, tuple[np.ndarray, np.dtype]] = {}
+
+    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset) and name not in OF_THE_SYSTEM:
+            parts[name] = item[()], item.dtype
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    with h5py.File(path, 'w') as file:
+        for name, (values, dtype) in parts.items():
+            file.create_dataset(name, data=values, dtype=dtype, track_times=False)
 
 
 def find_composite_fault(path: Path) -> str:

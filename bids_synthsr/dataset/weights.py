@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from bids_synthsr.dataset.files import open_regular, parse_json, sha256, written_atomically
 from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.methods.catalogue import METHODS, Method
+from bids_synthsr.methods.paired import TrainedPairNetwork
 from bids_synthsr.networks.exam_unet import TrainedExamUNet
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.registry import (
@@ -32,9 +33,11 @@ from bids_synthsr.networks.registry import (
 )
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
+from bids_synthsr.settings import MethodSettings
 from bids_synthsr.values.structures import STRUCTURES
 from bids_synthsr.values.text import plain_text
 
+PAIRS = 'pairs'  # source of the samples of networks that learned from pairs of images
 DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
 HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
@@ -131,7 +134,7 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
     Parameters
     ----------
     kind
-        What the network must be: ``slice_unet``, ``exam_unet`` or ``published``.
+        What the network must be: ``slice_unet``, ``exam_unet``, ``paired`` or ``published``.
     path
         File of its weights.
 
@@ -143,6 +146,7 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
     load = {
         SLICE_UNET: load_slice_unet,
         EXAM_UNET: load_exam_unet,
+        'paired': load_paired,
         'published': load_published,
     }
     if not path.is_file():
@@ -172,7 +176,26 @@ def load_published(path: Path) -> LoadedNetwork[UNet]:
 def load_slice_unet(path: Path) -> LoadedNetwork[SliceUNet]:
     """Make a super-resolution network with the weights of an export."""
     weights = _exported(path, SLICE_UNET, 'sr-t1', 'sr-t1')
+    if _samples_of(weights).get('source') == PAIRS:
+        raise ValueError(f'{path} learned from pairs of images: it is for --method 3t-7t')
     return LoadedNetwork(*_with_weights(weights, path))
+
+
+def load_paired(path: Path) -> TrainedPairNetwork:
+    """Make a network that learned from pairs of images with the weights of an export."""
+    weights = _exported(path, SLICE_UNET, '3t-7t', '3t-7t')
+    samples = _samples_of(weights)
+    spacing_mm = samples.get('spacing_mm', 0.0)
+    is_size = isinstance(spacing_mm, int | float) and 0 < spacing_mm < math.inf
+    arguments = weights.description.get('arguments')
+    takes_one = isinstance(arguments, dict) and arguments.get('channels') == 1
+    if samples.get('source') != PAIRS or not (is_size and takes_one):
+        raise ValueError(
+            f'{path} did not learn from pairs of images: train such a network with: synthsr train '
+            'run 3t-7t'
+        )
+    network, file = _with_weights(weights, path)
+    return TrainedPairNetwork(network, file, float(spacing_mm))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:
@@ -195,6 +218,13 @@ def _labels_of(weights: Weights, path: Path) -> list[int]:
         fault = f'labels {unknown}, which this version does not know' if unknown else 'no labels'
         raise ValueError(f'{path} names {fault}; export it with this version of "synthsr train"')
     return labels
+
+
+def _samples_of(weights: Weights) -> Mapping[str, Any]:
+    """Read the section of the recipe of a training that describes its samples; may be empty."""
+    recipe = weights.description.get('recipe')
+    samples = recipe.get('samples') if isinstance(recipe, dict) else None
+    return samples if isinstance(samples, dict) else {}
 
 
 def _sample_shape(weights: Weights, path: Path) -> tuple[int, int, int]:
@@ -306,11 +336,45 @@ def find_weights(method: Method, weights: Path | None, environ: Mapping[str, str
     """
     if not method.network:
         return None
-    path = find_shipped(method, weights) if method.weights else find_published(weights, environ)
+    if method.weights:
+        path = find_shipped(method, weights)
+    elif method.network == 'published':
+        path = find_published(weights, environ)
+    elif weights is None:
+        raise FileNotFoundError(
+            f'--method {method.name} needs --weights FILE: make them with "synthsr train run '
+            f'{method.name}" and "synthsr train export"'
+        )
+    else:
+        path = weights
     load_network(method.network, path.resolve())
     if method.beside:
         find_shipped(METHODS[method.beside])
     return path.resolve()
+
+
+def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> MethodSettings:
+    """Find and check the weights that a method reads, and take the voxels that they stand for.
+
+    Parameters
+    ----------
+    settings
+        Settings as the user gave them.
+    environ
+        Environment variables, by which published networks are found.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or none that the method can use.
+    """
+    method = METHODS[settings.method]
+    weights = find_weights(method, settings.weights, environ)
+    resolution = settings.output_resolution
+    if weights and method.spacing_of_weights and resolution == MethodSettings.output_resolution:
+        trained: Any = load_network(method.network, weights)
+        resolution = trained.spacing_mm
+    return replace(settings, weights=weights, output_resolution=resolution)
 
 
 def find_shipped(method: Method, weights: Path | None = None, folder: Path = SHIPPED) -> Path:

@@ -73,6 +73,7 @@ DESCS = {  # by desc-
     'tv': 'One contrast of the exam, super-resolved by multi-channel total variation.',
     'cubic': 'The reference of the exam, interpolated by cubic splines.',
     'synthsr': 'T1w predicted by a published SynthSR network.',
+    '7t': 'T1w made like one of another scanner by the network of method 3t-7t; not acquired.',
     'resampled': 'An acquired scan, interpolated linearly on the grid of the output.',
     'recon': 'Tables of a tool of surfaces: FreeSurfer, FastSurfer or SAMSEG.',
     'aseg': 'Segmentation by a tool of surfaces.',

@@ -155,14 +155,56 @@ def closeness(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[st
 
 def ssim(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
     """Structural similarity in three dimensions, mean over ``mask`` (Wang et al. 2004)."""
+    luminance, contrast, structure = _ssim_maps(image, truth, mask)
+    return float((luminance * contrast * structure)[mask].mean())
+
+
+def ssim_parts(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    """Measure the three parts whose product is the structural similarity, means over ``mask``.
+
+    Returns
+    -------
+    measures
+        ``luminance`` compares local means, ``contrast`` local standard deviations, ``structure``
+        is the local correlation.
+    """
+    maps = _ssim_maps(image, truth, mask)
+    names = ('luminance', 'contrast', 'structure')
+    return {name: float(part[mask].mean()) for name, part in zip(names, maps, strict=True)}
+
+
+def _ssim_maps(
+    image: np.ndarray, truth: np.ndarray, mask: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Luminance, contrast and structure around each voxel; the third constant is half of c2."""
     peak = np.ptp(truth[mask])
     mean = [_smooth(volume) for volume in (image, truth)]
-    variance = [_smooth(v * v) - m * m for v, m in zip((image, truth), mean, strict=True)]
+    variance = [
+        (_smooth(v * v) - m * m).clip(0) for v, m in zip((image, truth), mean, strict=True)
+    ]
+    deviations = np.sqrt(variance[0] * variance[1])
     covariance = _smooth(image * truth) - mean[0] * mean[1]
     c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
     luminance = (2 * mean[0] * mean[1] + c1) / (mean[0] ** 2 + mean[1] ** 2 + c1)
-    structure = (2 * covariance + c2) / (variance[0] + variance[1] + c2)
-    return float((luminance * structure)[mask].mean())
+    contrast = (2 * deviations + c2) / (variance[0] + variance[1] + c2)
+    structure = (covariance + c2 / 2) / (deviations + c2 / 2)
+    return luminance, contrast, structure
+
+
+def match_histogram(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Give an image the histogram that the truth has inside ``mask``, by a rising curve.
+
+    Parameters
+    ----------
+    image, truth
+        ``(I, J, K)`` intensities.
+    mask
+        ``(I, J, K)`` bool: where the histograms are taken.
+    """
+    shares = np.linspace(0, 1, CURVE_BINS)
+    levels, wanted = (np.quantile(volume[mask], shares) for volume in (image, truth))
+    matched: np.ndarray = np.interp(image, levels, wanted).astype(np.float32)
+    return matched
 
 
 def _smooth(volume: np.ndarray) -> np.ndarray:

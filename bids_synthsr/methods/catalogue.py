@@ -49,6 +49,11 @@ class Method:
         well, as its argument ``beside``; empty for none.
     options
         Fields of `MethodSettings` that this method reads beside those of every method.
+    spacing_of_weights
+        Whether the voxels of the output are those that its network learned from, unless others are
+        asked for.
+    needs_fine
+        Whether the reference must have fine voxels.
     only_mm
         Voxel size of the output, mm, if it can make no other; None for any.
     makes_t1w
@@ -76,6 +81,8 @@ class Method:
     weights: str = ''
     beside: str = ''
     options: tuple[str, ...] = ()
+    spacing_of_weights: bool = False
+    needs_fine: bool = False
     only_mm: float | None = None
     makes_t1w: bool = False
     makes_every_contrast: bool = False
@@ -274,6 +281,26 @@ _ENTRIES = (
         only_mm=1.0,
         makes_t1w=True,
         paints_lesions_over=True,
+    ),
+    Method(
+        name='3t-7t',
+        module='paired',
+        desc='7t',
+        help='a fine T1w made like that of another scanner, by a network that learned from pairs '
+        '(needs weights of your own)',
+        summary=(
+            'A T1w volume of {spacing:g} mm from the {reference}, made like one of another '
+            'scanner by a network. It was not acquired there.'
+        ),
+        methods_text=(
+            'The T1w reference was interpolated on this grid by cubic splines, and a '
+            'convolutional network (weights {weights}), run in PyTorch{torch} [@pytorch], added '
+            'what it predicted that another scanner would show. It was trained on pairs of '
+            'registered scans of the same people by both scanners [@seven].'
+        ),
+        network='paired',
+        spacing_of_weights=True,
+        needs_fine=True,
     ),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ENTRIES}

@@ -1,4 +1,4 @@
-"""What samples are made from: heads with label maps, and real images without labels."""
+"""What samples are made from: heads with label maps, real images, and pairs of these."""
 
 from __future__ import annotations
 
@@ -65,6 +65,32 @@ class RealImage:
     def to(self, device: torch.device) -> RealImage:
         """Move all voxels to a device."""
         return replace(self, voxels=self.voxels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePair:
+    """Two real images of one head on one grid: what a network gets, and what it is to make.
+
+    Parameters
+    ----------
+    given, wanted
+        Intensities ``(I, J, K)`` float16, about 0 to 1, axes in RAS order, cropped to the head.
+    name
+        Name of the file of the image that is given.
+    """
+
+    given: torch.Tensor
+    wanted: torch.Tensor
+    name: str
+
+    @cached_property
+    def shown_voxels(self) -> int:
+        """Count the voxels that show more than air."""
+        return int((self.wanted > SHOWN_INTENSITY).sum())
+
+    def to(self, device: torch.device) -> ImagePair:
+        """Move all voxels to a device."""
+        return replace(self, given=self.given.to(device), wanted=self.wanted.to(device))
 
 
 def make_head(

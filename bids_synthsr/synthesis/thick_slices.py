@@ -152,14 +152,26 @@ def draw_slices(
         noise_seed=draw_seed(generator),
     )
     return dataclasses.replace(
-        draw, corner=_draw_corner(prior, turn(image, draw), shape, generator)
+        draw, corner=draw_corner(turn(image, draw), shape, prior.shown, generator)
     )
 
 
-def _draw_corner(
-    prior: SlicePrior, voxels: Tensor, shape: Shape, generator: torch.Generator
+def draw_corner(
+    voxels: Tensor, shape: Shape, shown: float, generator: torch.Generator
 ) -> tuple[int, ...]:
-    """Draw corners until a sample shows enough; the last one is taken in any case."""
+    """Draw corners until a sample shows enough; the last one is taken in any case.
+
+    Parameters
+    ----------
+    voxels
+        Intensities ``(I, J, K)`` of a head.
+    shape
+        Number of voxels of a sample along each axis.
+    shown
+        Least fraction of a sample that shows more than air.
+    generator
+        Random generator on the CPU.
+    """
     corner: tuple[int, ...] = (0, 0, 0)
     for _ in range(ATTEMPTS):
         corner = tuple(
@@ -167,7 +179,7 @@ def _draw_corner(
             for size, side in zip(voxels.shape, shape, strict=True)
         )
         is_shown = crop(voxels, corner, shape) > SHOWN_INTENSITY
-        if float(is_shown.float().mean()) >= prior.shown:
+        if float(is_shown.float().mean()) >= shown:
             break
     return corner
 

@@ -17,7 +17,7 @@ from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import bounding_box, output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.synthesis.heads import Head, RealImage, make_head
+from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 from bids_synthsr.values.grid import Grid
 
@@ -29,7 +29,21 @@ SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearl
 logger = logging.getLogger(__name__)
 
 
-Item = TypeVar('Item', Head, RealImage)
+Item = TypeVar('Item', Head, RealImage, ImagePair)
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """The two files of a pair.
+
+    Parameters
+    ----------
+    given, wanted
+        File that the network gets, and file of what it is to make.
+    """
+
+    given: Path
+    wanted: Path
 
 
 @dataclass(frozen=True)
@@ -46,12 +60,18 @@ class DataChoice:
         Shell patterns of names of files that are not read.
     held_out
         Shell patterns of names of files to validate on and not to train on.
+    pairs
+        Files of pairs of images; empty where none were given.
+    spacing_mm
+        Voxels of the samples, mm, for what is not of 1 mm.
     """
 
     label_maps: Path | None = None
     images: Sequence[Path] = ()
     exclude: Sequence[str] = ()
     held_out: Sequence[str] = ()
+    pairs: Sequence[PairFiles] = ()
+    spacing_mm: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +129,9 @@ def read_heads(
     maps = find_images([label_folder], exclude)
     images = _paired(maps, find_images(image_folders, exclude)) if image_folders else {}
     table = freesurfer_table()
-    return _split(maps, [_read_head(path, images.get(path), table) for path in maps], held_out)
+    return split_cohort(
+        maps, [_read_head(path, images.get(path), table) for path in maps], held_out
+    )
 
 
 def read_real_images(
@@ -127,11 +149,20 @@ def read_real_images(
         Shell patterns of names of files to validate on and not to train on.
     """
     paths = find_images(folders, exclude)
-    return _split(paths, [read_real_image(path) for path in paths], held_out)
+    return split_cohort(paths, [read_real_image(path) for path in paths], held_out)
 
 
-def _split(paths: Sequence[Path], items: Sequence[Item], held_out: Sequence[str]) -> Cohort[Item]:
+def split_cohort(
+    paths: Sequence[Path], items: Sequence[Item], held_out: Sequence[str]
+) -> Cohort[Item]:
     """Hold out the items whose file names fit the patterns.
+
+    Parameters
+    ----------
+    paths, items
+        File of each item, and what was read of it.
+    held_out
+        Shell patterns of names of files to validate on and not to train on.
 
     Raises
     ------
@@ -199,7 +230,7 @@ def _stem(path: Path) -> str:
 def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:
     labels, grid = load_volume(path)
     _check_millimetre(grid, path)
-    _check_finite(labels, path)
+    check_finite(labels, path)
     image = None
     if image_path is not None:
         image, image_grid = load_volume(image_path)
@@ -270,7 +301,7 @@ def _one_to_one(pairs: Mapping[Path, Sequence[Path]]) -> dict[Path, Path]:
 def read_real_image(path: Path) -> RealImage:
     """Read a real image, resample it to 1 mm and scale it robustly."""
     voxels, grid = load_volume(path)
-    _check_finite(voxels, path)
+    check_finite(voxels, path)
     fine = resample(voxels, grid, output_grid(grid), order=3).clip(min=0)
     unit = bright_intensity(fine)
     if unit <= 0:
@@ -288,7 +319,8 @@ def _check_millimetre(grid: Grid, path: Path) -> None:
         )
 
 
-def _check_finite(voxels: np.ndarray, path: Path) -> None:
+def check_finite(voxels: np.ndarray, path: Path) -> None:
+    """Raise for voxels that are no numbers."""
     count = int((~np.isfinite(voxels)).sum())
     if count:
         raise ValueError(f'{path} has {count} voxels that are not finite (NaN): set them to 0')

@@ -15,6 +15,7 @@ from bids_synthsr.values.serial import read_dataclass
 
 SHIPPED = files('bids_synthsr') / 'data' / 'recipes'
 MAX_BATCH, MAX_SIDE = 4096, 1024
+LEAST_MM, MOST_MM = 0.3, 2.0  # voxels of samples
 MAX_CRITIC_STEPS = 10_000  # before one step of the network
 LOSS_TERMS = ('l1', 'l2', 'laplace', 'ssim', 'dice', 'cross_entropy')
 
@@ -46,13 +47,16 @@ class SampleRecipe:
     Parameters
     ----------
     source
-        ``generator``: scans generated from label maps; ``slices``: thick slices of real images.
+        ``generator``: scans generated from label maps; ``slices``: thick slices of real images;
+        ``pairs``: two real images of each head.
     shape
-        Number of voxels of a sample along each axis, 1 mm each.
+        Number of voxels of a sample along each axis.
     batch
         Number of samples in a step, per process.
     prior
         Name of the prior of the source; see `synthesis.worlds`.
+    spacing_mm
+        Voxels of the samples, mm; those of generator and slices have 1 mm.
     thinned
         Whether the loss takes one voxel of each 2x2x2 only, another one in every step. It is for
         an ``exam_unet`` of stride 2, whose many classes cost most of the time at 1 mm.
@@ -62,6 +66,7 @@ class SampleRecipe:
     shape: tuple[int, int, int]
     batch: int = 1
     prior: str = ''
+    spacing_mm: float = 1.0
     thinned: bool = False
 
 
@@ -309,6 +314,15 @@ def _check_ranges(recipe: Recipe) -> None:
         raise ValueError(f'recipe: samples.batch is {samples.batch}, not 1 to {MAX_BATCH}')
     if not all(1 <= side <= MAX_SIDE for side in samples.shape):
         raise ValueError(f'recipe: samples.shape is {samples.shape}, not 1 to {MAX_SIDE} each')
+    if samples.spacing_mm != 1 and samples.source != 'pairs':
+        raise ValueError(
+            f'recipe: samples.spacing_mm is {samples.spacing_mm}, but samples from '
+            f'{samples.source!r} have 1 mm'
+        )
+    if not LEAST_MM <= samples.spacing_mm <= MOST_MM:
+        raise ValueError(
+            f'recipe: samples.spacing_mm is {samples.spacing_mm}, not {LEAST_MM} to {MOST_MM}'
+        )
     if recipe.steps < 0:
         raise ValueError(f'recipe: steps is {recipe.steps}, not 0 or more')
     for name in (*LOSS_TERMS, 'segmentation', 'evenness', 'balance'):

@@ -17,14 +17,16 @@ from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import thin
 from bids_synthsr.synthesis.fields import draw_index
 from bids_synthsr.synthesis.generator import Sample, generate
-from bids_synthsr.synthesis.heads import Head, RealImage
+from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage
 from bids_synthsr.synthesis.labels import freesurfer_table
+from bids_synthsr.synthesis.paired_images import PairPrior, apply_pair, draw_pair
 from bids_synthsr.synthesis.priors import GeneratorPrior
 from bids_synthsr.synthesis.thick_slices import SlicePrior, draw_slices, make_slices
 from bids_synthsr.synthesis.worlds import prior_by_name
 from bids_synthsr.training.cohort import Cohort, DataChoice, Item, read_heads, read_real_images
+from bids_synthsr.training.pairs import read_pairs
 from bids_synthsr.training.recipe import Recipe
-from bids_synthsr.training.samples import Batch, as_batch, slice_batch
+from bids_synthsr.training.samples import Batch, as_batch, pair_batch, slice_batch
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
@@ -41,6 +43,8 @@ class Source(ABC, Generic[Item]):
         Name of the data that the source needs, and of their option, for messages.
     networks
         Names of the networks that take its samples.
+    channels
+        Channels of each scan: intensities, and reliability where it varies.
 
     Parameters
     ----------
@@ -57,6 +61,7 @@ class Source(ABC, Generic[Item]):
     item: ClassVar[type]
     needs: ClassVar[str]
     networks: ClassVar[tuple[str, ...]]
+    channels: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -196,6 +201,7 @@ class SliceSource(Source[RealImage]):
     item = RealImage
     needs = 'real images (--images)'
     networks = ('slice_unet',)
+    channels = CHANNELS
 
     def __init__(
         self,
@@ -242,7 +248,79 @@ class SliceSource(Source[RealImage]):
         return slice_batch(channels, channels[:, :1], [])
 
 
-SOURCES: dict[str, type[Source[Any]]] = {'generator': GeneratorSource, 'slices': SliceSource}
+def pair_prior(recipe: Recipe) -> PairPrior:
+    """Make the prior of pairs of images: the default with the changes of the recipe."""
+    if recipe.samples.prior:
+        raise ValueError(
+            f'recipe: samples.prior is {recipe.samples.prior!r}, but pairs of images have no '
+            'named priors: leave it out and set what differs under [prior]'
+        )
+    return read_dataclass(PairPrior, recipe.prior, 'recipe: prior')
+
+
+class PairSource(Source[ImagePair]):
+    """Parts of pairs of real images."""
+
+    item = ImagePair
+    needs = 'pairs of images (--inputs and --targets, or --pairs)'
+    networks = ('slice_unet',)
+    channels = 1
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        items: Sequence[ImagePair],
+        device: torch.device,
+        is_training: bool = False,
+    ) -> None:
+        super().__init__(recipe, items, device, is_training)
+        self.prior = pair_prior(recipe)
+        if not is_training:  # what is judged is what was scanned
+            bias = replace(self.prior.bias, probability=0.0)
+            self.prior = replace(self.prior, gamma=(1.0, 1.0), bias=bias, noise_probability=0.0)
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[ImagePair]:
+        """Read and register pairs of images."""
+        if not data.pairs:
+            raise ValueError(
+                'This recipe trains on pairs of images: give --inputs and --targets, or --pairs'
+            )
+        return read_pairs(data.pairs, data.spacing_mm, data.held_out)
+
+    @staticmethod
+    def count_scans(recipe: Recipe) -> int:
+        """Count one scan, whatever the recipe; raise where its prior is wrong."""
+        pair_prior(recipe)
+        return 1
+
+    @property
+    def has_real_targets(self) -> bool:
+        """Whether targets are real: they are, always."""
+        return True
+
+    def draw(self, seed: int) -> Batch:
+        """Draw pairs, and a part of each."""
+        generator = torch.Generator().manual_seed(seed)
+        shape, by_name = self.samples.shape, {item.name: item for item in self.items}
+        draws = [
+            draw_pair(self.prior, self.items, shape, generator) for _ in range(self.samples.batch)
+        ]
+        parts = [apply_pair(draw, by_name[draw.pair], shape) for draw in draws]
+        given, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
+        return pair_batch(given, wanted, as_plain(draws))
+
+    def largest(self) -> Batch:
+        """Make a dark batch of the only size there is."""
+        dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
+        return pair_batch(dark, dark, [])
+
+
+SOURCES: dict[str, type[Source[Any]]] = {
+    'generator': GeneratorSource,
+    'slices': SliceSource,
+    'pairs': PairSource,
+}
 
 
 def source_of(recipe: Recipe) -> type[Source[Any]]:

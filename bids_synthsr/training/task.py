@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import Prediction, split_output
 from bids_synthsr.networks.registry import (
     EXAM_UNET,
@@ -75,7 +74,7 @@ class Task:
         """Arguments that the rest of the recipe settles."""
         name = self.recipe.network.name
         if name == SLICE_UNET:
-            return {'channels': CHANNELS}
+            return {'channels': source_of(self.recipe).channels}
         if name == EXAM_UNET:
             return {
                 'has_scale': self.has_scale,
@@ -84,7 +83,8 @@ class Task:
                 'tissue_of': self._tissue_of(),
             }
         outputs = 1 + self.has_scale + self.classes
-        return {'in_channels': 2 * self.slots, 'out_channels': outputs}
+        channels = source_of(self.recipe).channels * self.slots
+        return {'in_channels': channels, 'out_channels': outputs}
 
     def _class_t1w(self) -> tuple[float, ...]:
         """Return the T1w intensities of the classes, where both are wanted."""

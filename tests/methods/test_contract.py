@@ -16,7 +16,9 @@ from bids_synthsr.imaging.geometry import output_grid
 from bids_synthsr.methods import self_supervised
 from bids_synthsr.methods.catalogue import METHODS, names_of_networks
 from bids_synthsr.methods.exam_size import ExamSize
+from bids_synthsr.methods.paired import TrainedPairNetwork
 from bids_synthsr.networks.loaded import LoadedNetwork
+from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
 from bids_synthsr.settings import EFFORTS, MethodSettings
@@ -37,9 +39,25 @@ def scan(contrast, axis):
     )
 
 
+def fine_scan():
+    """Voxels of 1.2 mm of the same part, for what takes no thick slices."""
+    grid = centred((90, 90, 90), np.diag([1.2, 1.2, 1.2, 1.0]))
+    return Observation('T1w', head(grid, 'T1w'), grid, Acquisition(2, 1.2, 1.2), np.eye(4))
+
+
 @pytest.fixture(scope='module')
-def exam():
+def thick_exam():
     return [scan('T1w', 2), scan('T2w', 0)]
+
+
+@pytest.fixture(scope='module')
+def fine_exam():
+    return [fine_scan()]
+
+
+@pytest.fixture
+def exam(method, thick_exam, fine_exam):
+    return fine_exam if method.needs_fine else thick_exam
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -59,6 +77,9 @@ def networks(tmp_path_factory):
         'slice_unet': trained(is_silent=False),
         'exam_unet': load_exam_unet(weights_of(path)),
         'published': LoadedNetwork(UNet(1, features=2).eval(), {'weights': 'w.h5', 'sha256': 'a'}),
+        'paired': TrainedPairNetwork(
+            SliceUNet(1, features=16, levels=2).eval(), {'weights': 'w', 'sha256': 'a'}, 1.0
+        ),
     }
 
 
@@ -75,14 +96,18 @@ def make(method, exam, networks, **more):
 
 
 @pytest.fixture(scope='module')
-def synthesis_of(exam, networks):
+def kept_syntheses():
+    return {}
+
+
+@pytest.fixture
+def synthesis_of(exam, networks, kept_syntheses):
     """Run every method once."""
-    kept = {}
 
     def get(method):
-        if method.name not in kept:
-            kept[method.name] = make(method, exam, networks)
-        return kept[method.name]
+        if method.name not in kept_syntheses:
+            kept_syntheses[method.name] = make(method, exam, networks)
+        return kept_syntheses[method.name]
 
     return get
 
@@ -103,7 +128,7 @@ def test_names_of_further_volumes_are_known_before_the_work(method, synthesis_of
 def test_the_main_volume_of_a_flair_is_a_t1w_where_the_entry_says_so(method, networks):
     flair = [scan('FLAIR', 2)]
     if method.load().find_obstacle(['FLAIR'], [flair[0].acquisition], 1.0):
-        assert not method.makes_t1w and method.name == 'sr-t1'  # which sharpens T1w alone
+        assert not method.makes_t1w and method.name in ('sr-t1', '3t-7t')  # which take T1w alone
     else:
         main = make(method, flair, networks)[0].images[0]
         assert main.suffix == ('T1w' if method.makes_t1w else 'FLAIR')
@@ -192,6 +217,7 @@ def test_less_memory_gives_nearly_the_same(method, synthesis_of, exam, networks)
 @EVERY
 def test_forecast_grows_with_the_exam(method, exam):
     geometries = [(observation.grid, observation.acquisition) for observation in exam]
+    geometries = 2 * geometries if method.needs_fine else geometries
     sizes = [ExamSize(['T1w', 'T2w'][:n], geometries[:n]) for n in (1, 2)]
     small, large = (method.load().forecast(size) for size in sizes)
     assert 0.3 < small.memory_gb <= large.memory_gb and 0 < small.cpu_s <= large.cpu_s
@@ -201,7 +227,7 @@ def test_forecast_grows_with_the_exam(method, exam):
 def test_obstacle_is_what_synthesis_would_say(method, exam, networks):
     acquisitions = [observation.acquisition for observation in exam]
     find = method.load().find_obstacle
-    assert find(['T1w', 'T2w'], acquisitions, 1.0) == ''
+    assert find(['T1w', 'T2w'][: len(exam)], acquisitions, 1.0) == ''
     obstacle = find(['FLAIR'], acquisitions[:1], 1.0)
     flair = [replace(exam[0], contrast='FLAIR')]
     if obstacle:

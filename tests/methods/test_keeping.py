@@ -23,7 +23,8 @@ MOVED = rigid(np.radians([4, -3, 5]), np.array([1.0, -2, 1]), np.array([40.0, 40
 
 
 def ball(center, radius):
-    return np.linalg.norm(np.indices(GRID.shape).T - center, axis=-1).T < radius
+    distance = np.linalg.norm(np.indices(GRID.shape).T - center, axis=-1).T
+    return distance < radius
 
 
 BRAIN, WHITE, VENTRICLE = (ball((40, 40, 30), radius) for radius in (29, 24, 8))

@@ -44,6 +44,8 @@ def write(tmp_path):
 
 def test_shipped_recipes_are_those_of_the_paper_and_ours():
     assert shipped_recipes() == [
+        '3t-7t',
+        '3t-7t-gan',
         'any-exam',
         'flair-axial-5mm',
         'hyperfine-t1-t2',
@@ -173,7 +175,8 @@ def test_slices_segment_nothing(write):
 
 def test_recipe_that_is_not_there():
     with pytest.raises(
-        FileNotFoundError, match='nowhere is neither a recipe file nor one of any-exam'
+        FileNotFoundError,
+        match='nowhere is neither a recipe file nor one of 3t-7t, 3t-7t-gan, any-exam',
     ):
         load_recipe('nowhere')
 

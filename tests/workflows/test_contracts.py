@@ -132,8 +132,8 @@ def build(name):
 
 
 WITH_FIELDS = (
-    init_align_wf, init_exam_wf, init_filled_wf, init_kept_wf, init_person_wf, init_method_wf, init_tbm_wf,
-    init_outputs_wf, init_truth_wf,
+    init_align_wf, init_exam_wf, init_filled_wf, init_kept_wf, init_person_wf, init_method_wf,
+    init_tbm_wf, init_outputs_wf, init_truth_wf,
     init_case_wf, init_changed_head_wf, init_standard_wf, init_recon_wf,
 )  # fmt: skip
 

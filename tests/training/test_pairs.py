@@ -1,0 +1,224 @@
+"""Pairs of scans: found by name, registered and checked, and learned from."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from phantoms import centred, head
+from scipy import ndimage
+
+from bids_synthsr.cli.synthsr import main
+from bids_synthsr.dataset.images import load_volume, save_volume
+from bids_synthsr.dataset.weights import load_paired, load_slice_unet
+from bids_synthsr.imaging.geometry import rigid
+from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.synthesis.heads import ImagePair
+from bids_synthsr.synthesis.paired_images import PairPrior, apply_pair, draw_pair
+from bids_synthsr.training.cohort import PairFiles
+from bids_synthsr.training.pairs import (
+    pair_folders,
+    pair_scans,
+    read_pairs,
+    register_pair,
+    with_field_of,
+)
+
+GRID = centred((50, 54, 46), np.diag([3.0, 3.0, 3.0, 1.0]))
+MOVED = rigid(np.radians([3, -2, 4]), np.array([3.0, -2, 1]), np.zeros(3))
+RECIPE = """
+description = 'Small pairs.'
+steps = 300
+
+[network]
+name = 'slice_unet'
+arguments = { features = 16, levels = 2 }
+
+[samples]
+source = 'pairs'
+spacing_mm = 2.0
+shape = [24, 24, 24]
+batch = 2
+
+[loss]
+l1 = 1.0
+
+[optimizer]
+name = 'adamw'
+learning_rate = 4e-3
+schedule = 'cosine'
+clip_norm = 1.0
+average = 0.9
+
+[intervals]
+log_steps = 50
+validation_steps = 150
+validation_batches = 4
+checkpoint_steps = 100
+"""
+
+
+def write_pair(folder, name, seed=0, names=('inputs', 'targets'), shift=0.0):
+    """A head as two scanners see it: blurred, noisy and moved, and with another contrast."""
+    truth = head(GRID, 'T1w')
+    folds = np.random.default_rng(5).normal(size=truth.shape)
+    folds = ndimage.gaussian_filter(folds, 1.5)
+    truth = truth / truth.max() * (1 + 0.25 * folds / folds.std()).clip(0.2, 1.8) / 1.8
+    truth = ndimage.shift(truth, (0, shift, 0), order=1).clip(0)
+    random = np.random.default_rng(seed)
+    soft = ndimage.gaussian_filter(truth, 0.5) ** 0.8 + random.normal(0, 0.01, truth.shape)
+    given = resample((700 * soft.clip(0)).astype(np.float32), GRID, GRID, MOVED)
+    for place, voxels in zip(names, (given, 90 * truth**1.4), strict=True):
+        path = folder / place
+        path.mkdir(parents=True, exist_ok=True)
+        save_volume(path / name, voxels.astype(np.float32), GRID)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp('pairs')
+    for number in range(3):
+        write_pair(place, f'sub-0{number}_T1w.nii.gz', number, shift=1.5 * number)
+    return place
+
+
+def test_pairs_share_a_name(folder, tmp_path, caplog):
+    files = pair_folders(folder / 'inputs', folder / 'targets', ['sub-02*'])
+    assert [pair.given.name for pair in files] == ['sub-00_T1w.nii.gz', 'sub-01_T1w.nii.gz']
+    assert all(pair.wanted.parent.name == 'targets' for pair in files)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/a.nii.gz').write_bytes(b'')
+    with pytest.raises(ValueError, match='no file name in common'):
+        pair_folders(folder / 'inputs', tmp_path / 'other')
+    assert 'a.nii.gz' in caplog.text
+
+
+def test_pairs_of_a_data_set_are_found_by_entities(tmp_path, caplog):
+    names = (
+        'sub-01/anat/sub-01_acq-3T_T1w.nii.gz', 'sub-01/anat/sub-01_acq-7T_T1w.nii.gz',
+        'sub-02/ses-1/anat/sub-02_ses-1_acq-3T_T1w.nii.gz',
+        'sub-02/ses-1/anat/sub-02_ses-1_acq-7T_run-1_T1w.nii.gz',
+        'sub-02/ses-2/anat/sub-02_ses-2_acq-3T_T1w.nii.gz',
+        'sub-01/anat/sub-01_acq-7T_T2w.nii.gz',
+    )  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files = pair_scans(tmp_path, 'acq-3T', 'acq-7T')
+    assert [pair.wanted.name for pair in files] == [
+        'sub-01_acq-7T_T1w.nii.gz', 'sub-02_ses-1_acq-7T_run-1_T1w.nii.gz',
+    ]  # fmt: skip
+    assert 'sub-02_ses-2_acq-3T_T1w.nii.gz is left out' in caplog.text
+    (tmp_path / names[3].replace('run-1', 'run-2')).touch()
+    with pytest.raises(ValueError, match=r'run-1.* and .*run-2.* all fit acq-7T'):
+        pair_scans(tmp_path, 'acq-3T', 'acq-7T')
+    assert len(pair_scans(tmp_path, 'acq-3T', 'acq-7T_run-2')) == 1
+    with pytest.raises(ValueError, match='names no entities'):
+        pair_scans(tmp_path, '3T', 'acq-7T')
+    with pytest.raises(ValueError, match='no session'):
+        pair_scans(tmp_path, 'acq-1T', 'acq-9T')
+
+
+def test_the_two_are_brought_to_each_other(folder):
+    files = pair_folders(folder / 'inputs', folder / 'targets')[0]
+    pair = register_pair(files, 2.0)
+    assert np.allclose(pair.grid.spacing, 2)
+    shown = pair.wanted > 0.2
+    assert np.corrcoef(pair.given[shown], pair.wanted[shown])[0, 1] > 0.9
+    original, grid = load_volume(files.given)
+    unmoved = resample(original, grid, pair.grid)
+    assert np.corrcoef(unmoved[shown], pair.wanted[shown])[0, 1] < 0.85
+
+
+def test_what_does_not_fit_is_left_out_and_said_to_be(folder, tmp_path, caplog):
+    noise = np.random.default_rng(0).uniform(0, 100, GRID.shape).astype(np.float32)
+    wrong = save_volume(tmp_path / 'sub-09_T1w.nii.gz', noise, GRID)
+    good = pair_folders(folder / 'inputs', folder / 'targets')[0]
+    files = [good, PairFiles(good.given, wrong)]
+    assert len(read_pairs(files[:1], 3.0).training) == 1
+    with pytest.raises(ValueError, match='None of 1 pairs can be used'):
+        read_pairs(files[1:], 3.0)
+    assert 'does not fit sub-09_T1w.nii.gz' in caplog.text
+
+
+def test_the_field_of_a_coil_is_not_learned():
+    coordinates = np.indices((40, 40, 40)) / 40
+    tissue = np.where(np.linalg.norm(coordinates - 0.5, axis=0) < 0.45, 0.8, 0)
+    tissue[10:20, 10:30, 10:30] *= 0.7
+    field = np.exp(0.5 * (coordinates[0] - 0.5)).astype(np.float32)
+    evened = with_field_of((tissue * field).astype(np.float32), tissue, 4.0)
+    inside = tissue > 0.5
+    before = np.std(np.log(field[inside]))
+    assert np.std(np.log(evened[inside] / tissue[inside])) < before / 4
+    assert np.array_equal(with_field_of(0 * tissue, tissue, 4.0), 0 * tissue)
+
+
+def test_a_sample_is_drawn_by_its_seed_and_only_the_input_changes():
+    voxels = torch.rand(30, 30, 30).half()
+    pairs = [ImagePair(voxels, voxels**2, 'a'), ImagePair(voxels, voxels**2, 'b')]
+    draws = [
+        draw_pair(PairPrior(), pairs, (16, 16, 16), torch.Generator().manual_seed(7))
+        for _ in range(2)
+    ]
+    assert draws[0] == draws[1]
+    given, wanted = apply_pair(draws[0], pairs[0], (16, 16, 16))
+    again, _ = apply_pair(draws[0], pairs[0], (16, 16, 16))
+    assert torch.equal(given, again) and given.shape == (1, 16, 16, 16)
+    flipped = voxels.flip([axis for axis, turn in enumerate(draws[0].flips) if turn])
+    part = flipped[tuple(slice(c, c + 16) for c in draws[0].corner)]
+    assert torch.equal(wanted[0], (part**2).float())
+    assert not torch.equal(given[0], part.float())
+
+
+def test_a_network_learns_from_pairs_and_is_judged(folder, tmp_path, capsys):
+    recipe = tmp_path / 'pairs.toml'
+    recipe.write_text(RECIPE)
+    pairs = ['--inputs', str(folder / 'inputs'), '--targets', str(folder / 'targets')]
+    chosen = ['--exclude', 'sub-00*', '--held-out', 'sub-02*', '--device', 'cpu']
+    training = ['train', 'run', str(recipe), *pairs, *chosen]
+    assert main([*training, '--out', str(tmp_path / 'run')]) == 0
+    weights = tmp_path / 'pairs.safetensors'
+    assert main(['train', 'export', str(tmp_path / 'run'), '--out', str(weights)]) == 0
+    trained = load_paired(weights)
+    assert trained.spacing_mm == 2.0
+    with pytest.raises(ValueError, match='--method 3t-7t'):
+        load_slice_unet(weights)
+    out = tmp_path / 'judged'
+    judging = ['evaluate', 'pairs', str(out), '--weights', str(weights), *pairs]
+    assert main([*judging, *chosen]) == 0
+    table = [line.split('\t') for line in (out / 'pairs.tsv').read_text().splitlines()]
+    rows = {row[1]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
+    assert set(rows) == {'as it is', 'histogram matched', 'network'}
+    assert float(rows['network']['psnr']) > float(rows['as it is']['psnr'])
+    assert (out / 'pairs.png').stat().st_size > 10_000
+    assert 'psnr is best by the network in' in capsys.readouterr().err
+
+    made = tmp_path / 'made'
+    scan = folder / 'inputs/sub-02_T1w.nii.gz'
+    fine = resample(*load_volume(scan), _fine())
+    save_volume(tmp_path / 'fine_T1w.nii.gz', fine, _fine())
+    command = ['exam', str(tmp_path / 'fine_T1w.nii.gz'), '--output', str(made / 'x.nii.gz')]
+    made.mkdir()
+    assert main([*command, '--method', '3t-7t', '--weights', str(weights)]) == 0
+    _, grid = load_volume(made / 'x.nii.gz')
+    np.testing.assert_allclose(grid.spacing, 2.0, atol=1e-6)  # those of the training
+    assert 'method 3t-7t' in json.loads((made / 'x.json').read_text())['Description']
+
+
+def _fine():
+    return centred((125, 135, 115), np.diag([1.2, 1.2, 1.2, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        ([], 'trains on pairs of images'),
+        (['--inputs', '.'], 'need --inputs and --targets'),
+        (['--pairs', '.', '--input', 'acq-3T'], 'need --pairs, --input and --target'),
+        (['--pairs', '.', '--inputs', '.'], 'not by both'),
+    ],
+)
+def test_wrong_use(tmp_path, capsys, options, said):
+    command = ['train', 'run', '3t-7t', '--out', str(tmp_path / 'run'), '--device', 'cpu']
+    assert main([*command, *options]) == 2
+    assert said in capsys.readouterr().err
