@@ -64,7 +64,8 @@ _WEIGHTS = 'needs weights or data of other people'
 _GROUPS = 'needs groups or scanners of many people: tests/run/test_group.py does the like'
 _HALF_AN_HOUR = 'takes half an hour: tests/evaluation/test_group_demo.py does the like'
 _HOURS = 'takes hours, or heads of real size: only its options are read'
-_FOLDERS = '--inputs 3t_folder --targets 7t_folder --held-out "sub-1*"'
+_BOTH = '--inputs 3t_folder --targets 7t_folder'
+_FOLDERS = f'{_BOTH} --held-out "sub-1*"'
 _ENTITIES = '--pairs bids --input acq-3T --target acq-7T'
 SKIPPED = {
     **dict.fromkeys(
@@ -73,9 +74,12 @@ SKIPPED = {
             f'synthsr train run 3t-7t {_ENTITIES} --held-out "sub-1*" --out training',
             'synthsr train export training --out 7t.safetensors',
             f'synthsr evaluate pairs judged --weights 7t.safetensors {_FOLDERS} --structures',
+            f'synthsr evaluate pairs judged --weights 7t.safetensors {_BOTH} --save-volumes',
+            'synthsr evaluate rate rating --first judged/network --second judged/wanted',
+            'synthsr evaluate rate rating --read ratings_Ann.tsv ratings_Bob.tsv',
             'bids_synthsr bids out participant --method 3t-7t --weights 7t.safetensors',
         ),
-        'needs pairs of scans: tests/training/test_pairs.py does the like',
+        'needs pairs of scans: tests/training/test_pairs.py and test_ratings.py do the like',
     ),
     **dict.fromkeys(
         (

@@ -18,6 +18,7 @@ from bids_synthsr.cli.door import (
     end_with_message,
     positive_float,
     positive_int,
+    whole_number,
 )
 from bids_synthsr.cli.options import add_test_options
 from bids_synthsr.cli.train import add_pairs
@@ -62,6 +63,7 @@ def add_parser(commands: Commands) -> None:
     _add_leave_one_out(evaluations)
     _add_tbm(evaluations)
     _add_pairs(evaluations)
+    _add_rate(evaluations)
 
 
 def _add_simulate(commands: Commands) -> None:
@@ -219,6 +221,11 @@ def _add_pairs(commands: Commands) -> None:
         help='compare the structures that the network of any-exam finds, too',
     )
     parser.add_argument(
+        '--save-volumes',
+        action='store_true',
+        help='keep what was given, made and wanted, on one grid, for raters for example',
+    )
+    parser.add_argument(
         '--omp-nthreads', type=positive_int, default=os.cpu_count(), help='threads to use'
     )
     add_device(parser)
@@ -256,10 +263,108 @@ def _pairs(options: argparse.Namespace, _environ: Mapping[str, str]) -> Evaluati
     if options.structures:
         segmenter = load_exam_unet(find_shipped(METHODS[SEGMENTER]))
         segmenter.network.to(device)
-    judged = judge_pairs(files, trained, options.out.resolve(), segmenter, partial(announce, '%s'))
+    judged = judge_pairs(
+        files,
+        trained,
+        options.out.resolve(),
+        segmenter,
+        options.save_volumes,
+        partial(announce, '%s'),
+    )
     for line in judged.summary() if judged.rows else ():
         announce('%s', line)
     return EvaluationOutcome(tuple(judged.files), tuple(judged.failures), not judged.failures)
+
+
+def _add_rate(commands: Commands) -> None:
+    """Add the page for raters, and what is made of their answers."""
+    parser = commands.add_parser(
+        'rate',
+        help='write a page on which people choose between two versions of images, without '
+        'knowing which is which; or sum up their answers',
+        formatter_class=ReadableDefaults,
+    )
+    parser.add_argument('out', type=Path, metavar='OUT', help='folder for page, key and results')
+    parser.add_argument('--first', type=Path, metavar='DIR', help='images of the first version')
+    parser.add_argument(
+        '--second', type=Path, metavar='DIR', help='images of the second, under the same names'
+    )
+    parser.add_argument(
+        '--slices', type=positive_int, default=1, metavar='N', help='slices in each plane'
+    )
+    parser.add_argument(
+        '--repeats', type=whole_number, default=2, metavar='N', help='questions to ask twice'
+    )
+    parser.add_argument('--seed', type=whole_number, default=1, help='of order, sides and repeats')
+    parser.add_argument(
+        '--read',
+        type=Path,
+        nargs='+',
+        default=[],
+        metavar='TSV',
+        help='tables that raters saved, to sum up by the key in OUT',
+    )
+    parser.set_defaults(run=partial(run, _rate))
+
+
+def _rate(options: argparse.Namespace, _environ: Mapping[str, str]) -> EvaluationOutcome:
+    """Write a page for raters, or sum up their answers."""
+    from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
+    from bids_synthsr.run.comparing import EvaluationOutcome
+
+    folders = [options.first, options.second]
+    if options.read and any(folders):
+        raise ValueError('--read sums up answers: leave --first and --second out')
+    if options.read:
+        return EvaluationOutcome(tuple(_sum_up(options.out, options.read)), (), True)
+    if not all(folders):
+        raise ValueError('A page needs --first and --second; answers are read by --read')
+    owner = find_folder_owner(options.out)
+    if owner or any(lies_in(options.out, folder) for folder in folders):
+        raise ValueError(f'{owner or f"{options.out} lies in the input"}: choose another folder')
+    from bids_synthsr.evaluation.rating_page import write_rating_page
+    from bids_synthsr.evaluation.ratings import draw_items
+    from bids_synthsr.training.pairs import pair_folders
+
+    names = [pair.given.name for pair in pair_folders(*folders)]
+    items = draw_items(names, options.repeats, options.seed)
+    resolved = [folder.resolve() for folder in folders]
+    files = write_rating_page(items, resolved, options.out, options.slices)
+    return EvaluationOutcome(tuple(files), (), True)
+
+
+def _sum_up(folder: Path, tables: Sequence[Path]) -> list[Path]:
+    """Sum up answers, print it, and write both as tables."""
+    from dataclasses import asdict
+
+    from bids_synthsr.dataset.files import write_text
+    from bids_synthsr.derivatives.tables import table_text
+    from bids_synthsr.evaluation.rating_page import KEY
+    from bids_synthsr.evaluation.ratings import read_answers, read_key, summarise_ratings
+    from bids_synthsr.run.messages import announce
+
+    if not (folder / KEY).is_file():
+        raise ValueError(f'{folder} holds no {KEY}: give the folder that the page was written to')
+    items = read_key(folder / KEY)
+    ratings = [rating for table in tables for rating in read_answers(table, items)]
+    asked = [(rating.rater, rating.item) for rating in ratings]
+    if len({*asked}) < len(asked):
+        raise ValueError('A rater answered a question twice: do two tables have the same name?')
+    summary = summarise_ratings(ratings)
+    for name, value in summary.items():
+        announce('%s', f'{name}: {value:.4g}')
+    rows = []
+    for rating in ratings:
+        row = asdict(rating)
+        row['score_first'], row['score_second'] = row.pop('scores')
+        rows.append({**row, 'item': rating.item + 1})
+    numbers = {
+        name: 'n/a' if value != value else round(value, 5) for name, value in summary.items()
+    }
+    return [
+        write_text(folder / 'ratings.tsv', table_text(rows)),
+        write_text(folder / 'ratings_summary.tsv', table_text([numbers])),
+    ]
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 from bids_synthsr.reports.content import Volume
 from bids_synthsr.reports.figures import INK
 from bids_synthsr.reports.screen import (
+    Panel,
     Screen,
     cropped,
     head_box,
@@ -75,6 +77,30 @@ def thumbnail(volume: Volume) -> bytes:
     buffer = io.BytesIO()
     strip.save(buffer, 'jpeg', quality=SPRITE_QUALITY)
     return buffer.getvalue()
+
+
+def png_strip(panels: Sequence[Panel], height_mm: float = 0.0) -> str:
+    """Put slices side by side without loss, black around them; ``data:`` address.
+
+    Parameters
+    ----------
+    panels
+        Slices, all of them in grey.
+    height_mm
+        Height of the strip, mm; 0 for that of the highest slice.
+    """
+    height = height_mm or max(panel.size[0] for panel in panels)
+    finest = min(panel.size[0] / panel.pixels.shape[0] for panel in panels)
+    rows = round(height / finest)
+    pictures = []
+    for panel in panels:
+        size = (round(panel.size[1] / finest), round(panel.size[0] / finest))
+        picture = Image.fromarray(panel.pixels).resize(size, Image.Resampling.BICUBIC)
+        ground = Image.new('L', (size[0], rows))
+        ground.paste(picture, (0, (rows - size[1]) // 2))
+        pictures.append(np.asarray(ground))
+    strip = Image.fromarray(np.concatenate(pictures, axis=1))
+    return _data_uri(strip, 'png')
 
 
 def jpeg_of_file(path: Path) -> str:

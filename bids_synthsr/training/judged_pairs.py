@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bids_synthsr.dataset.files import write_text
+from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.derivatives.tables import table_text
 from bids_synthsr.evaluation.comparisons import compare_with_truth
 from bids_synthsr.imaging.geometry import output_grid
@@ -31,6 +32,7 @@ from bids_synthsr.values.exam import Acquisition
 from bids_synthsr.values.method import Observation
 
 AS_IS, MATCHED, MADE, WANTED = 'as it is', 'histogram matched', 'network', 'wanted'
+PLACES = {AS_IS: 'given', MADE: 'network', WANTED: 'wanted'}  # folders of volumes
 TABLE, PICTURE = 'pairs.tsv', 'pairs.png'
 MEASURES = ('psnr', 'ssim', 'luminance', 'contrast', 'structure', 'l1')
 MOST_ROWS = 12  # of the picture
@@ -83,6 +85,7 @@ def judge_pairs(
     trained: TrainedPairNetwork,
     folder: Path,
     segmenter: TrainedExamUNet | None = None,
+    saves: bool = False,
     show: Callable[[str], None] = logger.info,
 ) -> PairJudgement:
     """Compare what a network makes of each pair with the wanted scan.
@@ -97,6 +100,8 @@ def judge_pairs(
         Folder for table and picture.
     segmenter
         Network that segments T1w, to compare the structures of all versions; None for not.
+    saves
+        Whether the volumes are kept, in a folder for each version, on one grid.
     show
         Takes a line for each pair that is done.
     """
@@ -117,6 +122,9 @@ def judge_pairs(
             judgement.rows.append(
                 {'pair': pair.given.name, 'version': version, **row, **scores.get(version, {})}
             )
+        for version, place in PLACES.items() if saves else ():
+            path = folder / place / pair.given.name
+            save_volume(path, versions[version].astype(np.float32), registered.grid)
         if len(tiles) < MOST_ROWS:
             tiles.append(_tiles(pair.given.name, versions))
         show(f'{number} of {len(files)} pairs done')

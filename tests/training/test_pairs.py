@@ -185,7 +185,9 @@ def test_a_network_learns_from_pairs_and_is_judged(folder, tmp_path, capsys):
         load_slice_unet(weights)
     out = tmp_path / 'judged'
     judging = ['evaluate', 'pairs', str(out), '--weights', str(weights), *pairs]
-    assert main([*judging, *chosen]) == 0
+    assert main([*judging, *chosen, '--save-volumes']) == 0
+    kept = [out / place / 'sub-02_T1w.nii.gz' for place in ('given', 'network', 'wanted')]
+    assert len({load_volume(path)[1].shape for path in kept}) == 1
     table = [line.split('\t') for line in (out / 'pairs.tsv').read_text().splitlines()]
     rows = {row[1]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
     assert set(rows) == {'as it is', 'histogram matched', 'network'}
