@@ -7,6 +7,7 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.resources import files
 from operator import attrgetter
@@ -23,6 +24,7 @@ from bids_synthsr.reports import embedding, figures
 from bids_synthsr.reports.content import AlignedPair, ExamReport, IndexRow, Volume
 from bids_synthsr.reports.screen import PLANES, cropped, edge_letters, head_box, to_screen
 
+RELOAD_S = 20  # until a page that a run writes is loaded again
 TIMES = ' \N{MULTIPLICATION SIGN} '
 STATES = {
     'complete': 'Complete',
@@ -326,6 +328,7 @@ def write_index(
     path: Path,
     absences: Mapping[str, str] | None = None,
     further: Sequence[str] = (),
+    work: str = '',
 ) -> Path:
     """Write the page that lists the exams of a data set.
 
@@ -339,10 +342,21 @@ def write_index(
         Why participants have nothing to process, by their labels; None for no such participants.
     further
         Names of other pages beside the index, such as those of surfaces.
+    work
+        What a run is doing at this moment, in a sentence; empty where none is at work. The page
+        is then loaded again and again.
     """
     counts = {state: sum(row.state == state for row in rows) for state in STATES}
     return write_page(
-        'index.html', path, rows=rows, counts=counts, absences=absences or {}, further=further
+        'index.html',
+        path,
+        rows=rows,
+        counts=counts,
+        absences=absences or {},
+        further=further,
+        work=work,
+        now=f'{datetime.now(UTC):%d %B %Y, %H:%M:%S} UTC',
+        reload_s=RELOAD_S,
     )
 
 

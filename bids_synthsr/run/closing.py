@@ -179,8 +179,16 @@ def unusable(row: Row, reason: str) -> Row:
     return {**row, 'role': LEFT_OUT, 'reason': f'{UNUSABLE} {reason}'}
 
 
-def write_data_set_index(derivatives: Derivatives) -> bool:
-    """Write page and methods text of all exams on record; return whether that went well."""
+def write_data_set_index(derivatives: Derivatives, work: str = '') -> bool:
+    """Write page and methods text of all exams on record; return whether that went well.
+
+    Parameters
+    ----------
+    derivatives
+        Output folder of the run.
+    work
+        What a run is doing at this moment, in a sentence; empty where it has ended.
+    """
     try:
         # or a slow run would write what it read long ago
         with one_at_a_time(derivatives.index_lock):
@@ -188,7 +196,7 @@ def write_data_set_index(derivatives: Derivatives) -> bool:
             rows = [_safe_row(x, derivatives) for x in records.values() if x.state != 'begun']
             absences = read_absences(derivatives)
             lacking = {x: absences[x] for x in absences if x not in records}
-            write_index(rows, derivatives.index, lacking, derivatives.further_pages())
+            write_index(rows, derivatives.index, lacking, derivatives.further_pages(), work)
             write_folder_citation(derivatives, records.values())
     except Exception as error:
         LOGGER.debug('', exc_info=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event, Thread
 
@@ -24,6 +24,7 @@ from bids_synthsr.run.steps import RunProgress
 PER_S = 2  # pictures
 LINE_EVERY_S = 60.0  # where there is no terminal
 GPU_EVERY_S = 5.0
+INDEX_EVERY_S, INDEX_SHARE = 20.0, 50.0  # at least, and times as long as writing it takes
 GPU_QUERY = (
     'nvidia-smi',
     '--query-gpu=utilization.gpu,memory.used,memory.total',
@@ -66,6 +67,47 @@ def regular_lines(progress: RunProgress) -> Iterator[None]:
     finally:
         end.set()
         thread.join()
+
+
+@contextmanager
+def live_index(progress: RunProgress, write: Callable[[str], object]) -> Iterator[None]:
+    """Write the index of the data set again and again while the ``with`` block runs.
+
+    The more exams there are, the longer that takes, and the more rarely it is done.
+
+    Parameters
+    ----------
+    progress
+        Kept up by `StepLog`.
+    write
+        Writes the index, given what is at work in a sentence.
+    """
+    end = Event()
+
+    def keep_writing() -> None:
+        pause, shown = INDEX_EVERY_S, ''
+        while not end.wait(pause):
+            sentence = describe_progress(progress)
+            if sentence != shown:
+                begun = time.monotonic()
+                write(sentence)
+                pause = max(INDEX_EVERY_S, INDEX_SHARE * (time.monotonic() - begun))
+                shown = sentence
+
+    thread = Thread(target=keep_writing, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def describe_progress(progress: RunProgress) -> str:
+    """Describe how far a run is, and what is at work, in two sentences without times."""
+    done = f'{len(progress.done)} {progress.state}, {len(progress.failed)} failed'
+    at_work = ', '.join(f'{exam} ({step})' for exam, step in sorted(progress.running))
+    return f'{done}, of {progress.exams} exams. At work: {at_work or "nothing"}.'
 
 
 class LiveView:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bids_synthsr.derivatives.records import fingerprint_digest
 from bids_synthsr.run.closing import Closing, write_data_set_index
 from bids_synthsr.run.graph import draw_graph
 from bids_synthsr.run.guard import describe_error
-from bids_synthsr.run.live import live_view
+from bids_synthsr.run.live import live_index, live_view
 from bids_synthsr.run.machine import prepare_workers
 from bids_synthsr.run.messages import announce
 from bids_synthsr.run.opening import LOG
@@ -58,12 +59,12 @@ def process_exams(plans: Sequence[Plan], settings: Settings, closing: Closing) -
         run.nprocs,
         steps.path.parent,
     )
-    with live_view(steps.progress, run.mem_gb, run.device):
+    write = partial(write_data_set_index, derivatives)
+    with live_view(steps.progress, run.mem_gb, run.device), live_index(steps.progress, write):
         for part in _parts(plans, run):
             is_well = _process_part(part, needs, settings, steps, closing)
             if run.resource_monitor:
                 _keep_usage(settings, steps.path.with_name(USAGE.format(part[0].exam.label)))
-            write_data_set_index(derivatives)
             if run.stop_on_first_crash and not is_well:
                 break
 

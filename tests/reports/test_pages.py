@@ -221,6 +221,17 @@ def test_index_lists_exams_with_state_reason_link_and_time(tmp_path):
     assert '2 exams' in text
 
 
+def test_index_of_a_run_that_goes_on_is_loaded_again(tmp_path):
+    rows = [IndexRow('sub-01', 'complete', '', 'sub-01.html', 192.0)]
+    path = write_index(rows, tmp_path / 'index.html', work='1 finished. At work: <sub-02>.')
+    assert_self_contained(path)
+    text = path.read_text(encoding='utf-8')
+    assert 'http-equiv="refresh" content="20"' in text
+    assert 'A run is at work.' in text and 'At work: &lt;sub-02&gt;.' in text
+    ended = write_index(rows, path).read_text(encoding='utf-8')
+    assert 'refresh' not in ended and 'at work' not in ended
+
+
 def test_empty_index_renders(tmp_path):
     assert '0 exams' in write_index([], tmp_path / 'index.html').read_text(encoding='utf-8')
 

@@ -10,8 +10,16 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from bids_synthsr.run.live import LiveView, describe_gpu, live_view, used_gb
-from bids_synthsr.run.steps import StepLog
+from bids_synthsr.run import live
+from bids_synthsr.run.live import (
+    LiveView,
+    describe_gpu,
+    describe_progress,
+    live_index,
+    live_view,
+    used_gb,
+)
+from bids_synthsr.run.steps import RunProgress, StepLog
 
 RUN = """
 import logging, sys, time
@@ -106,3 +114,45 @@ def test_messages_stand_above_the_view_on_a_terminal(tmp_path):
     text = told.decode()
     assert '1 at work' in text and 'align' in text
     assert 'sub-01 finished; 1 of 2 done' in text
+
+
+def test_the_index_is_written_while_the_run_goes_on(monkeypatch):
+    monkeypatch.setattr(live, 'INDEX_EVERY_S', 0.02)
+    monkeypatch.setattr(live, 'INDEX_SHARE', 0.0)
+    progress, written = RunProgress(3), []
+    progress.running['sub-01', 'synthesize'] = time.monotonic()
+    with live_index(progress, written.append):
+        wait_until(lambda: written)
+        time.sleep(0.2)
+        assert written == ['0 finished, 0 failed, of 3 exams. At work: sub-01 (synthesize).']
+        progress.running.clear()
+        progress.end('sub-01', progress.done)
+        progress.end('sub-02', progress.failed)
+        wait_until(lambda: len(written) > 1)
+    assert written[-1] == describe_progress(progress)
+    assert written[-1].startswith('1 finished, 1 failed, of 3 exams. At work: nothing')
+    count = len(written)
+    progress.end('sub-03', progress.done)
+    time.sleep(0.1)
+    assert len(written) == count  # nothing is written once the run has ended
+
+
+def test_writing_takes_a_small_share_of_the_time(monkeypatch):
+    monkeypatch.setattr(live, 'INDEX_EVERY_S', 0.01)
+    progress, times = RunProgress(1000), []
+
+    def write(_sentence):
+        times.append(time.monotonic())
+        time.sleep(0.02)
+        progress.end(f'sub-{len(times)}', progress.done)
+
+    with live_index(progress, write):
+        wait_until(lambda: len(times) > 1)
+    assert times[1] - times[0] >= live.INDEX_SHARE * 0.02
+
+
+def wait_until(is_so, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
