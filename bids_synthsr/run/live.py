@@ -87,7 +87,7 @@ def live_index(progress: RunProgress, write: Callable[[str], object]) -> Iterato
     def keep_writing() -> None:
         pause, shown = INDEX_EVERY_S, ''
         while not end.wait(pause):
-            sentence = describe_progress(progress)
+            sentence = describe_work_of(progress)
             if sentence != shown:
                 begun = time.monotonic()
                 write(sentence)
@@ -103,7 +103,7 @@ def live_index(progress: RunProgress, write: Callable[[str], object]) -> Iterato
         thread.join()
 
 
-def describe_progress(progress: RunProgress) -> str:
+def describe_work_of(progress: RunProgress) -> str:
     """Describe how far a run is, and what is at work, in two sentences without times."""
     done = f'{len(progress.done)} {progress.state}, {len(progress.failed)} failed'
     at_work = ', '.join(f'{exam} ({step})' for exam, step in sorted(progress.running))

@@ -14,7 +14,7 @@ from bids_synthsr.run import live
 from bids_synthsr.run.live import (
     LiveView,
     describe_gpu,
-    describe_progress,
+    describe_work_of,
     live_index,
     live_view,
     used_gb,
@@ -129,7 +129,7 @@ def test_the_index_is_written_while_the_run_goes_on(monkeypatch):
         progress.end('sub-01', progress.done)
         progress.end('sub-02', progress.failed)
         wait_until(lambda: len(written) > 1)
-    assert written[-1] == describe_progress(progress)
+    assert written[-1] == describe_work_of(progress)
     assert written[-1].startswith('1 finished, 1 failed, of 3 exams. At work: nothing')
     count = len(written)
     progress.end('sub-03', progress.done)
