@@ -245,13 +245,15 @@ def _pairs(options: argparse.Namespace, _environ: Mapping[str, str]) -> Evaluati
     from bids_synthsr.training.cohort import fits
     from bids_synthsr.training.judged_pairs import judge_pairs
 
-    files = [
-        pair
-        for pair in find_pairs(options)
-        if not options.held_out or fits(pair.given, options.held_out)
-    ]
-    if not files:
+    pairs = find_pairs(options)
+    if not pairs:
         raise ValueError('No pair to compare on: give --inputs and --targets, or --pairs')
+    files = [pair for pair in pairs if not options.held_out or fits(pair.given, options.held_out)]
+    if not files:
+        raise ValueError(
+            f'--held-out {" ".join(options.held_out)} fits none of {len(pairs)} files such as '
+            f'{pairs[0].given.name}'
+        )
     owner = find_folder_owner(options.out)
     sources = {path.parent for pair in files for path in (pair.given, pair.wanted)}
     if owner or any(lies_in(options.out, folder) for folder in sources):

@@ -52,7 +52,7 @@ def keep_in_products(
     """
     labels, grid = load_volume(Path(next(x for x in products if x.labels and x.desc).file))
     brain = load_volume(Path(next(x for x in products if x.suffix == 'mask').file))[0] > 0
-    ml = round(float(lesion.sum() * grid.voxel_volume / 1000), 2)
+    ml = float(f'{lesion.sum() * grid.voxel_volume / 1000:.3g}')
     facts: dict[str, Any] = {'Done': 'kept', 'Masks': [*masks], 'VolumeMl': ml}
     shown, t1w = 1.0, None
     if name_of_main(products) != ACQUIRED:

@@ -160,7 +160,12 @@ def _mark_lesions(
                 'out'
             )
         lesions = [one | other for one, other in zip(lesions, marked, strict=True)]
-        on_output |= mark_lesion(mask, grid, output, mask2ref)
+        on_this = mark_lesion(mask, grid, output, mask2ref)
+        if not on_this.any():
+            raise FailedExamError(
+                f'{path} marks less than a voxel of the output: correct it, or take it out'
+            )
+        on_output |= on_this
         sizes = np.bincount(ndimage.label(mask)[0].ravel())[1:]
         largest = max(largest, float(sizes.max() * grid.voxel_volume / 1000))
     return MarkedLesions(lesions, on_output, largest, doubts)

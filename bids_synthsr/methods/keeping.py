@@ -1,9 +1,10 @@
 """Lesions put into a T1w that a network predicted, and in which it painted them over.
 
-What the T1w scans of the exam say is taken: within the lesions the smoothest change is sought that
-explains their slices, so that a lesion smaller than a slice gets the contrast that it had before
-the slice mixed it with what is around. Where no T1w shows a lesion, it gets the intensity that
-lesions have in a T1w on average.
+What the T1w scans of the exam say is taken: within the lesions the smoothest contrast to white
+matter is sought that explains their slices, so that a lesion smaller than a slice gets the
+contrast that it had before the slice mixed it with what is around. What was predicted there does
+not matter. Where no T1w shows a lesion, it gets the intensity that lesions have in a T1w on
+average.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import torch
 from scipy import ndimage
 
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
-from bids_synthsr.imaging.geometry import bounding_box, crop_grid
+from bids_synthsr.imaging.geometry import apply_affine, bounding_box, crop_grid, vox2vox
 from bids_synthsr.imaging.resampling import FWHM_PER_SIGMA, in_field_of_view, resample
 from bids_synthsr.methods.consistency import THICKNESS_SHARE
 from bids_synthsr.methods.total_variation import conjugate_gradients
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Observation
 
-EDGE_MM = 1.0  # FWHM, over which a lesion passes into what was predicted
+EDGE_MM, EDGE_SDS = 1.0, 2.5  # FWHM, over which a lesion passes into what was predicted; reach
 APART_MM = 3.0  # from a lesion, to white matter that counts as healthy
 NEARBY_MM = 10.0  # standard deviation: how far around white matter is compared
 LITTLE = 1e-4  # weight of all white matter, where none is nearby
 SMOOTHNESS = 0.1  # weight of squared differences of neighbours, see lab/lesions.md
-SMALLNESS = 1e-3  # weight of the squared change itself, so that it has but one solution
+SMALLNESS = 1e-3  # weight of the squared contrast itself, so that it has but one solution
 STEPS = 30  # of conjugate gradients
 KNOTS = np.array([0.0, 0.2, 0.4, 0.6, 0.75, 0.9, 1.0, 1.15])  # of a curve, in white matter
 RIDGE = 1e-4  # share of the voxels, by which the curve stays the identity where nothing tells
@@ -109,10 +110,13 @@ def keep_lesions(
     box = bounding_box(predicted.lesion, int(np.ceil(far / spacing)))
     healthy, part, lesion = predicted.healthy(), kept[box], predicted.lesion[box]
     level = _level(kept, healthy, box, spacing)
-    change, is_shown = _explain(_gather(predicted, scans, healthy, box, level), lesion)
-    change = np.where(is_shown, change * level, (typical * level - part) * lesion)
+    contrast = _explain(_gather(predicted, scans, healthy, box, level), lesion)
+    is_shown = _find_shown(scans, crop_grid(predicted.grid, box), lesion)
+    wanted = level * np.where(is_shown, 1 + contrast, typical)
+    ground = np.where(lesion, level, part)
+    change = (lesion * (wanted - ground)).astype(np.float32)
     sd = EDGE_MM / FWHM_PER_SIGMA / spacing
-    kept[box] = (part + ndimage.gaussian_filter(change.astype(np.float32), sd)).clip(0)
+    kept[box] = (ground + ndimage.gaussian_filter(change, sd, truncate=EDGE_SDS)).clip(0)
     return kept, float(is_shown[lesion].mean())
 
 
@@ -120,8 +124,8 @@ def keep_lesions(
 class _Evidence:
     """What a T1w scan tells of the lesions, in parts of its white matter.
 
-    ``residual`` is what it measured less what the T1w without lesions explains, 0 where it
-    ``counts`` for nothing; both ``(I, J, K)`` on the voxels of the scan.
+    ``residual`` is what it measured less what it would have measured if the lesions were white
+    matter, 0 where it ``counts`` for nothing; both ``(I, J, K)`` on the voxels of the scan.
     """
 
     operator: AcquisitionOperator
@@ -133,10 +137,10 @@ class _Evidence:
         return self.operator.adjoint(self.counts * self.operator.forward(change))
 
 
-def _explain(evidence: Sequence[_Evidence], lesion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the smoothest change within lesions that explains the scans.
+def _explain(evidence: Sequence[_Evidence], lesion: np.ndarray) -> np.ndarray:
+    """Find the smoothest contrast of lesions to white matter that explains the scans.
 
-    Returns the change, and which lesions any scan shows, ``(I, J, K)`` each.
+    Returns it in parts of white matter, ``(I, J, K)``.
     """
     inside = torch.from_numpy(lesion)
 
@@ -148,16 +152,27 @@ def _explain(evidence: Sequence[_Evidence], lesion: np.ndarray) -> tuple[np.ndar
         return total * inside
 
     right = np.zeros(lesion.shape, np.float32)
-    reached = np.zeros(lesion.shape, bool)
     for scan in evidence:
         right += scan.operator.adjoint(scan.residual) * lesion
-        reached |= scan.operator.adjoint(scan.counts.astype(np.float32)) > 0
     diagonal = hessian(torch.ones(lesion.shape)) + 6 * SMOOTHNESS + ~inside
     change = conjugate_gradients(hessian, torch.from_numpy(right), diagonal, STEPS)
-    pieces, count = ndimage.label(lesion, np.ones((3, 3, 3)))
-    is_shown = np.zeros(count + 1, bool)
-    is_shown[np.unique(pieces[reached & lesion])] = True
-    return change.numpy() * lesion, is_shown[pieces] & lesion
+    contrast: np.ndarray = change.numpy() * lesion
+    return contrast
+
+
+def _find_shown(scans: Sequence[Observation], grid: Grid, lesion: np.ndarray) -> np.ndarray:
+    """Mark the voxels of lesions that lie in a measured slice of any scan, ``(I, J, K)`` bool."""
+    places = np.argwhere(lesion)
+    is_shown = np.zeros(len(places), bool)
+    for scan in scans:
+        there = vox2vox(grid, scan.grid, np.linalg.inv(scan.scan2ref))
+        nearest = np.floor(apply_affine(there, places) + 0.5)
+        inside = ((nearest >= 0) & (nearest < scan.grid.shape)).all(axis=1)
+        slices = nearest[:, scan.acquisition.slice_axis]
+        is_shown |= inside & ~np.isin(slices, scan.acquisition.missing)
+    shown = np.zeros(lesion.shape, bool)
+    shown[tuple(places[is_shown].T)] = True
+    return shown
 
 
 def _gather(
@@ -186,6 +201,7 @@ def _gather(
         measured = np.divide(voxels, unit, out=np.zeros_like(unit), where=unit > 0)
         is_healthy = operator.is_seen & (lesion <= TOUCHED) & (brain > INSIDE)
         known = _as_scanned(relative, measured, operator, is_healthy)
+        known[predicted.lesion[box]] = 1  # white matter, whatever was predicted there
         counts = operator.is_seen & (lesion > TOUCHED)
         residual = np.where(counts, measured - operator.forward(known), 0).astype(np.float32)
         evidence.append(_Evidence(operator, residual, counts))

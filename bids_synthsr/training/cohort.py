@@ -169,6 +169,30 @@ def split_cohort(
     ValueError
         For patterns that leave nothing to train on or to validate on.
     """
+    is_held_out = hold_out(paths, held_out)
+    count = sum(is_held_out)
+    logger.info('Read %d heads to train on, %d held out', len(paths) - count, count)
+    return Cohort(
+        training=tuple(compress(items, [not held for held in is_held_out])),
+        held_out=tuple(compress(items, is_held_out)),
+    )
+
+
+def hold_out(paths: Sequence[Path], held_out: Sequence[str]) -> list[bool]:
+    """Tell for each file whether it is held out.
+
+    Parameters
+    ----------
+    paths
+        Files to train on or to hold out.
+    held_out
+        Shell patterns of names of files to validate on and not to train on.
+
+    Raises
+    ------
+    ValueError
+        For patterns that leave nothing to train on or to validate on.
+    """
     is_held_out = [fits(path, held_out) for path in paths]
     count = sum(is_held_out)
     if held_out and count in (0, len(paths)):
@@ -177,11 +201,7 @@ def split_cohort(
             f'--held-out {" ".join(held_out)} fits {count} of {len(paths)} files '
             f'such as {names}: some must be held out, and some must be left to train on'
         )
-    logger.info('Read %d heads to train on, %d held out', len(paths) - count, count)
-    return Cohort(
-        training=tuple(compress(items, [not held for held in is_held_out])),
-        held_out=tuple(compress(items, is_held_out)),
-    )
+    return is_held_out
 
 
 def find_images(folders: Sequence[Path], exclude: Sequence[str] = ()) -> list[Path]:
@@ -223,8 +243,8 @@ def fits(path: Path, patterns: Sequence[str]) -> bool:
 
 def _stem(path: Path) -> str:
     """Name of an image file without its ending."""
-    ending = next(ending for ending in ENDINGS if path.name.endswith(ending))
-    return path.name.removesuffix(ending)
+    ending = next((ending for ending in ENDINGS if path.name.lower().endswith(ending)), '')
+    return path.name[: len(path.name) - len(ending)]
 
 
 def _read_head(path: Path, image_path: Path | None, table: LabelTable) -> Head:

@@ -84,8 +84,17 @@ def test_lesions_get_their_contrast_back_although_slices_are_thick(predicted, sc
     for name, contrast in contrasts(kept).items():
         # edges pass over into what is around, so that the smallest gains less
         assert contrast == pytest.approx(LESIONS[name][2], abs=0.06), name
-    away = ~ndimage.binary_dilation(predicted.lesion, np.ones((3, 3, 3)), iterations=2)
+    away = ndimage.distance_transform_edt(~predicted.lesion) > 2
     np.testing.assert_array_equal(kept[away], predicted.t1w[away])
+
+
+def test_what_was_predicted_in_a_lesion_does_not_matter(predicted):
+    """A network may paint a lesion as cortex, which the scan shows in another grey."""
+    painted = predicted.t1w.copy()
+    painted[predicted.lesion] = PREDICTED[1]
+    once, _ = keep_lesions(predicted, [scan()], TYPICAL)
+    kept, _ = keep_lesions(replace(predicted, t1w=painted), [scan()], TYPICAL)
+    np.testing.assert_allclose(kept[predicted.lesion], once[predicted.lesion], atol=2)
 
 
 def test_a_small_lesion_is_deeper_than_its_slice_shows(predicted):
@@ -119,8 +128,39 @@ def test_what_lies_beyond_the_t1w_looks_so_too(predicted):
     kept, shown = keep_lesions(predicted, [short], TYPICAL)
     assert 0.5 < shown < 1
     found = contrasts(kept)
+    # of the lesion beside the ventricle the last slices show nothing
+    in_slices = np.zeros(GRID.shape, bool)
+    in_slices[:, :50] = True
+    assert shown == pytest.approx((predicted.lesion & in_slices).sum() / predicted.lesion.sum())
     assert found['small'] == pytest.approx(TYPICAL - 1, abs=0.07)
     assert found['large'] == pytest.approx(LESIONS['large'][2], abs=0.06)
+
+
+@pytest.mark.parametrize('shift', [0, 1, 2])
+def test_a_lesion_just_beyond_the_last_slice_is_not_scanned(predicted, shift):
+    thick = scan()
+    ends = 30.0  # mm, the far side of the last slice that is left
+    first = thick.grid.vox2ras[2, 3] - 2.5
+    count = round((ends - first) / 5)
+    short = replace(
+        thick, voxels=thick.voxels[..., :count], grid=Grid((80, 80, count), thick.grid.vox2ras)
+    )
+    edge = first + 5 * count
+    beyond = ball((40, 57, edge + 2.6 + shift), 2) & WHITE
+    kept, shown = keep_lesions(replace(predicted, lesion=beyond), [short], TYPICAL)
+    assert shown == 0
+    assert kept[beyond].mean() < 0.8 * PREDICTED[0]
+
+
+def test_a_missing_slice_shows_nothing(predicted):
+    thick = scan()
+    center = LESIONS['small'][0]
+    index = round((center[2] - thick.grid.vox2ras[2, 3]) / 5)
+    lacking = replace(thick.acquisition, missing=(index - 1, index, index + 1))
+    only = ball(center, LESIONS['small'][1]) & WHITE
+    torn = replace(thick, acquisition=lacking)
+    _, shown = keep_lesions(replace(predicted, lesion=only), [torn], TYPICAL)
+    assert shown == 0
 
 
 def test_nothing_to_keep_changes_nothing(predicted):

@@ -17,6 +17,7 @@ from bids_synthsr.synthesis.heads import ImagePair
 from bids_synthsr.synthesis.paired_images import PairPrior, apply_pair, draw_pair
 from bids_synthsr.training.cohort import PairFiles
 from bids_synthsr.training.pairs import (
+    likeness,
     pair_folders,
     pair_scans,
     read_pairs,
@@ -139,6 +140,16 @@ def test_what_does_not_fit_is_left_out_and_said_to_be(folder, tmp_path, caplog):
     with pytest.raises(ValueError, match='None of 1 pairs can be used'):
         read_pairs(files[1:], 3.0)
     assert 'does not fit sub-09_T1w.nii.gz' in caplog.text
+
+
+def test_two_people_are_no_pair():
+    random = np.random.default_rng(0)
+    one, other = (ndimage.gaussian_filter(random.normal(size=(40,) * 3), 1.5) for _ in range(2))
+    one, other = (0.6 + 0.1 * folds / folds.std() for folds in (one, other))
+    assert likeness(one, (1.3 * one) ** 1.5) > 0.99  # whatever the contrast
+    assert likeness(one, 1.2 - one) > 0.99
+    assert likeness(one, other) < 0.2
+    assert likeness(0 * one, one) == 0
 
 
 def test_the_field_of_a_coil_is_not_learned():
