@@ -18,13 +18,12 @@ from scipy import ndimage
 
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.geometry import apply_affine, bounding_box, crop_grid, vox2vox
-from bids_synthsr.imaging.resampling import FWHM_PER_SIGMA, in_field_of_view, resample
+from bids_synthsr.imaging.resampling import in_field_of_view, resample
 from bids_synthsr.methods.consistency import THICKNESS_SHARE
 from bids_synthsr.methods.total_variation import conjugate_gradients
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Observation
 
-EDGE_MM, EDGE_SDS = 1.0, 2.5  # FWHM, over which a lesion passes into what was predicted; reach
 APART_MM = 3.0  # from a lesion, to white matter that counts as healthy
 NEARBY_MM = 10.0  # standard deviation: how far around white matter is compared
 LITTLE = 1e-4  # weight of all white matter, where none is nearby
@@ -81,7 +80,7 @@ class LesionFreeT1w:
 def keep_lesions(
     predicted: LesionFreeT1w, scans: Sequence[Observation], typical: float
 ) -> tuple[np.ndarray, float]:
-    """Put lesions into a predicted T1w; a few voxels away from them, nothing changes.
+    """Put lesions into a predicted T1w; all other voxels stay as they are.
 
     Parameters
     ----------
@@ -113,10 +112,7 @@ def keep_lesions(
     contrast = _explain(_gather(predicted, scans, healthy, box, level), lesion)
     is_shown = _find_shown(scans, crop_grid(predicted.grid, box), lesion)
     wanted = level * np.where(is_shown, 1 + contrast, typical)
-    ground = np.where(lesion, level, part)
-    change = (lesion * (wanted - ground)).astype(np.float32)
-    sd = EDGE_MM / FWHM_PER_SIGMA / spacing
-    kept[box] = (ground + ndimage.gaussian_filter(change, sd, truncate=EDGE_SDS)).clip(0)
+    kept[box] = np.where(lesion, wanted.clip(0), part)
     return kept, float(is_shown[lesion].mean())
 
 
@@ -200,7 +196,9 @@ def _gather(
         unit = operator.forward(_level(fine, seen, box, spacing))
         measured = np.divide(voxels, unit, out=np.zeros_like(unit), where=unit > 0)
         is_healthy = operator.is_seen & (lesion <= TOUCHED) & (brain > INSIDE)
-        known = _as_scanned(relative, measured, operator, is_healthy)
+        known, white = _as_scanned(relative, measured, operator, is_healthy)
+        # thick slices mix white matter with what is around, so that its level was too low
+        known, measured = known / white, measured / white
         known[predicted.lesion[box]] = 1  # white matter, whatever was predicted there
         counts = operator.is_seen & (lesion > TOUCHED)
         residual = np.where(counts, measured - operator.forward(known), 0).astype(np.float32)
@@ -210,8 +208,11 @@ def _gather(
 
 def _as_scanned(
     relative: np.ndarray, measured: np.ndarray, operator: AcquisitionOperator, counts: np.ndarray
-) -> np.ndarray:
-    """Change the contrast of a T1w to that of a scan, by a curve that healthy tissue tells."""
+) -> tuple[np.ndarray, float]:
+    """Change the contrast of a T1w to that of a scan, by a curve that healthy tissue tells.
+
+    Returns the changed T1w, and what becomes of white matter.
+    """
     hats = [
         np.interp(relative, KNOTS, np.eye(len(KNOTS))[number]).astype(np.float32)
         for number in range(len(KNOTS))
@@ -221,8 +222,9 @@ def _as_scanned(
     shifts = np.linalg.solve(
         columns.T @ columns + ridge, columns.T @ (measured[counts] - columns @ KNOTS)
     )
-    curve: np.ndarray = np.interp(relative, KNOTS, KNOTS + shifts).astype(np.float32)
-    return curve
+    levels = KNOTS + shifts
+    changed = np.interp(relative, KNOTS, levels).astype(np.float32)
+    return changed, float(np.interp(1.0, KNOTS, levels))
 
 
 def _roughness(x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
