@@ -361,7 +361,7 @@ def _sum_up(folder: Path, tables: Sequence[Path]) -> list[Path]:
         row['score_first'], row['score_second'] = row.pop('scores')
         rows.append({**row, 'item': rating.item + 1})
     numbers = {
-        name: 'n/a' if value != value else round(value, 5) for name, value in summary.items()
+        name: 'n/a' if value != value else f'{value:.5g}' for name, value in summary.items()
     }
     return [
         write_text(folder / 'ratings.tsv', table_text(rows)),

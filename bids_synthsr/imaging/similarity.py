@@ -203,6 +203,8 @@ def match_histogram(image: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> n
     """
     shares = np.linspace(0, 1, CURVE_BINS)
     levels, wanted = (np.quantile(volume[mask], shares) for volume in (image, truth))
+    if levels[0] > 0:  # air stays dark
+        levels, wanted = np.append(0.0, levels), np.append(0.0, wanted)
     matched: np.ndarray = np.interp(image, levels, wanted).astype(np.float32)
     return matched
 

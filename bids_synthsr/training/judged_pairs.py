@@ -129,7 +129,7 @@ def judge_pairs(
             tiles.append(_tiles(pair.given.name, versions))
         show(f'{number} of {len(files)} pairs done')
     if judgement.rows:
-        text = table_text(judgement.rows)
+        text = table_text([_as_text(row) for row in judgement.rows])
         judgement.files.append(write_text(folder / TABLE, text))
         judgement.files.append(save_figure(folder / PICTURE, draw_sheet(tiles)))
     return judgement
@@ -141,6 +141,11 @@ def make_versions(pair: RegisteredPair, trained: TrainedPairNetwork) -> dict[str
     mask = pair.wanted > SHOWN_INTENSITY
     matched = match_histogram(pair.given, pair.wanted, mask)
     return {AS_IS: pair.given, MATCHED: matched, MADE: made, WANTED: pair.wanted}
+
+
+def _as_text(row: Mapping[str, str | float]) -> dict[str, str]:
+    """Write the numbers of a row with as many digits as differ between versions."""
+    return {name: x if isinstance(x, str) else f'{x:.5g}' for name, x in row.items()}
 
 
 def _segment(

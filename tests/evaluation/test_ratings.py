@@ -116,6 +116,7 @@ def test_the_page_tells_nothing_and_answers_are_told_apart(folders, tmp_path, ca
     header, row = (out / 'ratings_summary.tsv').read_text().splitlines()
     summary = dict(zip(header.split('\t'), row.split('\t'), strict=True))
     assert (summary['answers'], summary['second'], summary['kappa']) == ('3', '3', 'n/a')
+    assert summary['share_low'] == '0.4385'  # with digits that tell something
     assert len((out / 'ratings.tsv').read_text().splitlines()) == 5
 
     assert main(['evaluate', 'rate', str(out), '--read', str(answers), str(answers)]) == 2

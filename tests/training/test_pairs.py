@@ -203,6 +203,7 @@ def test_a_network_learns_from_pairs_and_is_judged(folder, tmp_path, capsys):
     rows = {row[1]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
     assert set(rows) == {'as it is', 'histogram matched', 'network'}
     assert float(rows['network']['psnr']) > float(rows['as it is']['psnr'])
+    assert len(rows['network']['ssim']) > 4  # digits that tell versions apart
     assert (out / 'pairs.png').stat().st_size > 10_000
     assert 'psnr is best by the network in' in capsys.readouterr().err
 
