@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -238,7 +238,6 @@ def _pairs(options: argparse.Namespace, _environ: Mapping[str, str]) -> Evaluati
 
     from bids_synthsr.cli.train import find_pairs
     from bids_synthsr.dataset.weights import find_shipped, load_exam_unet, load_paired
-    from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
     from bids_synthsr.run.comparing import EvaluationOutcome
     from bids_synthsr.run.machine import choose_device
     from bids_synthsr.run.messages import announce
@@ -254,10 +253,7 @@ def _pairs(options: argparse.Namespace, _environ: Mapping[str, str]) -> Evaluati
             f'--held-out {" ".join(options.held_out)} fits none of {len(pairs)} files such as '
             f'{pairs[0].given.name}'
         )
-    owner = find_folder_owner(options.out)
-    sources = {path.parent for pair in files for path in (pair.given, pair.wanted)}
-    if owner or any(lies_in(options.out, folder) for folder in sources):
-        raise ValueError(f'{owner or f"{options.out} lies in the input"}: choose another folder')
+    check_apart(options.out, {path.parent for pair in files for path in (pair.given, pair.wanted)})
     device = torch.device(choose_device(options.device))
     torch.set_num_threads(options.omp_nthreads)
     trained, segmenter = load_paired(options.weights), None
@@ -311,23 +307,23 @@ def _add_rate(commands: Commands) -> None:
 
 def _rate(options: argparse.Namespace, _environ: Mapping[str, str]) -> EvaluationOutcome:
     """Write a page for raters, or sum up their answers."""
-    from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
+    from bids_synthsr.evaluation.rating_page import sum_up, write_rating_page
+    from bids_synthsr.evaluation.ratings import draw_items
     from bids_synthsr.run.comparing import EvaluationOutcome
+    from bids_synthsr.run.messages import announce
+    from bids_synthsr.training.pairs import pair_folders
 
     folders = [options.first, options.second]
     if options.read and any(folders):
         raise ValueError('--read sums up answers: leave --first and --second out')
     if options.read:
-        return EvaluationOutcome(tuple(_sum_up(options.out, options.read)), (), True)
+        summary, files = sum_up(options.out, options.read)
+        for name, value in summary.items():
+            announce('%s', f'{name}: {value:.4g}')
+        return EvaluationOutcome(tuple(files), (), True)
     if not all(folders):
         raise ValueError('A page needs --first and --second; answers are read by --read')
-    owner = find_folder_owner(options.out)
-    if owner or any(lies_in(options.out, folder) for folder in folders):
-        raise ValueError(f'{owner or f"{options.out} lies in the input"}: choose another folder')
-    from bids_synthsr.evaluation.rating_page import write_rating_page
-    from bids_synthsr.evaluation.ratings import draw_items
-    from bids_synthsr.training.pairs import pair_folders
-
+    check_apart(options.out, folders)
     names = [pair.given.name for pair in pair_folders(*folders)]
     items = draw_items(names, options.repeats, options.seed)
     resolved = [folder.resolve() for folder in folders]
@@ -335,38 +331,18 @@ def _rate(options: argparse.Namespace, _environ: Mapping[str, str]) -> Evaluatio
     return EvaluationOutcome(tuple(files), (), True)
 
 
-def _sum_up(folder: Path, tables: Sequence[Path]) -> list[Path]:
-    """Sum up answers, print it, and write both as tables."""
-    from dataclasses import asdict
+def check_apart(out: Path, sources: Iterable[Path]) -> None:
+    """Refuse a folder for results that is an input, holds one, or lies in one or in a data set."""
+    from bids_synthsr.derivatives.ownership import find_folder_owner, lies_in
 
-    from bids_synthsr.dataset.files import write_text
-    from bids_synthsr.derivatives.tables import table_text
-    from bids_synthsr.evaluation.rating_page import KEY
-    from bids_synthsr.evaluation.ratings import read_answers, read_key, summarise_ratings
-    from bids_synthsr.run.messages import announce
-
-    if not (folder / KEY).is_file():
-        raise ValueError(f'{folder} holds no {KEY}: give the folder that the page was written to')
-    items = read_key(folder / KEY)
-    ratings = [rating for table in tables for rating in read_answers(table, items)]
-    asked = [(rating.rater, rating.item) for rating in ratings]
-    if len({*asked}) < len(asked):
-        raise ValueError('A rater answered a question twice: do two tables have the same name?')
-    summary = summarise_ratings(ratings)
-    for name, value in summary.items():
-        announce('%s', f'{name}: {value:.4g}')
-    rows = []
-    for rating in ratings:
-        row = asdict(rating)
-        row['score_first'], row['score_second'] = row.pop('scores')
-        rows.append({**row, 'item': rating.item + 1})
-    numbers = {
-        name: 'n/a' if value != value else f'{value:.5g}' for name, value in summary.items()
-    }
-    return [
-        write_text(folder / 'ratings.tsv', table_text(rows)),
-        write_text(folder / 'ratings_summary.tsv', table_text([numbers])),
-    ]
+    fault = find_folder_owner(out)
+    for folder in sources:
+        if lies_in(out, folder):
+            fault = f'{out} lies in the input {folder}'
+        elif lies_in(folder, out):
+            fault = f'{out} holds the input {folder}'
+    if fault:
+        raise ValueError(f'{fault}: choose another folder for the results')
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -370,11 +370,15 @@ def with_weights(settings: MethodSettings, environ: Mapping[str, str]) -> Method
     """
     method = METHODS[settings.method]
     weights = find_weights(method, settings.weights, environ)
-    resolution = settings.output_resolution
-    if weights and method.spacing_of_weights and resolution == MethodSettings.output_resolution:
-        trained: Any = load_network(method.network, weights)
-        resolution = trained.spacing_mm
-    return replace(settings, weights=weights, output_resolution=resolution)
+    settings = replace(settings, weights=weights)
+    if weights is None or not method.spacing_of_weights:
+        return settings
+    trained: Any = load_network(method.network, weights)
+    if settings.output_resolution not in (MethodSettings.output_resolution, trained.spacing_mm):
+        raise ValueError(
+            f'--output-resolution: {weights.name} makes volumes of {trained.spacing_mm:g} mm only'
+        )
+    return replace(settings, output_resolution=trained.spacing_mm)
 
 
 def find_shipped(method: Method, weights: Path | None = None, folder: Path = SHIPPED) -> Path:

@@ -6,14 +6,24 @@ does not read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bids_synthsr.dataset.files import write_json
+from bids_synthsr.dataset.files import write_json, write_text
 from bids_synthsr.dataset.images import load_volume
+from bids_synthsr.derivatives.tables import table_text
 from bids_synthsr.evaluation.comparisons import on_grid
-from bids_synthsr.evaluation.ratings import SCORES, SIDES, VERSIONS, RatedItem
+from bids_synthsr.evaluation.ratings import (
+    SCORES,
+    SIDES,
+    VERSIONS,
+    RatedItem,
+    read_answers,
+    read_key,
+    summarise_ratings,
+)
 from bids_synthsr.reports.embedding import png_strip
 from bids_synthsr.reports.pages import write_page
 from bids_synthsr.reports.screen import (
@@ -71,6 +81,44 @@ def write_rating_page(
     folders = dict(zip(VERSIONS, map(str, files), strict=True))
     key = write_json(folder / KEY, {**folders, 'items': [asdict(item) for item in items]})
     return [page, key]
+
+
+def sum_up(folder: Path, tables: Sequence[Path]) -> tuple[dict[str, float], list[Path]]:
+    """Sum up what raters answered, and write answers and summary as tables.
+
+    Parameters
+    ----------
+    folder
+        Folder of the page and its key.
+    tables
+        Tables that raters saved, one each.
+
+    Returns
+    -------
+    summary, paths
+        What `summarise_ratings` returns, and the tables.
+
+    Raises
+    ------
+    ValueError
+        If there is no key, or a table is not of its page.
+    """
+    if not (folder / KEY).is_file():
+        raise ValueError(f'{folder} holds no {KEY}: give the folder that the page was written to')
+    items = read_key(folder / KEY)
+    ratings = [rating for table in tables for rating in read_answers(table, items)]
+    asked = [(rating.rater, rating.item) for rating in ratings]
+    if len({*asked}) < len(asked):
+        raise ValueError('A rater answered a question twice: do two tables have the same name?')
+    summary = summarise_ratings(ratings)
+    numbers = {
+        name: 'n/a' if math.isnan(value) else f'{value:.5g}' for name, value in summary.items()
+    }
+    paths = [
+        write_text(folder / 'ratings.tsv', table_text([rating.as_row() for rating in ratings])),
+        write_text(folder / 'ratings_summary.tsv', table_text([numbers])),
+    ]
+    return summary, paths
 
 
 def _draw(name: str, folders: Sequence[Path], slices: int) -> tuple[str, str]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy.stats import binomtest
+
 from bids_synthsr.dataset.files import parse_json, read_text
 
 SIDES = ('a', 'b')
@@ -17,7 +19,6 @@ CHOICES = (*SIDES, 'none')
 VERSIONS = ('first', 'second')
 COLUMNS = ('rater', 'item', 'preference', 'a_score', 'b_score', 'note')
 SCORES = range(1, 6)
-CONFIDENCE = 1.959964  # of a normal distribution, two-sided 95 %
 LEAST_RATERS = 2  # whose agreement can be told
 
 
@@ -66,6 +67,18 @@ class Rating:
     preference: str
     scores: tuple[int, int]
     is_repeat: bool
+
+    def as_row(self) -> dict[str, Any]:
+        """Give it as a row of a table, questions counted from 1 as on the page."""
+        return {
+            'rater': self.rater,
+            'item': self.item + 1,
+            'name': self.name,
+            'preference': self.preference,
+            'score_first': self.scores[0],
+            'score_second': self.scores[1],
+            'is_repeat': self.is_repeat,
+        }
 
 
 def draw_items(names: Sequence[str], repeats: int, seed: int) -> list[RatedItem]:
@@ -207,11 +220,8 @@ def wilson_interval(count: int, total: int) -> tuple[float, float]:
     """
     if total == 0:
         return math.nan, math.nan
-    share, z2 = count / total, CONFIDENCE**2
-    center = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = CONFIDENCE * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
-    half /= 1 + z2 / total
-    return max(center - half, 0.0), min(center + half, 1.0)
+    interval = binomtest(count, total).proportion_ci(method='wilson')
+    return float(interval.low), float(interval.high)
 
 
 def fleiss_kappa(table: Sequence[Sequence[int]]) -> float:

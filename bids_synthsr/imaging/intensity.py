@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 
+LITTLE = 1e-4  # weight of all that counts, where none of it is nearby
 AIR_SHARE = 0.02  # of the maximum: darker voxels show air
 BRIGHT_PERCENTILE = 99.5  # of the others: leaves out vessels and fat
 
@@ -38,6 +40,27 @@ def bright_intensity(voxels: np.ndarray) -> float:
     """
     bright = voxels[voxels > AIR_SHARE * voxels.max()]
     return float(np.percentile(bright, BRIGHT_PERCENTILE)) if bright.size else 0.0
+
+
+def mean_nearby(volume: np.ndarray, mask: np.ndarray, sd_vox: float) -> np.ndarray:
+    """Average what a mask marks around each voxel, ``(I, J, K)``; all of it counts a little.
+
+    Parameters
+    ----------
+    volume
+        ``(I, J, K)`` values.
+    mask
+        Voxels that count, ``(I, J, K)`` bool; at least one.
+    sd_vox
+        Standard deviation of the Gaussian that weighs them, voxels.
+    """
+    total, count = (
+        gaussian_filter(values.astype(np.float32), sd_vox, mode='constant', truncate=3.0)
+        for values in (np.where(mask, volume, 0), mask)
+    )
+    everywhere = np.float32(np.median(volume[mask]))
+    mean: np.ndarray = (total + LITTLE * everywhere) / (count + LITTLE)
+    return mean
 
 
 def intensity_range(voxels: np.ndarray) -> tuple[float, float]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, traits
+from nipype.interfaces.base import File, OutputMultiObject, traits
 
+from bids_synthsr.interfaces.methods import ScanFields, load_observations
 from bids_synthsr.interfaces.step import InputFields, OutputFields, Results, Step
 
 if TYPE_CHECKING:
@@ -22,14 +23,9 @@ MASS_ML = 5.0  # of one lesion: a mass of 7 ml was filled badly (lab/lesions.md)
 class FillLesions(Step):
     """Fill what lesion masks mark in every scan, by what all scans show around it."""
 
-    class Inputs(InputFields):
+    class Inputs(ScanFields):
         """Aligned scans and lesion masks."""
 
-        scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
-        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
-        acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
-        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
-        names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
         masks = traits.List(traits.Dict, desc='file, name and sha256 of each lesion mask')
 
     class Outputs(OutputFields):
@@ -44,7 +40,6 @@ class FillLesions(Step):
         from bids_synthsr.dataset.images import save_volume
         from bids_synthsr.dataset.lesion_masks import NO_MASK
         from bids_synthsr.imaging.filling import fill_lesions
-        from bids_synthsr.interfaces.methods import load_observations
 
         if not inputs.masks:
             return {'scans': inputs.scans, 'lesions': {}, 'warnings': [NO_MASK]}
@@ -174,14 +169,9 @@ def _mark_lesions(
 class KeepLesions(Step):
     """Put what lesion masks mark into the T1w that a network predicted, and its segmentation."""
 
-    class Inputs(InputFields):
+    class Inputs(ScanFields):
         """Aligned scans, lesion masks, and what the method made."""
 
-        scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
-        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
-        acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
-        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
-        names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
         masks = traits.List(traits.Dict, desc='file, name and sha256 of each lesion mask')
         products = traits.List(traits.Dict, mandatory=True, desc='fields of ProductFile')
 
@@ -197,7 +187,6 @@ class KeepLesions(Step):
         from bids_synthsr.dataset.lesion_masks import NO_MASK
         from bids_synthsr.derivatives.kept_lesions import keep_in_products
         from bids_synthsr.derivatives.products import ProductFile
-        from bids_synthsr.interfaces.methods import load_observations
 
         if not inputs.masks:
             return {'products': inputs.products, 'warnings': [NO_MASK]}

@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from bids_synthsr.values.method import Observation
 
 
+class ScanFields(InputFields):
+    """The aligned scans of an exam, on their own grids; see `load_observations`."""
+
+    scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
+    contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
+    acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
+    scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
+    names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
+
+
 class Synthesize(Step):
     """Load the exam, call one method, write its products."""
 
-    class Inputs(InputFields):
+    class Inputs(ScanFields):
         """The exam, and how it is processed."""
 
-        scans = InputMultiObject(File(exists=True), mandatory=True, desc='reference first')
-        contrasts = traits.List(traits.Str, mandatory=True, desc='what they show')
-        acquisitions = traits.List(traits.Dict, mandatory=True, desc='fields of Acquisition')
-        scan2ref = InputMultiObject(File(exists=True), mandatory=True, desc='their transforms')
-        names = traits.List(traits.Str, desc='names of the scans; their contrasts if not given')
         grid = File(exists=True, mandatory=True, desc='volume on the output grid')
         method = traits.Str(mandatory=True, desc='name in the catalogue')
         options = traits.Dict(usedefault=True, desc='options that the method reads, by name')

@@ -50,8 +50,7 @@ class Method:
     options
         Fields of `MethodSettings` that this method reads beside those of every method.
     spacing_of_weights
-        Whether the voxels of the output are those that its network learned from, unless others are
-        asked for.
+        Whether the voxels of the output are those that its network learned from.
     needs_fine
         Whether the reference must have fine voxels.
     only_mm

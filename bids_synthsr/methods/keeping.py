@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from bids_synthsr.imaging.forward_model import AcquisitionOperator, average_fine_axes
 from bids_synthsr.imaging.geometry import apply_affine, bounding_box, crop_grid, vox2vox
+from bids_synthsr.imaging.intensity import mean_nearby
 from bids_synthsr.imaging.resampling import in_field_of_view, resample
 from bids_synthsr.methods.consistency import THICKNESS_SHARE
 from bids_synthsr.methods.total_variation import conjugate_gradients
@@ -26,7 +27,6 @@ from bids_synthsr.values.method import Observation
 
 APART_MM = 3.0  # from a lesion, to white matter that counts as healthy
 NEARBY_MM = 10.0  # standard deviation: how far around white matter is compared
-LITTLE = 1e-4  # weight of all white matter, where none is nearby
 SMOOTHNESS = 0.1  # weight of squared differences of neighbours, see lab/lesions.md
 SMALLNESS = 1e-3  # weight of the squared contrast itself, so that it has but one solution
 STEPS = 30  # of conjugate gradients
@@ -58,6 +58,12 @@ class LesionFreeT1w:
     lesion: np.ndarray
     white: np.ndarray
     brain: np.ndarray
+
+    def cropped(self, box: tuple[slice, slice, slice]) -> LesionFreeT1w:
+        """Take a part of it."""
+        volumes = (self.t1w, self.lesion, self.white, self.brain)
+        t1w, lesion, white, brain = (volume[box] for volume in volumes)
+        return LesionFreeT1w(t1w, crop_grid(self.grid, box), lesion, white, brain)
 
     def healthy(self) -> np.ndarray:
         """Mark white matter apart from borders and lesions, ``(I, J, K)`` bool.
@@ -104,16 +110,18 @@ def keep_lesions(
     kept = predicted.t1w.astype(np.float32)
     if not predicted.lesion.any():
         return kept, 1.0
-    spacing = float(predicted.grid.spacing.mean())
     far = max([3 * NEARBY_MM, *(MARGIN * scan.acquisition.slice_spacing for scan in scans)])
-    box = bounding_box(predicted.lesion, int(np.ceil(far / spacing)))
-    healthy, part, lesion = predicted.healthy(), kept[box], predicted.lesion[box]
-    level = _level(kept, healthy, box, spacing)
-    contrast = _explain(_gather(predicted, scans, healthy, box, level), lesion)
-    is_shown = _find_shown(scans, crop_grid(predicted.grid, box), lesion)
+    box = bounding_box(predicted.lesion, int(np.ceil(far / predicted.grid.spacing.mean())))
+    healthy = predicted.healthy()
+    if not healthy[box].any():
+        box = bounding_box(healthy | predicted.lesion)
+    part, healthy = predicted.cropped(box), healthy[box]
+    level = mean_nearby(part.t1w, healthy, NEARBY_MM / part.grid.spacing.mean())
+    contrast = _explain(_gather(part, scans, healthy, level), part.lesion)
+    is_shown = _find_shown(scans, part.grid, part.lesion)
     wanted = level * np.where(is_shown, 1 + contrast, typical)
-    kept[box] = np.where(lesion, wanted.clip(0), part)
-    return kept, float(is_shown[lesion].mean())
+    kept[box] = np.where(part.lesion, wanted.clip(0), part.t1w)
+    return kept, float(is_shown[part.lesion].mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,31 +183,30 @@ def _gather(
     predicted: LesionFreeT1w,
     scans: Sequence[Observation],
     healthy: np.ndarray,
-    box: tuple[slice, slice, slice],
     level: np.ndarray,
 ) -> list[_Evidence]:
-    """Gather what each scan tells, by its white matter near the lesions, of a box around them."""
-    grid, relative = crop_grid(predicted.grid, box), predicted.t1w[box] / level
+    """Gather what each scan tells of the lesions, relative to its white matter near them."""
+    grid, relative = predicted.grid, predicted.t1w / level
     spacing, evidence = float(grid.spacing.mean()), []
-    parts = [x[box].astype(np.float32) for x in (predicted.lesion, predicted.brain)]
+    parts = [x.astype(np.float32) for x in (predicted.lesion, predicted.brain)]
     for scan in scans:
-        seen = healthy & in_field_of_view(scan.grid, predicted.grid, scan.scan2ref)
+        seen = healthy & in_field_of_view(scan.grid, grid, scan.scan2ref)
         if not seen.any():
             continue
-        fine = resample(scan.voxels, scan.grid, predicted.grid, scan.scan2ref)
+        fine = resample(scan.voxels, scan.grid, grid, scan.scan2ref)
         voxels, scan_grid, slices = average_fine_axes(
             scan.voxels, scan.grid, scan.acquisition, spacing
         )
         slices = replace(slices, slice_thickness=THICKNESS_SHARE * slices.slice_thickness)
         operator = AcquisitionOperator(grid, scan_grid, slices, np.linalg.inv(scan.scan2ref))
         lesion, brain = (operator.forward(part) for part in parts)
-        unit = operator.forward(_level(fine, seen, box, spacing))
+        unit = operator.forward(mean_nearby(fine, seen, NEARBY_MM / spacing))
         measured = np.divide(voxels, unit, out=np.zeros_like(unit), where=unit > 0)
         is_healthy = operator.is_seen & (lesion <= TOUCHED) & (brain > INSIDE)
         known, white = _as_scanned(relative, measured, operator, is_healthy)
         # thick slices mix white matter with what is around, so that its level was too low
         known, measured = known / white, measured / white
-        known[predicted.lesion[box]] = 1  # white matter, whatever was predicted there
+        known[predicted.lesion] = 1  # white matter, whatever was predicted there
         counts = operator.is_seen & (lesion > TOUCHED)
         residual = np.where(counts, measured - operator.forward(known), 0).astype(np.float32)
         evidence.append(_Evidence(operator, residual, counts))
@@ -218,7 +225,7 @@ def _as_scanned(
         for number in range(len(KNOTS))
     ]
     columns = np.stack([operator.forward(hat)[counts] for hat in hats], axis=1)
-    ridge = RIDGE * len(columns) * np.eye(len(KNOTS))
+    ridge = RIDGE * (1 + len(columns)) * np.eye(len(KNOTS))  # more than 0 where nothing counts
     shifts = np.linalg.solve(
         columns.T @ columns + ridge, columns.T @ (measured[counts] - columns @ KNOTS)
     )
@@ -237,20 +244,3 @@ def _roughness(x: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         total.narrow(axis, 1, size).add_(step)
         total.narrow(axis, 0, size).sub_(step)
     return total
-
-
-def _level(
-    volume: np.ndarray, healthy: np.ndarray, box: tuple[slice, slice, slice], spacing: float
-) -> np.ndarray:
-    """Average healthy white matter around each voxel of a box; all of it counts a little."""
-    sd = NEARBY_MM / spacing
-    total, count = (
-        ndimage.gaussian_filter(values, sd, mode='constant', truncate=3.0)
-        for values in (
-            np.where(healthy[box], volume[box], 0).astype(np.float32),
-            healthy[box].astype(np.float32),
-        )
-    )
-    everywhere = np.float32(np.median(volume[healthy]))
-    level: np.ndarray = (total + LITTLE * everywhere) / (count + LITTLE)
-    return level

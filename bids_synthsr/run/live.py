@@ -53,20 +53,14 @@ def live_view(progress: RunProgress, mem_gb: float, device: str) -> AbstractCont
 @contextmanager
 def regular_lines(progress: RunProgress) -> Iterator[None]:
     """Announce once a minute what is at work while the ``with`` block runs."""
-    end = Event()
 
-    def tell() -> None:
+    def tell(end: Event) -> None:
         while not end.wait(LINE_EVERY_S):
             if progress.running:
                 announce('At work: %s; %s', progress.describe_work(), str(progress))
 
-    thread = Thread(target=tell, daemon=True)
-    thread.start()
-    try:
+    with _beside(tell):
         yield
-    finally:
-        end.set()
-        thread.join()
 
 
 @contextmanager
@@ -80,11 +74,10 @@ def live_index(progress: RunProgress, write: Callable[[str], object]) -> Iterato
     progress
         Kept up by `StepLog`.
     write
-        Writes the index, given what is at work in a sentence.
+        Writes the index, given what is at work in a sentence, or nothing at the end.
     """
-    end = Event()
 
-    def keep_writing() -> None:
+    def keep_writing(end: Event) -> None:
         pause, shown = INDEX_EVERY_S, ''
         while not end.wait(pause):
             sentence = describe_work_of(progress)
@@ -94,7 +87,18 @@ def live_index(progress: RunProgress, write: Callable[[str], object]) -> Iterato
                 pause = max(INDEX_EVERY_S, INDEX_SHARE * (time.monotonic() - begun))
                 shown = sentence
 
-    thread = Thread(target=keep_writing, daemon=True)
+    try:
+        with _beside(keep_writing):
+            yield
+    finally:  # however it ends: no run is at work any more
+        write('')
+
+
+@contextmanager
+def _beside(work: Callable[[Event], None]) -> Iterator[None]:
+    """Do some work in a thread until the ``with`` block ends, which sets the event."""
+    end = Event()
+    thread = Thread(target=work, args=(end,), daemon=True)
     thread.start()
     try:
         yield

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from bids_synthsr.dataset.filenames import IMAGES, split_name
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import bounding_box, output_grid
-from bids_synthsr.imaging.intensity import bright_intensity
+from bids_synthsr.imaging.intensity import bright_intensity, mean_nearby
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.imaging.similarity import fit_monotone
+from bids_synthsr.imaging.similarity import agreement
 from bids_synthsr.registration.alignment import align_scan
 from bids_synthsr.synthesis.heads import ImagePair
 from bids_synthsr.training.cohort import (
@@ -38,7 +37,7 @@ SUFFIX = 'T1w'  # of the scans in a data set
 COIL_MM = 20.0  # standard deviation: how smooth the field of a coil is
 TISSUE = 0.1  # where 1 is bright: brighter voxels tell the field
 # simulated pairs reach .97, and those of two people .70 (lab/seven_tesla.py)
-LEAST_LIKENESS, LEAST_VOXELS = 0.8, 1000
+LEAST_LIKENESS = 0.8
 FIELDS = 0.25, 4.0  # by which factor the field of one scan may differ from that of the other
 
 logger = logging.getLogger(__name__)
@@ -55,14 +54,11 @@ class RegisteredPair:
         that of the other.
     grid
         Where the voxels lie, in the space of the one that is wanted.
-    unit
-        Intensity of the file that is given which is 1 here.
     """
 
     given: np.ndarray
     wanted: np.ndarray
     grid: Grid
-    unit: float
 
 
 def pair_folders(inputs: Path, targets: Path, exclude: Sequence[str] = ()) -> list[PairFiles]:
@@ -213,29 +209,14 @@ def register_pair(files: PairFiles, spacing_mm: float) -> RegisteredPair:
         raise ValueError('one of the two shows nothing where the other one does')
     moved = moved / units[0]
     target = with_field_of(target / units[1], moved, spacing_mm)
-    alike = likeness(moved, target)
+    shown = (moved > TISSUE) & (target > TISSUE)
+    alike = agreement(moved, target, shown)['correlation'] if shown.any() else 0.0
     if alike < LEAST_LIKENESS:
         raise ValueError(
             f'it does not show the same head as {files.wanted.name}: their intensities correlate '
             f'by {alike:.2f}, and those of one person by {LEAST_LIKENESS} at least'
         )
-    return RegisteredPair(moved, target, grid, units[0])
-
-
-def likeness(given: np.ndarray, wanted: np.ndarray) -> float:
-    """Correlate two registered images of any contrast where both show a head.
-
-    Parameters
-    ----------
-    given, wanted
-        ``(I, J, K)`` intensities, 1 is bright.
-    """
-    shown = (given > TISSUE) & (wanted > TISSUE)
-    values, others = (volume[shown].astype(np.float64) for volume in (given, wanted))
-    if len(values) < LEAST_VOXELS:
-        return 0.0
-    fitted = fit_monotone(values, others)
-    return 0.0 if np.ptp(fitted) == 0 else float(np.corrcoef(fitted, others)[0, 1])
+    return RegisteredPair(moved, target, grid)
 
 
 def with_field_of(wanted: np.ndarray, given: np.ndarray, spacing_mm: float) -> np.ndarray:
@@ -252,11 +233,7 @@ def with_field_of(wanted: np.ndarray, given: np.ndarray, spacing_mm: float) -> n
     if not both.any():
         return wanted
     ratio = np.log(np.where(both, wanted, 1) / np.where(both, given, 1)).astype(np.float32)
-    ratio = (ratio - ratio[both].mean()) * both
-    total, count = (
-        ndimage.gaussian_filter(x, COIL_MM / spacing_mm, mode='constant', truncate=3.0)
-        for x in (ratio, both.astype(np.float32))
-    )
-    field = np.exp(total / np.maximum(count, 1e-3)).clip(*FIELDS)
+    ratio -= ratio[both].mean()
+    field = np.exp(mean_nearby(ratio, both, COIL_MM / spacing_mm)).clip(*FIELDS)
     evened: np.ndarray = (wanted / field).astype(np.float32)
     return evened

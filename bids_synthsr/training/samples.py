@@ -92,28 +92,8 @@ def as_batch(sample: Sample, network: NetworkRecipe, is_super_resolution: bool) 
     )
 
 
-def pair_batch(given: Tensor, wanted: Tensor, draws: list[dict[str, Any]]) -> Batch:
-    """Arrange parts of pairs of images for a network, which adds to what it is given.
-
-    Parameters
-    ----------
-    given, wanted
-        Input of the network, and what it is to make, ``(B, 1, I, J, K)`` each.
-    draws
-        Draw of each element of the batch, in JSON types.
-    """
-    return Batch(
-        inputs=(given,),
-        scans=given,
-        target=wanted,
-        weight=torch.ones_like(wanted),
-        draws=draws,
-        naive=given,
-    )
-
-
 def slice_batch(channels: Tensor, target: Tensor, draws: list[dict[str, Any]]) -> Batch:
-    """Arrange encoded slices for a network.
+    """Arrange encoded slices, or any image, for a network that adds to the first channel.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from bids_synthsr.synthesis.worlds import prior_by_name
 from bids_synthsr.training.cohort import Cohort, DataChoice, Item, read_heads, read_real_images
 from bids_synthsr.training.pairs import read_pairs
 from bids_synthsr.training.recipe import Recipe
-from bids_synthsr.training.samples import Batch, as_batch, pair_batch, slice_batch
+from bids_synthsr.training.samples import Batch, as_batch, slice_batch
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
@@ -73,15 +73,21 @@ class Source(ABC, Generic[Item]):
         self.samples, self.network, self.is_training = recipe.samples, recipe.network, is_training
         self.items: Sequence[Item] = items
         self.device = device
+        self.prior = self.make_prior(recipe)
 
     @staticmethod
     @abstractmethod
     def read(data: DataChoice) -> Cohort[Any]:
         """Read the data that samples are made from."""
 
-    @staticmethod
+    @classmethod
     @abstractmethod
-    def count_scans(recipe: Recipe) -> int:
+    def make_prior(cls, recipe: Recipe) -> Any:
+        """Make the prior of the samples; raise where the recipe has it wrong."""
+
+    @classmethod
+    @abstractmethod
+    def count_scans(cls, recipe: Recipe) -> int:
         """Count the scans that an exam of the recipe may have; raise where its prior is wrong."""
 
     @property
@@ -119,7 +125,6 @@ class GeneratorSource(Source[Head]):
         is_training: bool = False,
     ) -> None:
         super().__init__(recipe, items, device, is_training)
-        self.prior = generator_prior(recipe)
         self.table = freesurfer_table()
 
     @staticmethod
@@ -131,8 +136,13 @@ class GeneratorSource(Source[Head]):
             )
         return read_heads(data.label_maps, data.images, data.exclude, data.held_out)
 
-    @staticmethod
-    def count_scans(recipe: Recipe) -> int:
+    @classmethod
+    def make_prior(cls, recipe: Recipe) -> GeneratorPrior:
+        """Make the prior of the generator."""
+        return generator_prior(recipe)
+
+    @classmethod
+    def count_scans(cls, recipe: Recipe) -> int:
         """Count the scans that a generated exam may have."""
         return generator_prior(recipe).slots
 
@@ -185,49 +195,53 @@ class GeneratorSource(Source[Head]):
         )
 
 
-def slice_prior(recipe: Recipe) -> SlicePrior:
-    """Make the prior of the slices of real images: the default with the changes of the recipe."""
-    if recipe.samples.prior:
-        raise ValueError(
-            f'recipe: samples.prior is {recipe.samples.prior!r}, but slices of real images have '
-            'no named priors: leave it out and set what differs under [prior]'
-        )
-    return read_dataclass(SlicePrior, recipe.prior, 'recipe: prior')
+class RealSource(Source[Item]):
+    """Parts of real images, for a network that adds to what it is given.
 
+    Attributes
+    ----------
+    prior_type
+        Type of the prior, whose defaults a recipe may change.
+    """
 
-class SliceSource(Source[RealImage]):
-    """Thick slices of real images."""
-
-    item = RealImage
-    needs = 'real images (--images)'
     networks = ('slice_unet',)
-    channels = CHANNELS
+    prior_type: ClassVar[type]
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        items: Sequence[RealImage],
-        device: torch.device,
-        is_training: bool = False,
-    ) -> None:
-        super().__init__(recipe, items, device, is_training)
-        self.prior = slice_prior(recipe)
+    @classmethod
+    def make_prior(cls, recipe: Recipe) -> Any:
+        """Make the prior: the default with the changes of the recipe."""
+        if recipe.samples.prior:
+            raise ValueError(
+                f'recipe: samples.prior is {recipe.samples.prior!r}, but samples from '
+                f'{recipe.samples.source!r} have no named priors: leave it out and set what '
+                'differs under [prior]'
+            )
+        return read_dataclass(cls.prior_type, recipe.prior, 'recipe: prior')
 
-    @staticmethod
-    def read(data: DataChoice) -> Cohort[RealImage]:
-        """Read real images."""
-        return read_real_images(data.images, data.exclude, data.held_out)
-
-    @staticmethod
-    def count_scans(recipe: Recipe) -> int:
+    @classmethod
+    def count_scans(cls, recipe: Recipe) -> int:
         """Count one scan, whatever the recipe; raise where its prior is wrong."""
-        slice_prior(recipe)
+        cls.make_prior(recipe)
         return 1
 
     @property
     def has_real_targets(self) -> bool:
         """Whether targets are real: they are, always."""
         return True
+
+
+class SliceSource(RealSource[RealImage]):
+    """Thick slices of real images."""
+
+    item = RealImage
+    needs = 'real images (--images)'
+    channels = CHANNELS
+    prior_type = SlicePrior
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[RealImage]:
+        """Read real images."""
+        return read_real_images(data.images, data.exclude, data.held_out)
 
     def draw(self, seed: int) -> Batch:
         """Draw images, and slices across each."""
@@ -248,23 +262,13 @@ class SliceSource(Source[RealImage]):
         return slice_batch(channels, channels[:, :1], [])
 
 
-def pair_prior(recipe: Recipe) -> PairPrior:
-    """Make the prior of pairs of images: the default with the changes of the recipe."""
-    if recipe.samples.prior:
-        raise ValueError(
-            f'recipe: samples.prior is {recipe.samples.prior!r}, but pairs of images have no '
-            'named priors: leave it out and set what differs under [prior]'
-        )
-    return read_dataclass(PairPrior, recipe.prior, 'recipe: prior')
-
-
-class PairSource(Source[ImagePair]):
-    """Parts of pairs of real images."""
+class PairSource(RealSource[ImagePair]):
+    """Parts of pairs of real images; what is validated is what was scanned, unchanged."""
 
     item = ImagePair
     needs = 'pairs of images (--inputs and --targets, or --pairs)'
-    networks = ('slice_unet',)
     channels = 1
+    prior_type = PairPrior
 
     def __init__(
         self,
@@ -274,8 +278,8 @@ class PairSource(Source[ImagePair]):
         is_training: bool = False,
     ) -> None:
         super().__init__(recipe, items, device, is_training)
-        self.prior = pair_prior(recipe)
-        if not is_training:  # what is judged is what was scanned
+        self.by_name = {item.name: item for item in items}
+        if not is_training:
             bias = replace(self.prior.bias, probability=0.0)
             self.prior = replace(self.prior, gamma=(1.0, 1.0), bias=bias, noise_probability=0.0)
 
@@ -288,32 +292,21 @@ class PairSource(Source[ImagePair]):
             )
         return read_pairs(data.pairs, data.spacing_mm, data.held_out)
 
-    @staticmethod
-    def count_scans(recipe: Recipe) -> int:
-        """Count one scan, whatever the recipe; raise where its prior is wrong."""
-        pair_prior(recipe)
-        return 1
-
-    @property
-    def has_real_targets(self) -> bool:
-        """Whether targets are real: they are, always."""
-        return True
-
     def draw(self, seed: int) -> Batch:
         """Draw pairs, and a part of each."""
         generator = torch.Generator().manual_seed(seed)
-        shape, by_name = self.samples.shape, {item.name: item for item in self.items}
+        shape = self.samples.shape
         draws = [
             draw_pair(self.prior, self.items, shape, generator) for _ in range(self.samples.batch)
         ]
-        parts = [apply_pair(draw, by_name[draw.pair], shape) for draw in draws]
+        parts = [apply_pair(draw, self.by_name[draw.pair], shape) for draw in draws]
         given, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
-        return pair_batch(given, wanted, as_plain(draws))
+        return slice_batch(given, wanted, as_plain(draws))
 
     def largest(self) -> Batch:
         """Make a dark batch of the only size there is."""
         dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
-        return pair_batch(dark, dark, [])
+        return slice_batch(dark, dark, [])
 
 
 SOURCES: dict[str, type[Source[Any]]] = {

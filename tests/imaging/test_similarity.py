@@ -1,17 +1,22 @@
 """What volumes have in common, against its definition."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from bids_synthsr.imaging.similarity import (
     agreement,
     closeness,
     fit_monotone,
     joint_histogram,
+    match_histogram,
     normalized_mutual_information,
     psnr,
     scale_to,
     ssim,
+    ssim_parts,
 )
 
 EVERYWHERE = np.ones((12, 12, 12), bool)
@@ -138,3 +143,40 @@ def test_closeness_is_measured_in_the_mask():
     )
     assert measures['correlation'] == pytest.approx(1)
     assert closeness(np.zeros(truth.shape), truth, mask)['correlation'] == 0
+
+
+def test_parts_of_ssim_tell_what_differs():
+    random = np.random.default_rng(0)
+    truth = ndimage.gaussian_filter(random.normal(size=(24, 24, 24)), 1.5)
+    truth = 1 + 0.2 * truth / truth.std()
+    mask = np.ones(truth.shape, bool)
+    mean = ndimage.gaussian_filter(truth, 6)
+    same = ssim_parts(truth, truth, mask)
+    assert all(value == pytest.approx(1) for value in same.values())
+    brighter = ssim_parts(truth + 0.5, truth, mask)
+    assert brighter['luminance'] < 0.95
+    assert brighter['contrast'] == pytest.approx(1) and brighter['structure'] == pytest.approx(1)
+    flatter = ssim_parts(mean + 0.4 * (truth - mean), truth, mask)
+    assert flatter['contrast'] < 0.85 < 0.97 < flatter['structure']
+    noisy = ssim_parts(truth + random.normal(0, 0.2, truth.shape), truth, mask)
+    assert noisy['structure'] < 0.8 < 0.99 < noisy['luminance']
+
+
+def test_ssim_is_the_product_of_its_parts_where_these_do_not_vary():
+    ramp = np.indices((24, 24, 24)).sum(0) / 24.0
+    mask = np.zeros(ramp.shape, bool)
+    mask[11:13, 11:13, 11:13] = True
+    other = 0.5 * ramp + 0.3
+    product = math.prod(ssim_parts(other, ramp, mask).values())
+    assert ssim(other, ramp, mask) == pytest.approx(product, rel=1e-3)
+
+
+def test_a_matched_histogram_is_that_of_the_truth_and_air_stays_dark():
+    random = np.random.default_rng(0)
+    truth = random.gamma(3.0, 1.0, (20, 20, 20)) + 0.5
+    image = np.sqrt(truth)
+    image[0] = 0
+    mask = image > 0
+    matched = match_histogram(image, truth, mask)
+    np.testing.assert_allclose(matched[mask], truth[mask], rtol=0.05)
+    assert not matched[0].any()

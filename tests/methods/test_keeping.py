@@ -161,6 +161,19 @@ def test_a_missing_slice_shows_nothing(predicted):
     assert shown == 0
 
 
+def test_a_scan_that_shows_little_but_a_lesion_does_no_harm(predicted):
+    """No healthy tissue is there to tell the contrast of the scan."""
+    thick, (center, radius, _) = scan(), LESIONS['large']
+    first = [round(center[axis]) - radius for axis in (0, 1)]
+    index = round((center[2] - thick.grid.vox2ras[2, 3]) / 5)
+    part = (*(slice(start, start + 2 * radius) for start in first), slice(index, index + 1))
+    vox2ras = thick.grid.vox2ras.copy()
+    vox2ras[:3, 3] += vox2ras[:3, :3] @ [*first, index]
+    small = replace(thick, voxels=thick.voxels[part], grid=Grid((10, 10, 1), vox2ras))
+    kept, shown = keep_lesions(predicted, [small], TYPICAL)
+    assert 0 < shown < 0.5 and np.isfinite(kept).all()
+
+
 def test_nothing_to_keep_changes_nothing(predicted):
     without = replace(predicted, lesion=np.zeros(GRID.shape, bool))
     kept, _ = keep_lesions(without, [scan()], TYPICAL)

@@ -129,12 +129,18 @@ def test_the_index_is_written_while_the_run_goes_on(monkeypatch):
         progress.end('sub-01', progress.done)
         progress.end('sub-02', progress.failed)
         wait_until(lambda: len(written) > 1)
-    assert written[-1] == describe_work_of(progress)
-    assert written[-1].startswith('1 finished, 1 failed, of 3 exams. At work: nothing')
-    count = len(written)
+    assert written[1:] == [describe_work_of(progress), '']  # in the end none is at work
+    assert written[1].startswith('1 finished, 1 failed, of 3 exams. At work: nothing')
     progress.end('sub-03', progress.done)
     time.sleep(0.1)
-    assert len(written) == count  # nothing is written once the run has ended
+    assert len(written) == 3  # nothing is written once the run has ended
+
+
+def test_a_run_that_is_stopped_leaves_no_index_of_one_at_work():
+    written = []
+    with pytest.raises(KeyboardInterrupt), live_index(RunProgress(1), written.append):
+        raise KeyboardInterrupt
+    assert written == ['']
 
 
 def test_writing_takes_a_small_share_of_the_time(monkeypatch):

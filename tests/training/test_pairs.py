@@ -1,6 +1,7 @@
 """Pairs of scans: found by name, registered and checked, and learned from."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +11,15 @@ from scipy import ndimage
 
 from bids_synthsr.cli.synthsr import main
 from bids_synthsr.dataset.images import load_volume, save_volume
-from bids_synthsr.dataset.weights import load_paired, load_slice_unet
+from bids_synthsr.dataset.weights import find_shipped, load_paired, load_slice_unet
 from bids_synthsr.imaging.geometry import rigid
 from bids_synthsr.imaging.resampling import resample
+from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.synthesis.heads import ImagePair
 from bids_synthsr.synthesis.paired_images import PairPrior, apply_pair, draw_pair
+from bids_synthsr.training import pairs
 from bids_synthsr.training.cohort import PairFiles
 from bids_synthsr.training.pairs import (
-    likeness,
     pair_folders,
     pair_scans,
     read_pairs,
@@ -59,10 +61,10 @@ checkpoint_steps = 100
 """
 
 
-def write_pair(folder, name, seed=0, names=('inputs', 'targets'), shift=0.0):
+def write_pair(folder, name, seed=0, names=('inputs', 'targets'), shift=0.0, folds_seed=5):
     """A head as two scanners see it: blurred, noisy and moved, and with another contrast."""
     truth = head(GRID, 'T1w')
-    folds = np.random.default_rng(5).normal(size=truth.shape)
+    folds = np.random.default_rng(folds_seed).normal(size=truth.shape)
     folds = ndimage.gaussian_filter(folds, 1.5)
     truth = truth / truth.max() * (1 + 0.25 * folds / folds.std()).clip(0.2, 1.8) / 1.8
     truth = ndimage.shift(truth, (0, shift, 0), order=1).clip(0)
@@ -142,14 +144,29 @@ def test_what_does_not_fit_is_left_out_and_said_to_be(folder, tmp_path, caplog):
     assert 'does not fit sub-09_T1w.nii.gz' in caplog.text
 
 
-def test_two_people_are_no_pair():
-    random = np.random.default_rng(0)
-    one, other = (ndimage.gaussian_filter(random.normal(size=(40,) * 3), 1.5) for _ in range(2))
-    one, other = (0.6 + 0.1 * folds / folds.std() for folds in (one, other))
-    assert likeness(one, (1.3 * one) ** 1.5) > 0.99  # whatever the contrast
-    assert likeness(one, 1.2 - one) > 0.99
-    assert likeness(one, other) < 0.2
-    assert likeness(0 * one, one) == 0
+def test_two_people_are_no_pair_though_their_heads_can_be_aligned(tmp_path, monkeypatch):
+    for name, seed in (('one', 5), ('other', 6)):
+        write_pair(tmp_path / name, 'sub-01_T1w.nii.gz', folds_seed=seed)
+    good = SimpleNamespace(status='good', reason='')
+    monkeypatch.setattr(pairs, 'align_scan', lambda *_: (np.linalg.inv(MOVED), good))
+    one, other = (tmp_path / name / 'inputs/sub-01_T1w.nii.gz' for name in ('one', 'other'))
+    wanted = tmp_path / 'one/targets/sub-01_T1w.nii.gz'
+    assert register_pair(PairFiles(one, wanted), 3.0).given.any()
+    with pytest.raises(ValueError, match='does not show the same head as sub-01_T1w'):
+        register_pair(PairFiles(other, wanted), 3.0)
+
+
+@pytest.mark.parametrize(('value', 'said'), [(np.nan, 'not finite'), (0, 'shows nothing')])
+def test_what_holds_no_image_is_found_before_the_alignment(tmp_path, monkeypatch, value, said):
+    write_pair(tmp_path, 'sub-01_T1w.nii.gz')
+    files = pair_folders(tmp_path / 'inputs', tmp_path / 'targets')[0]
+    voxels, grid = load_volume(files.wanted)
+    voxels[...] = np.where(np.isnan(value), voxels, 0)
+    voxels[3, 3, 3] = value
+    save_volume(files.wanted, voxels, grid)
+    monkeypatch.delattr(pairs, 'align_scan')
+    with pytest.raises(ValueError, match=said):
+        register_pair(files, 3.0)
 
 
 def test_the_field_of_a_coil_is_not_learned():
@@ -166,14 +183,14 @@ def test_the_field_of_a_coil_is_not_learned():
 
 def test_a_sample_is_drawn_by_its_seed_and_only_the_input_changes():
     voxels = torch.rand(30, 30, 30).half()
-    pairs = [ImagePair(voxels, voxels**2, 'a'), ImagePair(voxels, voxels**2, 'b')]
+    both = [ImagePair(voxels, voxels**2, 'a'), ImagePair(voxels, voxels**2, 'b')]
     draws = [
-        draw_pair(PairPrior(), pairs, (16, 16, 16), torch.Generator().manual_seed(7))
+        draw_pair(PairPrior(), both, (16, 16, 16), torch.Generator().manual_seed(7))
         for _ in range(2)
     ]
     assert draws[0] == draws[1]
-    given, wanted = apply_pair(draws[0], pairs[0], (16, 16, 16))
-    again, _ = apply_pair(draws[0], pairs[0], (16, 16, 16))
+    given, wanted = apply_pair(draws[0], both[0], (16, 16, 16))
+    again, _ = apply_pair(draws[0], both[0], (16, 16, 16))
     assert torch.equal(given, again) and given.shape == (1, 16, 16, 16)
     flipped = voxels.flip([axis for axis, turn in enumerate(draws[0].flips) if turn])
     part = flipped[tuple(slice(c, c + 16) for c in draws[0].corner)]
@@ -181,22 +198,43 @@ def test_a_sample_is_drawn_by_its_seed_and_only_the_input_changes():
     assert not torch.equal(given[0], part.float())
 
 
-def test_a_network_learns_from_pairs_and_is_judged(folder, tmp_path, capsys):
-    recipe = tmp_path / 'pairs.toml'
-    recipe.write_text(RECIPE)
-    pairs = ['--inputs', str(folder / 'inputs'), '--targets', str(folder / 'targets')]
-    chosen = ['--exclude', 'sub-00*', '--held-out', 'sub-02*', '--device', 'cpu']
-    training = ['train', 'run', str(recipe), *pairs, *chosen]
-    assert main([*training, '--out', str(tmp_path / 'run')]) == 0
-    weights = tmp_path / 'pairs.safetensors'
-    assert main(['train', 'export', str(tmp_path / 'run'), '--out', str(weights)]) == 0
-    trained = load_paired(weights)
-    assert trained.spacing_mm == 2.0
+CHOSEN = ['--exclude', 'sub-00*', '--held-out', 'sub-02*', '--device', 'cpu']
+
+
+@pytest.fixture(scope='module')
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp('recipe') / 'pairs.toml'
+    path.write_text(RECIPE)
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def named(folder):
+    return ['--inputs', str(folder / 'inputs'), '--targets', str(folder / 'targets')]
+
+
+@pytest.fixture(scope='module')
+def weights(recipe, named, tmp_path_factory):
+    """Weights of a training of some seconds."""
+    place = tmp_path_factory.mktemp('training')
+    path = place / 'pairs.safetensors'
+    assert main(['train', 'run', recipe, *named, *CHOSEN, '--out', str(place / 'run')]) == 0
+    assert main(['train', 'export', str(place / 'run'), '--out', str(path)]) == 0
+    return path
+
+
+def test_weights_tell_what_they_are_for(weights):
+    assert load_paired(weights).spacing_mm == 2.0
     with pytest.raises(ValueError, match='--method 3t-7t'):
         load_slice_unet(weights)
+    with pytest.raises(ValueError, match='did not learn from pairs'):
+        load_paired(find_shipped(METHODS['sr-t1']))
+
+
+def test_a_network_that_learned_is_nearer_than_what_it_is_given(weights, named, tmp_path, capsys):
     out = tmp_path / 'judged'
-    judging = ['evaluate', 'pairs', str(out), '--weights', str(weights), *pairs]
-    assert main([*judging, *chosen, '--save-volumes']) == 0
+    judging = ['evaluate', 'pairs', str(out), '--weights', str(weights)]
+    assert main([*judging, *named, *CHOSEN, '--save-volumes']) == 0
     kept = [out / place / 'sub-02_T1w.nii.gz' for place in ('given', 'network', 'wanted')]
     assert len({load_volume(path)[1].shape for path in kept}) == 1
     table = [line.split('\t') for line in (out / 'pairs.tsv').read_text().splitlines()]
@@ -206,17 +244,31 @@ def test_a_network_learns_from_pairs_and_is_judged(folder, tmp_path, capsys):
     assert len(rows['network']['ssim']) > 4  # digits that tell versions apart
     assert (out / 'pairs.png').stat().st_size > 10_000
     assert 'psnr is best by the network in' in capsys.readouterr().err
+    # what was kept may be judged, but not written over
+    own = ['--inputs', str(out / 'given'), '--targets', str(out / 'wanted'), '--device', 'cpu']
+    assert main([*judging, *own]) == 2
+    assert 'holds the input' in capsys.readouterr().err
 
-    made = tmp_path / 'made'
-    scan = folder / 'inputs/sub-02_T1w.nii.gz'
-    fine = resample(*load_volume(scan), _fine())
-    save_volume(tmp_path / 'fine_T1w.nii.gz', fine, _fine())
-    command = ['exam', str(tmp_path / 'fine_T1w.nii.gz'), '--output', str(made / 'x.nii.gz')]
-    made.mkdir()
-    assert main([*command, '--method', '3t-7t', '--weights', str(weights)]) == 0
-    _, grid = load_volume(made / 'x.nii.gz')
-    np.testing.assert_allclose(grid.spacing, 2.0, atol=1e-6)  # those of the training
-    assert 'method 3t-7t' in json.loads((made / 'x.json').read_text())['Description']
+
+def test_a_critic_goes_on_from_the_weights(weights, recipe, named, tmp_path):
+    small = ['weight=0.01', 'steps=1', 'first_steps=1', 'features=8', 'levels=2']
+    changes = ['steps=2', *(f'adversary.{change}' for change in small)]
+    start = ['--weights', str(weights), '--out', str(tmp_path), '--set', *changes]
+    assert main(['train', 'run', recipe, *named, *CHOSEN, *start]) == 0
+    assert (tmp_path / 'checkpoint.safetensors').is_file()
+
+
+def test_an_exam_gets_the_voxels_of_the_training(weights, folder, tmp_path, capsys):
+    fine = resample(*load_volume(folder / 'inputs/sub-02_T1w.nii.gz'), _fine())
+    scan, made = tmp_path / 'fine_T1w.nii.gz', tmp_path / 'made.nii.gz'
+    save_volume(scan, fine, _fine())
+    command = ['exam', str(scan), '--output', str(made), '--method', '3t-7t', '--weights']
+    assert main([*command, str(weights)]) == 0
+    _, grid = load_volume(made)
+    np.testing.assert_allclose(grid.spacing, 2.0, atol=1e-6)
+    assert 'method 3t-7t' in json.loads((tmp_path / 'made.json').read_text())['Description']
+    assert main([*command, str(weights), '--output-resolution', '1.5']) == 2
+    assert 'pairs.safetensors makes volumes of 2 mm only' in capsys.readouterr().err
 
 
 def _fine():

@@ -418,7 +418,7 @@ def test_priors_are_estimated_from_files(data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['nothing'], 'nothing is neither a recipe file nor one of any-exam'),
+        (['nothing'], 'nothing is neither a recipe file nor one of 3t-7t'),
         (['any-exam'], 'give their folder with --label-maps'),
         (['sr-t1'], 'trains on real images'),
         (['sr-t1', '--set', 'optimiser.name=adam'], "did you mean 'optimizer'"),
