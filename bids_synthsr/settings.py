@@ -11,6 +11,7 @@ FIELDS_OF_VIEW = ('head', 'reference', 'union')
 AS_IS, FILL, KEEP = 'as-is', 'fill', 'keep'
 LESIONS = (AS_IS, FILL, KEEP)  # what becomes of lesions that masks mark
 EFFORTS = ('quick', 'standard')  # of the method self
+PRECISIONS = ('auto', 'float32', 'bfloat16')  # of networks
 SUCCESS, SOME_FAILED, WRONG_USE = 0, 1, 2  # exit codes of every command
 LEAST_QUALITY = 0.6  # of any-exam: below it, an exam is marked; users can move it
 
@@ -74,6 +75,9 @@ class MethodSettings:
         Whether each other contrast becomes a volume beside the T1w, too (``auto``).
     effort
         How long a scan is learned from, one of `EFFORTS` (``self``).
+    precision
+        Numbers that networks compute with, one of `PRECISIONS`; ``auto`` is what the processor is
+        fastest with, but for networks whose published numbers shall come out.
     lesions
         What becomes of the lesions that masks mark, one of `LESIONS` (data sets only).
     templates
@@ -92,6 +96,7 @@ class MethodSettings:
     least_quality: float = LEAST_QUALITY
     sharpen_others: bool = False
     effort: str = EFFORTS[-1]
+    precision: str = PRECISIONS[0]
     lesions: str = LESIONS[0]
     templates: tuple[Mapping[str, Any], ...] = ()
     on_scans: bool = False

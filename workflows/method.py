@@ -84,7 +84,7 @@ def make_step(
     method = METHODS[settings.method]
     step = Synthesize(
         method=method.name,
-        options={option: getattr(settings, option) for option in method.options},
+        options=method.read_options(settings),
         num_threads=num_threads,
     )
     if method.network:

@@ -21,7 +21,14 @@ from bids_synthsr.cli.door import (
 from bids_synthsr.dataset.errors import FailedExamError
 from bids_synthsr.methods.catalogue import DEFAULT, METHODS, names_of_networks
 from bids_synthsr.methods.check import find_settings_fault
-from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, SOME_FAILED, SUCCESS, MethodSettings
+from bids_synthsr.settings import (
+    EFFORTS,
+    FIELDS_OF_VIEW,
+    PRECISIONS,
+    SOME_FAILED,
+    SUCCESS,
+    MethodSettings,
+)
 
 Commands: TypeAlias = 'argparse._SubParsersAction[argparse.ArgumentParser]'
 
@@ -77,6 +84,9 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         '--effort', choices=EFFORTS, default=EFFORTS[-1], help='of the learning (self only)'
+    )
+    parser.add_argument(
+        '--precision', choices=PRECISIONS, default=PRECISIONS[0], help='of networks'
     )
     parser.add_argument(
         '--threads', type=positive_int, default=os.cpu_count(), metavar='N', help='threads to use'
@@ -178,6 +188,7 @@ def _settings_of(options: argparse.Namespace) -> MethodSettings:
         fov=options.fov,
         sharpen_others=options.sharpen_others,
         effort=options.effort,
+        precision=options.precision,
     )
 
 

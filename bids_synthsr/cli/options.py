@@ -30,6 +30,7 @@ from bids_synthsr.settings import (
     FIELDS_OF_VIEW,
     LEAST_QUALITY,
     LESIONS,
+    PRECISIONS,
     MethodSettings,
     TbmSettings,
 )
@@ -198,6 +199,13 @@ def _add_method_options(parser: argparse.ArgumentParser) -> None:
         choices=EFFORTS,
         default=EFFORTS[-1],
         help='how long each scan is learned from: seconds, or minutes (self only)',
+    )
+    group.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help='numbers that networks compute with: auto is the fastest of this processor, and '
+        'float32 for synthsr; with float32 all machines agree but for rounding',
     )
     group.add_argument(
         '--lesions',
@@ -488,6 +496,7 @@ def method_settings(options: argparse.Namespace) -> MethodSettings:
         least_quality=options.min_quality,
         sharpen_others=options.sharpen_others,
         effort=options.effort,
+        precision=options.precision,
         lesions=options.lesions,
     )
 

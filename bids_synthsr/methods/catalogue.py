@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from bids_synthsr.settings import PRECISIONS, MethodSettings
+
 
 @dataclass(frozen=True)
 class Method:
@@ -47,6 +49,9 @@ class Method:
     beside
         Name of the method whose network, with the weights that come with the program, it runs as
         well, as its argument ``beside``; empty for none.
+    precision
+        Numbers that its network computes with where the choice is left to the program: ``auto``
+        for those that the processor is fastest with.
     options
         Fields of `MethodSettings` that this method reads beside those of every method.
     spacing_of_weights
@@ -79,6 +84,7 @@ class Method:
     network: str = ''
     weights: str = ''
     beside: str = ''
+    precision: str = 'auto'
     options: tuple[str, ...] = ()
     spacing_of_weights: bool = False
     needs_fine: bool = False
@@ -111,6 +117,13 @@ class Method:
         if self.beside and contrasts[0].endswith(main):
             sharpened.add(contrasts[0])
         return [*sorted(sharpened - {main}), *self.further_volumes]
+
+    def read_options(self, settings: MethodSettings) -> dict[str, Any]:
+        """Take the options that it reads, by name, with a precision of its own where left open."""
+        options = {option: getattr(settings, option) for option in self.options}
+        if options.get('precision') == PRECISIONS[0]:
+            options['precision'] = self.precision
+        return options
 
     def load(self) -> Any:
         """Import the module of the method."""
@@ -147,7 +160,7 @@ _ENTRIES = (
         network='exam_unet',
         weights='any-exam',
         beside='sr-t1',
-        options=('least_quality', 'sharpen_others'),
+        options=('least_quality', 'sharpen_others', 'precision'),
         only_mm=1.0,
         makes_t1w=True,
         paints_lesions_over=True,
@@ -190,6 +203,7 @@ _ENTRIES = (
             'on T1w scans of 1 mm, of which thick slices were simulated.'
         ),
         network='slice_unet',
+        options=('precision',),
         weights='sr-t1',
         only_mm=1.0,
     ),
@@ -212,7 +226,7 @@ _ENTRIES = (
         ),
         network='exam_unet',
         weights='any-exam',
-        options=('least_quality',),
+        options=('least_quality', 'precision'),
         only_mm=1.0,
         makes_t1w=True,
         paints_lesions_over=True,
@@ -276,7 +290,8 @@ _ENTRIES = (
             'grid and with the intensity scaling of its reference implementation.'
         ),
         network='published',
-        options=('ct',),
+        precision='float32',
+        options=('ct', 'precision'),
         only_mm=1.0,
         makes_t1w=True,
         paints_lesions_over=True,
@@ -298,6 +313,7 @@ _ENTRIES = (
             'registered scans of the same people by both scanners [@seven].'
         ),
         network='paired',
+        options=('precision',),
         spacing_of_weights=True,
         needs_fine=True,
     ),

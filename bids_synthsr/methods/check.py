@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bids_synthsr.methods.catalogue import METHODS, Method, names_of_networks
-from bids_synthsr.settings import EFFORTS, FIELDS_OF_VIEW, KEEP, LESIONS, MethodSettings
+from bids_synthsr.settings import (
+    EFFORTS,
+    FIELDS_OF_VIEW,
+    KEEP,
+    LESIONS,
+    PRECISIONS,
+    MethodSettings,
+)
 from bids_synthsr.values.words import find_word
 
 COARSEST_MM = 5.0  # voxels larger than that are no longer super-resolution
@@ -40,16 +47,29 @@ def _faults(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield f'--output-resolution: {method.name} makes {method.only_mm:g} mm volumes only'
     if not 0 <= settings.least_quality <= 1:
         yield f'--min-quality is {settings.least_quality:g}, not from 0 to 1'
+    yield from _unread(settings, method)
+    choices = (
+        ('--effort', settings.effort, EFFORTS),
+        ('--precision', settings.precision, PRECISIONS),
+        ('--lesions', settings.lesions, LESIONS),
+    )
+    for option, chosen, words in choices:
+        yield from filter(None, [_unknown(option, [chosen], words)])
+    if settings.lesions == KEEP:
+        yield from filter(None, [_find_fault_of_keeping(method)])
+
+
+def _unread(settings: MethodSettings, method: Method) -> Iterator[str]:
+    """List the options that were given and that the method does not read."""
     if settings.ct and 'ct' not in method.options:
         yield f'--ct is for --method synthsr; {method.name} takes MRI and CT as they are'
     if settings.sharpen_others and 'sharpen_others' not in method.options:
         yield f'--sharpen-others is for --method auto; {method.name} has its own volumes'
     if settings.effort != MethodSettings.effort and 'effort' not in method.options:
         yield f'--effort is for --method self; {method.name} does not learn from the scan'
-    yield from filter(None, [_unknown('--lesions', [settings.lesions], LESIONS)])
-    if settings.lesions == KEEP:
-        yield from filter(None, [_find_fault_of_keeping(method)])
-    yield from filter(None, [_unknown('--effort', [settings.effort], EFFORTS)])
+    if settings.precision != MethodSettings.precision and not method.network:
+        networks = ', '.join(names_of_networks())
+        yield f'--precision is for networks ({networks}); {method.name} runs none'
     if settings.weights is not None and not method.network:
         yield describe_unread_weights(method.name)
 

@@ -37,7 +37,14 @@ from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.reports.pages import duration
 from bids_synthsr.run.guard import guarded
-from bids_synthsr.settings import AS_IS, InputSettings, MethodSettings, RunSettings, Settings
+from bids_synthsr.settings import (
+    AS_IS,
+    PRECISIONS,
+    InputSettings,
+    MethodSettings,
+    RunSettings,
+    Settings,
+)
 from bids_synthsr.values.exam import Exam, Scan
 from bids_synthsr.values.method import Forecast
 
@@ -178,9 +185,16 @@ def forecast_scans(scans: Sequence[Scan], method: MethodSettings, num_threads: i
         spacing_mm=method.output_resolution,
         fov=method.fov,
         num_threads=num_threads,
-        in_16_bits=fastest_precision(torch.device('cpu')) != 'float32',
+        in_16_bits=_in_16_bits(METHODS[method.method].read_options(method).get('precision')),
     )
     return forecast_exam(METHODS[method.method], size, len(method.templates), method.lesions)
+
+
+def _in_16_bits(precision: str | None) -> bool:
+    """Tell whether a network computes with 16 bits on a CPU like this one."""
+    if precision in (None, PRECISIONS[0]):
+        return fastest_precision(torch.device('cpu')) != 'float32'
+    return precision != 'float32'
 
 
 def threads_of(run: RunSettings, exams: int) -> int:

@@ -51,6 +51,8 @@ def test_every_option_is_documented():
         (['--method', 'any-exam', '--output-resolution', '2'], 'any-exam makes 1 mm'),
         (['--method', 'magic'], 'invalid choice'),
         (['--ct'], '--ct is for --method synthsr'),
+        (['--method', 'tv', '--precision', 'float32'], '--precision is for networks (auto, '),
+        (['--precision', 'float8'], 'invalid choice'),
         (['--min-quality', '7'], '--min-quality is 7, not from 0 to 1'),
         (['--method', 'synthsr', '--output-resolution', '2'], 'synthsr makes 1 mm'),
         (['--participant-lable', '01'], 'unrecognized arguments'),

@@ -21,7 +21,7 @@ from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.reports.boilerplate import MethodFacts, methods_text, summary_text
-from bids_synthsr.settings import EFFORTS, MethodSettings
+from bids_synthsr.settings import EFFORTS, PRECISIONS, MethodSettings
 from bids_synthsr.values.exam import SUFFIXES, Acquisition
 from bids_synthsr.values.method import Image, Observation, Table
 
@@ -73,26 +73,26 @@ def networks(tmp_path_factory):
     """A small network of every kind."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp('weights') / 'w.safetensors'
+    pairs = SliceUNet(1, features=16, levels=2).eval()
+    torch.nn.init.normal_(pairs.head.weight, std=0.02)  # or it would add nothing
     return {
         'slice_unet': trained(is_silent=False),
         'exam_unet': load_exam_unet(weights_of(path)),
         'published': LoadedNetwork(UNet(1, features=2).eval(), {'weights': 'w.h5', 'sha256': 'a'}),
-        'paired': TrainedPairNetwork(
-            SliceUNet(1, features=16, levels=2).eval(), {'weights': 'w', 'sha256': 'a'}, 1.0
-        ),
+        'paired': TrainedPairNetwork(pairs, {'weights': 'w', 'sha256': 'a'}, 1.0),
     }
 
 
 def arguments_of(method, networks):
-    settings = MethodSettings()
-    options = {name: getattr(settings, name) for name in method.options}
+    options = method.read_options(MethodSettings())
     kinds = {'trained': method.network, 'beside': method.beside and METHODS[method.beside].network}
     return {**options, **{name: networks[kind] for name, kind in kinds.items() if kind}}
 
 
 def make(method, exam, networks, **more):
     grid = output_grid(exam[0].grid, 1.0)
-    return method.load().synthesize(exam, grid, **arguments_of(method, networks), **more), grid
+    arguments = arguments_of(method, networks) | more
+    return method.load().synthesize(exam, grid, **arguments), grid
 
 
 @pytest.fixture(scope='module')
@@ -212,6 +212,21 @@ def test_less_memory_gives_nearly_the_same(method, synthesis_of, exam, networks)
     short = make(method, exam, networks, low_mem=True)[0].images[0].voxels
     # tiles of sr-t1 are normalised apart, probabilities of any-exam are kept in 16 bits
     assert np.abs(whole - short).mean() < 0.01 * np.ptp(whole)
+
+
+@EVERY
+def test_its_network_computes_with_the_numbers_that_were_asked_for(method, exam, networks):
+    asked = [method.read_options(MethodSettings(precision=x)).get('precision') for x in PRECISIONS]
+    if not method.network:
+        assert asked == [None] * len(PRECISIONS)
+        return
+    assert asked == [method.precision, 'float32', 'bfloat16']
+    exact, rounded = (
+        make(method, exam, networks, precision=precision)[0] for precision in asked[1:]
+    )
+    assert (exact.facts['precision'], rounded.facts['precision']) == ('float32', 'bfloat16')
+    apart = np.abs(exact.images[0].voxels - rounded.images[0].voxels).mean()
+    assert 0 < apart < 0.01 * np.ptp(exact.images[0].voxels)
 
 
 @EVERY
