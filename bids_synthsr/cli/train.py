@@ -46,6 +46,9 @@ def add_parser(commands: Commands) -> None:
     )
     actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
     _add_run(actions.add_parser('run', help='train, or go on with a training that stopped'))
+    _add_stacks(
+        actions.add_parser('stacks', help='make slices between those of scans, to learn from')
+    )
     _add_gallery(actions.add_parser('gallery', help='draw what a recipe generates'))
     _add_estimate(
         actions.add_parser('estimate-priors', help='estimate a contrast prior from real scans')
@@ -129,6 +132,27 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     parser.add_argument('--num-threads', type=positive_int, help='CPU threads; default: all cores')
     parser.set_defaults(run=partial(run, train_network))
+
+
+def _add_stacks(parser: argparse.ArgumentParser) -> None:
+    """Add the options of stacks."""
+    parser.add_argument(
+        'checkpoint', type=Path, help='checkpoint, or the folder of a training of spacing-vae'
+    )
+    parser.add_argument(
+        '--images', type=Path, nargs='+', required=True, help='folders of scans of thick slices'
+    )
+    parser.add_argument(
+        '--exclude',
+        nargs='+',
+        default=[],
+        metavar='PATTERN',
+        help='names of scans of which no stacks are made',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder of the stacks')
+    add_device(parser)
+    parser.add_argument('--num-threads', type=positive_int, help='CPU threads; default: all cores')
+    parser.set_defaults(run=partial(run, make_stacks))
 
 
 def _add_gallery(parser: argparse.ArgumentParser) -> None:
@@ -218,7 +242,7 @@ def check_output(options: argparse.Namespace) -> None:
     values = [x for name, x in vars(options).items() if name != 'out']
     items = [item for value in values for item in (value if isinstance(value, list) else [value])]
     paths = [item for item in items if isinstance(item, Path) and item.exists()]
-    if options.action == 'run':
+    if options.action in ('run', 'stacks'):
         fault = find_folder_owner(options.out)
         root = options.out.resolve()
         check_folders_within((root / PICTURES, root / TENSORBOARD), {root})
@@ -355,6 +379,33 @@ def gallery(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     logger.info('%s', save_figure(options.out, figure))
 
 
+def make_stacks(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Make dense stacks of scans."""
+    import torch
+
+    from bids_synthsr.training.cohort import find_images
+    from bids_synthsr.training.dense import write_stacks
+
+    if options.num_threads:
+        torch.set_num_threads(options.num_threads)
+    written = write_stacks(
+        _load_checkpoint(options.checkpoint),
+        find_images(options.images, options.exclude),
+        options.out,
+        torch.device(training_device(options.device, environ)),
+        progress_line(sys.stderr),
+    )
+    logger.info('%d stacks in %s', len(written), options.out)
+
+
+def _load_checkpoint(path: Path) -> Weights:
+    """Read weights that a training wrote, by its folder or file."""
+    from bids_synthsr.training.checkpoints import NAME
+    from bids_synthsr.training.export import load_trained
+
+    return load_trained(path / NAME if path.is_dir() else path)
+
+
 def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, str]) -> None:
     """Estimate a contrast prior."""
     from bids_synthsr.dataset.files import write_text
@@ -366,19 +417,15 @@ def write_estimated_prior(options: argparse.Namespace, _environ: Mapping[str, st
 
 def export(options: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Write weights and model card."""
-    from bids_synthsr.training.checkpoints import NAME
-    from bids_synthsr.training.export import check_export, export_weights, load_trained
+    from bids_synthsr.training.export import check_export, export_weights
 
     check_export(options.out)
-    checkpoint = options.checkpoint
-    if checkpoint.is_dir():
-        checkpoint /= NAME
     notes = _read_notes(options.notes) if options.notes else ''
     if options.exams is not None and options.label_maps is None:
         raise ValueError('--exams are those of a calibration: give --label-maps, too')
     if options.exams is not None and options.exams < 1:
         raise ValueError(f'--exams {options.exams}: a calibration needs 1 at least')
-    weights = load_trained(checkpoint)
+    weights = _load_checkpoint(options.checkpoint)
     odds = calibration_of(options, weights, environ) if options.label_maps else None
     card = export_weights(
         weights,

@@ -18,10 +18,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import open_regular, parse_json, sha256, written_atomically
 from bids_synthsr.dataset.keras import read_keras
+from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.methods.catalogue import METHODS, Method
 from bids_synthsr.methods.paired import TrainedPairNetwork
+from bids_synthsr.methods.spaced import TrainedSpacingNetwork
 from bids_synthsr.networks.exam_unet import TrainedExamUNet
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.registry import (
@@ -34,10 +37,12 @@ from bids_synthsr.networks.registry import (
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.settings import MethodSettings
+from bids_synthsr.values.exam import SUFFIXES
 from bids_synthsr.values.structures import STRUCTURES
 from bids_synthsr.values.text import plain_text
 
-PAIRS = 'pairs'  # source of the samples of networks that learned from pairs of images
+# sources of the samples of networks that learned from pairs of images, and from stacks of slices
+PAIRS, STACKS = 'pairs', 'stacks'
 DESCRIPTION = 'bids_synthsr'  # key of the JSON text in the header of a safetensors file
 HDF5_START = b'\x89HDF\r\n\x1a\n'
 PICKLE_STARTS = (b'PK\x03\x04', b'\x80')  # PyTorch's archives, pickles of protocol 2 and later
@@ -134,7 +139,8 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
     Parameters
     ----------
     kind
-        What the network must be: ``slice_unet``, ``exam_unet``, ``paired`` or ``published``.
+        What the network must be: ``slice_unet``, ``exam_unet``, ``paired``, ``spaced`` or
+        ``published``.
     path
         File of its weights.
 
@@ -147,6 +153,7 @@ def load_network(kind: str, path: Path) -> LoadedNetwork[Any] | TrainedExamUNet:
         SLICE_UNET: load_slice_unet,
         EXAM_UNET: load_exam_unet,
         'paired': load_paired,
+        'spaced': load_spaced,
         'published': load_published,
     }
     if not path.is_file():
@@ -176,8 +183,11 @@ def load_published(path: Path) -> LoadedNetwork[UNet]:
 def load_slice_unet(path: Path) -> LoadedNetwork[SliceUNet]:
     """Make a super-resolution network with the weights of an export."""
     weights = _exported(path, SLICE_UNET, 'sr-t1', 'sr-t1')
-    if _samples_of(weights).get('source') == PAIRS:
+    source = _samples_of(weights).get('source')
+    if source == PAIRS:
         raise ValueError(f'{path} learned from pairs of images: it is for --method 3t-7t')
+    if source == STACKS:
+        raise ValueError(f'{path} learned from stacks of slices: it is for --method spacing')
     return LoadedNetwork(*_with_weights(weights, path))
 
 
@@ -196,6 +206,23 @@ def load_paired(path: Path) -> TrainedPairNetwork:
         )
     network, file = _with_weights(weights, path)
     return TrainedPairNetwork(network, file, float(spacing_mm))
+
+
+def load_spaced(path: Path) -> TrainedSpacingNetwork:
+    """Make a network that learned from stacks of slices with the weights of an export."""
+    weights = _exported(path, SLICE_UNET, 'spacing', 'spacing')
+    arguments = weights.description.get('arguments')
+    takes_slices = isinstance(arguments, dict) and arguments.get('channels') == CHANNELS
+    if _samples_of(weights).get('source') != STACKS or not takes_slices:
+        raise ValueError(
+            f'{path} did not learn from stacks of slices: train such a network with: synthsr '
+            'train run spacing'
+        )
+    data = weights.description.get('data')
+    names = data.get('training', ()) if isinstance(data, dict) else ()
+    suffixes = {split_name(name)[1] for name in names if isinstance(name, str)}
+    network, file = _with_weights(weights, path)
+    return TrainedSpacingNetwork(network, file, tuple(sorted(suffixes & {*SUFFIXES})))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:

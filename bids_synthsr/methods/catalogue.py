@@ -297,6 +297,26 @@ _ENTRIES = (
         paints_lesions_over=True,
     ),
     Method(
+        name='spacing',
+        module='spaced',
+        desc='spacing',
+        help='slices between those of a scan, by a network that learned from such scans alone '
+        '(experimental; needs weights of your own)',
+        summary=(
+            'A {reference} volume of {spacing:g} mm, in which a network put slices between those '
+            'of the scan. They are as thick as the measured ones.'
+        ),
+        methods_text=(
+            'Slices between those of the reference were predicted by a convolutional network '
+            '(weights {weights}), run in PyTorch{torch} [@pytorch]. It had learned from stacks '
+            'that a variational autoencoder made of thick slices [@xuan]. The slices are as thick '
+            'as the measured ones.'
+        ),
+        network='spaced',
+        options=('precision',),
+        only_mm=1.0,
+    ),
+    Method(
         name='3t-7t',
         module='paired',
         desc='7t',

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 UNET, EXAM_UNET, SLICE_UNET = 'unet', 'exam_unet', 'slice_unet'
+SLICE_VAE = 'slice_vae'
 # name of the network, which is that of its module, and its class there
-NETWORKS = {UNET: 'UNet', EXAM_UNET: 'ExamUNet', SLICE_UNET: 'SliceUNet'}
+NETWORKS = {
+    UNET: 'UNet',
+    EXAM_UNET: 'ExamUNet',
+    SLICE_UNET: 'SliceUNet',
+    SLICE_VAE: 'SliceVAE',
+}
 
 # what an argument may be at least and at most, wherever it comes from: all else is a mistake
 RANGES = {

@@ -1,4 +1,4 @@
-"""What samples are made from: heads with label maps, real images, and pairs of these."""
+"""What samples are made from: heads with label maps, real images, pairs of these, and stacks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from bids_synthsr.synthesis.fields import Triple
 from bids_synthsr.synthesis.labels import WHITE_MATTER, LabelTable, is_one_of
 from bids_synthsr.synthesis.overlays import brain_mask
+from bids_synthsr.values.grid import Grid
 
 SHOWN_INTENSITY = 0.05  # where 1 is bright: darker voxels show air
 
@@ -147,3 +148,35 @@ def _scaled(image: torch.Tensor, labels: torch.Tensor, name: str) -> torch.Tenso
             'dark there. Does the image belong to these labels?'
         )
     return (image.float() / white.float().median()).contiguous()
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStack:
+    """The slices of a scan, as far apart as they were measured or made.
+
+    Parameters
+    ----------
+    voxels
+        Intensities ``(I, J, S)`` float16, about 0 to 1: 1 mm within slices, which come last.
+    grid
+        Where these voxels lie.
+    spacing_mm, thickness_mm
+        Distance between the centres of the slices, and their thickness, mm.
+    name
+        Name of the file of the scan.
+    """
+
+    voxels: torch.Tensor
+    grid: Grid
+    spacing_mm: float
+    thickness_mm: float
+    name: str
+
+    @cached_property
+    def shown_voxels(self) -> int:
+        """Count the voxels that show more than air."""
+        return int((self.voxels > SHOWN_INTENSITY).sum())
+
+    def to(self, device: torch.device) -> SliceStack:
+        """Move all voxels to a device."""
+        return replace(self, voxels=self.voxels.to(device))

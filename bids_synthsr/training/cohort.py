@@ -17,7 +17,7 @@ from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.imaging.geometry import bounding_box, output_grid, voxels_in_ras_order
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage, make_head
+from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage, SliceStack, make_head
 from bids_synthsr.synthesis.labels import LabelTable, freesurfer_table
 from bids_synthsr.values.grid import Grid
 
@@ -29,7 +29,7 @@ SPACING_TOLERANCE = 0.02  # mm: FreeSurfer's 1 mm is exact, resampled maps nearl
 logger = logging.getLogger(__name__)
 
 
-Item = TypeVar('Item', Head, RealImage, ImagePair)
+Item = TypeVar('Item', Head, RealImage, ImagePair, SliceStack)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bids_synthsr.networks.exam_unet import Prediction
+from bids_synthsr.networks.slice_vae import SlicePrediction
 from bids_synthsr.training.recipe import LossRecipe
 from bids_synthsr.training.samples import Batch
 
@@ -20,7 +21,9 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)  # the same, for intensities of range 1
 PLANES = ((2, 3), (2, 4), (3, 4))
 
 
-def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict[str, Tensor]:
+def loss_terms(
+    prediction: Prediction | SlicePrediction, batch: Batch, recipe: LossRecipe
+) -> dict[str, Tensor]:
     """Compute every term that has a weight, unweighted, float32 scalars.
 
     Parameters
@@ -50,13 +53,17 @@ def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict
         terms['laplace'] = weighted_mean(laplace(t1w, log_scale, target, recipe.evenness), weight)
     if recipe.ssim > 0:
         terms['ssim'] = 1 - ssim_in_planes(t1w, target)
+    if recipe.divergence > 0:
+        if not isinstance(prediction, SlicePrediction):
+            raise ValueError('divergence needs a network with latents, such as slice_vae')
+        terms['divergence'] = prediction.divergence
     if recipe.dice > 0 or recipe.cross_entropy > 0:
         terms |= _segmentation_terms(prediction, batch, recipe)
     return terms
 
 
 def _segmentation_terms(
-    prediction: Prediction, batch: Batch, recipe: LossRecipe
+    prediction: Prediction | SlicePrediction, batch: Batch, recipe: LossRecipe
 ) -> dict[str, Tensor]:
     """Compute the terms of the segmentation, which share their probabilities."""
     if prediction.logits is None or batch.segmentation is None:

@@ -27,7 +27,8 @@ class NetworkRecipe:
     Parameters
     ----------
     name
-        ``unet`` (published), ``exam_unet`` (any scans) or ``slice_unet`` (one stack of slices).
+        ``unet`` (published), ``exam_unet`` (any scans), ``slice_unet`` (one stack of slices) or
+        ``slice_vae`` (single slices).
     arguments
         Arguments of the network's constructor that the samples do not settle.
     residual
@@ -48,7 +49,8 @@ class SampleRecipe:
     ----------
     source
         ``generator``: scans generated from label maps; ``slices``: thick slices of real images;
-        ``pairs``: two real images of each head.
+        ``pairs``: two real images of each head; ``native-slices``: slices of scans as they are;
+        ``stacks``: slices that were made between those of scans.
     shape
         Number of voxels of a sample along each axis.
     batch
@@ -84,6 +86,8 @@ class LossRecipe:
     segmentation
         Weight of the soft Dice loss of what a network that segments T1w finds in the predicted
         T1w; that network is given by ``--segmenter``, and does not change.
+    divergence
+        Weight of the divergence of latents from a normal distribution, nats for each number.
     evenness
         Power of the predicted scale by which a voxel counts in ``laplace``. 0 is the likelihood,
         dominated by voxels of small scale. 1 lets all errors count alike.
@@ -98,6 +102,7 @@ class LossRecipe:
     dice: float = 0.0
     cross_entropy: float = 0.0
     segmentation: float = 0.0
+    divergence: float = 0.0
     evenness: float = 0.0
     balance: float = 0.0
 
@@ -325,7 +330,7 @@ def _check_ranges(recipe: Recipe) -> None:
         )
     if recipe.steps < 0:
         raise ValueError(f'recipe: steps is {recipe.steps}, not 0 or more')
-    for name in (*LOSS_TERMS, 'segmentation', 'evenness', 'balance'):
+    for name in (*LOSS_TERMS, 'segmentation', 'divergence', 'evenness', 'balance'):
         _check_number(f'loss.{name}', getattr(recipe.loss, name))
     _check_adversary(recipe.adversary, recipe.steps)
 

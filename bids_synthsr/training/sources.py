@@ -15,18 +15,28 @@ import torch
 
 from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import thin
+from bids_synthsr.networks.registry import SLICE_UNET, SLICE_VAE
 from bids_synthsr.synthesis.fields import draw_index
 from bids_synthsr.synthesis.generator import Sample, generate
-from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage
+from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage, SliceStack
 from bids_synthsr.synthesis.labels import freesurfer_table
 from bids_synthsr.synthesis.paired_images import PairPrior, apply_pair, draw_pair
 from bids_synthsr.synthesis.priors import GeneratorPrior
+from bids_synthsr.synthesis.stack_samples import (
+    SparsePrior,
+    StackDraw,
+    StackPrior,
+    cut_stack,
+    draw_stack,
+    leave_slices_out,
+)
 from bids_synthsr.synthesis.thick_slices import SlicePrior, draw_slices, make_slices
 from bids_synthsr.synthesis.worlds import prior_by_name
 from bids_synthsr.training.cohort import Cohort, DataChoice, Item, read_heads, read_real_images
 from bids_synthsr.training.pairs import read_pairs
 from bids_synthsr.training.recipe import Recipe
 from bids_synthsr.training.samples import Batch, as_batch, slice_batch
+from bids_synthsr.training.stacks import read_made, read_scans
 from bids_synthsr.values.serial import as_plain, read_dataclass
 
 FOLD = 2  # voxels along each axis of a block of which a thinned sample keeps one
@@ -309,10 +319,77 @@ class PairSource(RealSource[ImagePair]):
         return slice_batch(dark, dark, [])
 
 
+class NativeSliceSource(RealSource[SliceStack]):
+    """Neighbouring slices of scans as they were measured."""
+
+    item = SliceStack
+    needs = 'scans of thick slices (--images)'
+    networks = (SLICE_VAE,)
+    channels = 1
+    prior_type = StackPrior
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[SliceStack]:
+        """Read scans with the distance of their slices."""
+        return read_scans(data.images, data.exclude, data.held_out)
+
+    def draw(self, seed: int) -> Batch:
+        """Draw scans, and some slices of each."""
+        draws = self._draw_stacks(seed)
+        parts = [cut_stack(draw, stack, self.samples.shape) for draw, stack in draws]
+        slices = torch.stack(parts)
+        batch = slice_batch(slices, slices, as_plain([draw for draw, _ in draws]))
+        return replace(batch, inputs=(slices, seed), naive=None)
+
+    def largest(self) -> Batch:
+        """Make a dark batch of the only size there is."""
+        dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
+        return replace(slice_batch(dark, dark, []), naive=None)
+
+    def _draw_stacks(self, seed: int) -> list[tuple[StackDraw, SliceStack]]:
+        """Draw parts of stacks, each with the stack that it is cut from."""
+        generator = torch.Generator().manual_seed(seed)
+        by_name = {stack.name: stack for stack in self.items}
+        draws = [
+            draw_stack(self.prior, self.items, self.samples.shape, generator)
+            for _ in range(self.samples.batch)
+        ]
+        return [(draw, by_name[draw.stack]) for draw in draws]
+
+
+class StackSource(NativeSliceSource):
+    """Stacks of slices that were made between those of scans, of which some are left out."""
+
+    needs = 'stacks that "synthsr train stacks" made (--images)'
+    networks = (SLICE_UNET,)
+    channels = CHANNELS
+    prior_type = SparsePrior
+
+    @staticmethod
+    def read(data: DataChoice) -> Cohort[SliceStack]:
+        """Read stacks that were made."""
+        return read_made(data.images, data.exclude, data.held_out)
+
+    def draw(self, seed: int) -> Batch:
+        """Draw stacks, and the slices of each that stay."""
+        draws = self._draw_stacks(seed)
+        parts = [leave_slices_out(draw, stack, self.samples.shape) for draw, stack in draws]
+        channels, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
+        return slice_batch(channels, wanted, as_plain([draw for draw, _ in draws]))
+
+    def largest(self) -> Batch:
+        """Make a dark batch of the only size there is."""
+        shape = (self.samples.batch, CHANNELS, *self.samples.shape)
+        channels = torch.zeros(shape, device=self.device)
+        return slice_batch(channels, channels[:, :1], [])
+
+
 SOURCES: dict[str, type[Source[Any]]] = {
     'generator': GeneratorSource,
     'slices': SliceSource,
     'pairs': PairSource,
+    'native-slices': NativeSliceSource,
+    'stacks': StackSource,
 }
 
 

@@ -12,6 +12,7 @@ from bids_synthsr.networks.registry import (
     EXAM_UNET,
     NETWORKS,
     SLICE_UNET,
+    SLICE_VAE,
     UNET,
     argument_names,
     build_network,
@@ -75,6 +76,8 @@ class Task:
         name = self.recipe.network.name
         if name == SLICE_UNET:
             return {'channels': source_of(self.recipe).channels}
+        if name == SLICE_VAE:
+            return {}
         if name == EXAM_UNET:
             return {
                 'has_scale': self.has_scale,
@@ -113,9 +116,13 @@ class Task:
                 f'recipe: {network.name} does not train on samples from '
                 f'{self.recipe.samples.source!r}: set samples.source to {" or ".join(fit)}'
             )
-        if network.name == SLICE_UNET and (self.classes or self.has_scale):
-            raise ValueError('recipe: a slice_unet predicts no segmentation and no Laplace scale: '
-                             'leave dice, cross_entropy and laplace out of the loss')  # fmt: skip
+        if network.name in (SLICE_UNET, SLICE_VAE) and (self.classes or self.has_scale):
+            raise ValueError(
+                f'recipe: a {network.name} predicts no segmentation and no Laplace scale: leave '
+                'dice, cross_entropy and laplace out of the loss'
+            )
+        if self.recipe.loss.divergence > 0 and network.name != SLICE_VAE:
+            raise ValueError('recipe: loss.divergence is for a slice_vae')
 
     def _check_network(self) -> None:
         """Raise for arguments that the network does not have."""

@@ -134,4 +134,7 @@ def test_help_shows_no_defaults_of_python(words):
 
 def test_weights_of_a_method_without_a_network_are_refused(capsys):
     message = refusal(capsys, '--method', 'cubic', '--weights', 'nowhere.h5')
-    assert '--weights are for auto, sr-t1, any-exam, synthsr, 3t-7t; cubic reads none' in message
+    assert (
+        '--weights are for auto, sr-t1, any-exam, synthsr, spacing, 3t-7t; cubic reads none'
+        in message
+    )

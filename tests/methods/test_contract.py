@@ -17,6 +17,7 @@ from bids_synthsr.methods import self_supervised
 from bids_synthsr.methods.catalogue import METHODS, names_of_networks
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.paired import TrainedPairNetwork
+from bids_synthsr.methods.spaced import TrainedSpacingNetwork
 from bids_synthsr.networks.loaded import LoadedNetwork
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
@@ -79,6 +80,9 @@ def networks(tmp_path_factory):
         'slice_unet': trained(is_silent=False),
         'exam_unet': load_exam_unet(weights_of(path)),
         'published': LoadedNetwork(UNet(1, features=2).eval(), {'weights': 'w.h5', 'sha256': 'a'}),
+        'spaced': TrainedSpacingNetwork(
+            trained(is_silent=False).network, {'weights': 'w', 'sha256': 'a'}
+        ),
         'paired': TrainedPairNetwork(pairs, {'weights': 'w', 'sha256': 'a'}, 1.0),
     }
 

@@ -10,19 +10,21 @@ from bids_synthsr.networks.registry import (
     EXAM_UNET,
     NETWORKS,
     SLICE_UNET,
+    SLICE_VAE,
     UNET,
     argument_names,
     build_network,
     network_class,
 )
 from bids_synthsr.networks.slice_unet import SliceUNet
+from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.training.recipe import load_recipe, shipped_recipes
 
 
 def test_every_name_has_its_class():
     classes = {name: network_class(name) for name in NETWORKS}
-    assert classes == {UNET: UNet, EXAM_UNET: ExamUNet, SLICE_UNET: SliceUNet}
+    assert classes == {UNET: UNet, EXAM_UNET: ExamUNet, SLICE_UNET: SliceUNet, SLICE_VAE: SliceVAE}
     with pytest.raises(ValueError, match="no network 'vnet'; choose one of unet, exam_unet"):
         network_class('vnet')
 

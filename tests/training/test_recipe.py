@@ -49,6 +49,8 @@ def test_shipped_recipes_are_those_of_the_paper_and_ours():
         'any-exam',
         'flair-axial-5mm',
         'hyperfine-t1-t2',
+        'spacing',
+        'spacing-vae',
         'spgr-t1-t2-flair',
         'sr-t1',
         't1-coronal-3mm',

@@ -1,0 +1,137 @@
+"""Dense stacks: slices that a network of slices makes between those of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bids_synthsr.dataset.filenames import split_name
+from bids_synthsr.dataset.files import write_json
+from bids_synthsr.dataset.images import save_volume
+from bids_synthsr.dataset.weights import Weights
+from bids_synthsr.networks.registry import SLICE_VAE, build_network
+from bids_synthsr.networks.slice_vae import SliceVAE
+from bids_synthsr.synthesis.heads import SliceStack
+from bids_synthsr.training.checkpoints import best_of
+from bids_synthsr.training.stacks import MADE, read_stack
+from bids_synthsr.values.grid import Grid
+
+DENSE_MM = 1.0  # about the distance of slices that are made
+SLICES_AT_ONCE = 16
+
+
+def load_slice_vae(weights: Weights) -> SliceVAE:
+    """Make the network of slices of a checkpoint or an export.
+
+    Raises
+    ------
+    ValueError
+        For weights of another network.
+    """
+    name = weights.description.get('network')
+    if name != SLICE_VAE:
+        raise ValueError(
+            f'These weights are of {name}, not of {SLICE_VAE}; train one with: synthsr train run '
+            'spacing-vae'
+        )
+    network = build_network(SLICE_VAE, weights.description['arguments'])
+    assert isinstance(network, SliceVAE)
+    network.load_state_dict({key: value.float() for key, value in best_of(weights).items()})
+    return network.eval()
+
+
+@torch.no_grad()
+def make_dense(network: SliceVAE, stack: SliceStack) -> tuple[np.ndarray, Grid]:
+    """Make slices about 1 mm apart by mixing the latents of neighbours.
+
+    Where a slice was measured lies what the network makes of that slice alone.
+
+    Parameters
+    ----------
+    network
+        Network in evaluation mode.
+    stack
+        Slices of a scan.
+
+    Returns
+    -------
+    voxels, grid
+        ``(I, J, D)`` float32, and where they lie.
+    """
+    steps = max(round(stack.spacing_mm / DENSE_MM), 1)
+    height, width, count = stack.voxels.shape
+    missing = [-side % network.multiple for side in (height, width)]
+    padded = torch.nn.functional.pad(
+        stack.voxels.float().movedim(2, 0), (0, missing[1], 0, missing[0])
+    )
+    means = torch.cat([network.encode(part)[0] for part in padded.split(SLICES_AT_ONCE)])
+    shares = torch.arange(steps, device=means.device)[:, None, None, None] / steps
+    made: list[Tensor] = []
+    for lower, upper in pairwise(means):
+        made.append(network.decode((1 - shares) * lower + shares * upper))
+    made.append(network.decode(means[-1:]))
+    dense = torch.cat(made)[:, :height, :width].clamp(min=0).movedim(0, 2)
+    vox2ras = stack.grid.vox2ras @ np.diag([1, 1, 1 / steps, 1])
+    return dense.cpu().numpy(), Grid((height, width, (count - 1) * steps + 1), vox2ras)
+
+
+def write_stacks(
+    weights: Weights,
+    paths: Sequence[Path],
+    out: Path,
+    device: torch.device,
+    show: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Make dense stacks of scans, and write them with sidecars that say so.
+
+    Parameters
+    ----------
+    weights
+        Checkpoint or export of a network of slices.
+    paths
+        Files of the scans of thick slices.
+    out
+        Folder of the stacks, which have the names of the scans.
+    device
+        Device on which the network runs.
+    show
+        Takes a line for each scan that is done.
+
+    Raises
+    ------
+    ValueError
+        For weights of another network, scans of one name, and a file that is no usable scan.
+    """
+    network = load_slice_vae(weights).to(device)
+    names = [_name_of(path) for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), '')
+    if twice:
+        raise ValueError(f'Two scans have the name {twice}: give their folders in separate runs')
+    written = []
+    for number, (path, name) in enumerate(zip(paths, names, strict=True), 1):
+        stack = read_stack(path).to(device)
+        voxels, grid = make_dense(network, stack)
+        facts: dict[str, Any] = {
+            'Description': 'Slices between those of a scan, made by a network. Not measured.',
+            'Sources': [path.name],
+            'SliceThickness': stack.thickness_mm,
+            'SpacingBetweenSlices': round(float(grid.spacing[2]), 4),
+            MADE: stack.spacing_mm,
+            'Weights': dict(weights.file),
+        }
+        write_json(out / f'{name}.json', facts)
+        written.append(save_volume(out / f'{name}.nii.gz', voxels, grid))
+        show(f'stack {number} of {len(paths)}: {name}')
+    return written
+
+
+def _name_of(path: Path) -> str:
+    """Name of a file without its ending."""
+    extension = split_name(path.name)[2]
+    return path.name.removesuffix(extension) if extension else path.stem
