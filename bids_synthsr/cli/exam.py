@@ -86,7 +86,7 @@ def add_parser(commands: Commands) -> None:
         '--effort', choices=EFFORTS, default=EFFORTS[-1], help='of the learning (self only)'
     )
     parser.add_argument(
-        '--precision', choices=PRECISIONS, default=PRECISIONS[0], help='of networks'
+        '--precision', choices=PRECISIONS, default=PRECISIONS[0], help='numbers of networks'
     )
     parser.add_argument(
         '--threads', type=positive_int, default=os.cpu_count(), metavar='N', help='threads to use'

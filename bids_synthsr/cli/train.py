@@ -75,7 +75,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         default=[],
         help='folders of real T1w images: of the same heads and names as the label maps, or '
-        'without labels for recipes that cut slices out of real images',
+        'without labels for recipes that cut slices out of real images; or scans of thick slices, '
+        'or stacks, for spacing-vae and spacing',
     )
     add_pairs(parser)
     parser.add_argument(

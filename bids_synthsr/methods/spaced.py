@@ -15,6 +15,7 @@ from bids_synthsr.methods.sr_t1 import (
     LOW_MEM_VOXELS,
     MAX_VOXELS,
     NETWORK_MM,
+    find_doubt,
     super_resolve,
 )
 from bids_synthsr.methods.sr_t1 import forecast as forecast_of_network
@@ -98,10 +99,15 @@ def synthesize(
         **run.facts,
         **trained.file,
     }
-    spread = f'The slices lie closer but are no thinner: each shows {thickness:g} mm.'
+    spread = f'The slices lie closer but are no thinner: {thickness:g} mm by header and sidecar.'
+    doubts = (
+        spread,
+        *filter(None, [find_doubt(scan.acquisition)]),
+        *run.doubts,
+    )
     entities = entities_among(scan.contrast, [scan.contrast])
     image = Image(suffix, DESC, voxels, grid, entities=entities)
-    return Synthesis((image,), facts, (spread, *run.doubts), used=(0,))
+    return Synthesis((image,), facts, doubts, used=(0,))
 
 
 def forecast(size: ExamSize) -> MethodForecast:

@@ -125,7 +125,7 @@ def super_resolve(
     """
     unit = bright_intensity(scan.voxels)
     if unit <= 0:
-        raise ValueError('The T1w holds no positive intensities: leave it out')
+        raise ValueError('The scan holds no positive intensities: leave it out')
     slices, (first, step), across = slices_on_grid(scan, grid)
     shape = (*slices.shape[:2], grid.shape[across])
     whole = [_multiple_above(size, network.multiple) for size in shape]

@@ -71,6 +71,11 @@ class SliceVAE(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @staticmethod
+    def list_seen(count: int) -> list[int]:
+        """List which slices of ``count`` are encoded: the first, the third, ... and the last."""
+        return sorted({*range(0, count, 2), count - 1})
+
     def encode(self, slices: Tensor) -> tuple[Tensor, Tensor]:
         """Encode slices ``(B, I, J)``: mean and log variance, ``(B, LATENT, I / 8, J / 8)``."""
         mean, log_variance = self.encoder(slices[:, None]).float().chunk(2, 1)
@@ -93,7 +98,7 @@ class SliceVAE(nn.Module):
         """
         planes = stack[:, 0].movedim(3, 1)  # (B, K, I, J)
         size, count = planes.shape[:2]
-        seen = sorted({*range(0, count, 2), count - 1})
+        seen = self.list_seen(count)
         between = [number for number in range(count) if number not in seen]
         mean, log_variance = self.encode(planes[:, seen].flatten(0, 1))
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2

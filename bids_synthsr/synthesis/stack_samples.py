@@ -130,6 +130,12 @@ def cut_stack(draw: StackDraw, stack: SliceStack, shape: Shape) -> Tensor:
     return (draw.gain * apply_gamma(part, draw.gamma))[None]
 
 
+def slices_within(draw: StackDraw, stack: SliceStack, shape: Shape) -> Tensor:
+    """Tell which slices of a sample the stack has, 1 or 0, ``(1, *shape)`` float32."""
+    numbers = draw.corner[2] + torch.arange(shape[2])
+    return (numbers < stack.voxels.shape[2]).float().expand(1, *shape)
+
+
 def leave_slices_out(draw: StackDraw, stack: SliceStack, shape: Shape) -> tuple[Tensor, Tensor]:
     """Leave slices of a stack out, and describe each voxel of the sample by those that stay.
 

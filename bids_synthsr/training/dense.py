@@ -11,15 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bids_synthsr import __version__
 from bids_synthsr.dataset.filenames import split_name
-from bids_synthsr.dataset.files import write_json
+from bids_synthsr.dataset.files import read_object, sha256, write_json
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import Weights
+from bids_synthsr.derivatives.ownership import find_overwritten
 from bids_synthsr.networks.registry import SLICE_VAE, build_network
 from bids_synthsr.networks.slice_vae import SliceVAE
-from bids_synthsr.synthesis.heads import SliceStack
+from bids_synthsr.synthesis.heads import SHOWN_INTENSITY, SliceStack
 from bids_synthsr.training.checkpoints import best_of
-from bids_synthsr.training.stacks import MADE, read_stack
+from bids_synthsr.training.stacks import MADE, check_names, read_stack
 from bids_synthsr.values.grid import Grid
 
 DENSE_MM = 1.0  # about the distance of slices that are made
@@ -109,17 +111,22 @@ def write_stacks(
         For weights of another network, scans of one name, and a file that is no usable scan.
     """
     network = load_slice_vae(weights).to(device)
+    check_names(paths)
     names = [_name_of(path) for path in paths]
-    twice = next((name for name in names if names.count(name) > 1), '')
-    if twice:
-        raise ValueError(f'Two scans have the name {twice}: give their folders in separate runs')
+    for name in names:
+        _check_free(out, name, paths)
     written = []
     for number, (path, name) in enumerate(zip(paths, names, strict=True), 1):
         stack = read_stack(path).to(device)
         voxels, grid = make_dense(network, stack)
+        if not (voxels > SHOWN_INTENSITY).any():
+            raise ValueError(f'The stack of {path} shows nothing: train the network longer')
         facts: dict[str, Any] = {
             'Description': 'Slices between those of a scan, made by a network. Not measured.',
-            'Sources': [path.name],
+            'Synthetic': True,
+            'Sources': [f'{path.parent.name}/{path.name}'],
+            'SourceSHA256': sha256(path),
+            'GeneratedBy': {'Name': 'bids_synthsr', 'Version': __version__},
             'SliceThickness': stack.thickness_mm,
             'SpacingBetweenSlices': round(float(grid.spacing[2]), 4),
             MADE: stack.spacing_mm,
@@ -129,6 +136,17 @@ def write_stacks(
         written.append(save_volume(out / f'{name}.nii.gz', voxels, grid))
         show(f'stack {number} of {len(paths)}: {name}')
     return written
+
+
+def _check_free(out: Path, name: str, inputs: Sequence[Path]) -> None:
+    """Refuse to write over a scan, or over anything but an earlier stack."""
+    image, sidecar = out / f'{name}.nii.gz', out / f'{name}.json'
+    fault = find_overwritten([image, sidecar], inputs)
+    is_stack = sidecar.is_file() and MADE in read_object(sidecar)
+    if not fault and not is_stack and (image.exists() or sidecar.exists()):
+        fault = f'{out} holds a {name} that is no stack of this program'
+    if fault:
+        raise ValueError(f'--out: {fault}: choose another folder')
 
 
 def _name_of(path: Path) -> str:

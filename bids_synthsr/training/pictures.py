@@ -62,6 +62,8 @@ def prediction_tiles(prediction: Prediction) -> list[Tile]:
 
 
 def middle(volume: Tensor) -> np.ndarray:
-    """Cut the middle coronal slice out of the first channel of ``(B, C, I, J, K)``."""
+    """Cut a slice out of ``(B, C, I, J, K)``: the middle coronal one, or of a few slices one."""
     first = volume[0, 0].float().cpu()
+    if first.shape[2] < first.shape[1] // 2:  # some slices: one that lies between two
+        return first[..., max(first.shape[2] // 2 - 1, 0)].numpy()
     return first[:, first.shape[1] // 2].numpy()

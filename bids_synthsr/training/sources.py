@@ -16,6 +16,7 @@ import torch
 from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.networks.exam_unet import thin
 from bids_synthsr.networks.registry import SLICE_UNET, SLICE_VAE
+from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.synthesis.fields import draw_index
 from bids_synthsr.synthesis.generator import Sample, generate
 from bids_synthsr.synthesis.heads import Head, ImagePair, RealImage, SliceStack
@@ -29,6 +30,7 @@ from bids_synthsr.synthesis.stack_samples import (
     cut_stack,
     draw_stack,
     leave_slices_out,
+    slices_within,
 )
 from bids_synthsr.synthesis.thick_slices import SlicePrior, draw_slices, make_slices
 from bids_synthsr.synthesis.worlds import prior_by_name
@@ -337,14 +339,21 @@ class NativeSliceSource(RealSource[SliceStack]):
         """Draw scans, and some slices of each."""
         draws = self._draw_stacks(seed)
         parts = [cut_stack(draw, stack, self.samples.shape) for draw, stack in draws]
-        slices = torch.stack(parts)
+        slices, weight = torch.stack(parts), self._weigh(draws)
         batch = slice_batch(slices, slices, as_plain([draw for draw, _ in draws]))
-        return replace(batch, inputs=(slices, seed), naive=None)
+        if not self.is_training:  # validation asks for what is made between slices
+            weight[..., [*SliceVAE.list_seen(slices.shape[4])]] = 0
+        return replace(batch, inputs=(slices, seed), weight=weight, naive=None)
 
     def largest(self) -> Batch:
         """Make a dark batch of the only size there is."""
         dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
         return replace(slice_batch(dark, dark, []), naive=None)
+
+    def _weigh(self, draws: Sequence[tuple[StackDraw, SliceStack]]) -> torch.Tensor:
+        """Let slices count that the stacks have, ``(B, 1, I, J, K)``."""
+        weights = [slices_within(draw, stack, self.samples.shape) for draw, stack in draws]
+        return torch.stack(weights).to(self.device)
 
     def _draw_stacks(self, seed: int) -> list[tuple[StackDraw, SliceStack]]:
         """Draw parts of stacks, each with the stack that it is cut from."""
@@ -375,7 +384,8 @@ class StackSource(NativeSliceSource):
         draws = self._draw_stacks(seed)
         parts = [leave_slices_out(draw, stack, self.samples.shape) for draw, stack in draws]
         channels, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
-        return slice_batch(channels, wanted, as_plain([draw for draw, _ in draws]))
+        batch = slice_batch(channels, wanted, as_plain([draw for draw, _ in draws]))
+        return replace(batch, weight=self._weigh(draws))
 
     def largest(self) -> Batch:
         """Make a dark batch of the only size there is."""

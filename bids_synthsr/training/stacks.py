@@ -13,18 +13,13 @@ from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_object
 from bids_synthsr.dataset.images import load_volume
 from bids_synthsr.dataset.scans import load_scan, read_scan
-from bids_synthsr.imaging.geometry import (
-    bounding_box,
-    crop_grid,
-    in_ras_order,
-    voxels_in_ras_order,
-    with_slices,
-)
+from bids_synthsr.imaging.geometry import bounding_box, crop_grid, output_grid
 from bids_synthsr.imaging.intensity import bright_intensity
-from bids_synthsr.imaging.resampling import resample
-from bids_synthsr.synthesis.heads import SliceStack
+from bids_synthsr.methods.sr_t1 import slices_on_grid
+from bids_synthsr.synthesis.heads import SHOWN_INTENSITY, SliceStack
 from bids_synthsr.training.cohort import MARGIN_VOX, SHOWN, Cohort, find_images, split_cohort
 from bids_synthsr.values.grid import Grid
+from bids_synthsr.values.method import Observation
 
 PLANE_MM = 1.0  # voxels within slices
 FEW_SCANS = 20  # with fewer, a network hardly learns what slices look like
@@ -48,11 +43,31 @@ def read_scans(
         Shell patterns of names of files to validate on and not to train on.
     """
     paths = find_images(folders, exclude)
-    if len(paths) < FEW_SCANS:
+    check_names(paths)
+    if 0 < len(paths) < FEW_SCANS:
         logger.warning(
             '%d scans are few to learn from: %d or more are better', len(paths), FEW_SCANS
         )
     return split_cohort(paths, [read_stack(path) for path in paths], held_out)
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Refuse two scans of one name, by which samples and stacks are told apart.
+
+    Parameters
+    ----------
+    paths
+        Files of scans or stacks.
+
+    Raises
+    ------
+    ValueError
+        With the name that two of them have.
+    """
+    names = [path.name for path in paths]
+    twice = next((name for name in names if names.count(name) > 1), '')
+    if twice:
+        raise ValueError(f'Two scans have the name {twice}: rename one of them')
 
 
 def read_stack(path: Path) -> SliceStack:
@@ -70,33 +85,55 @@ def read_stack(path: Path) -> SliceStack:
     if voxels is None:
         raise ValueError(f'{path}: {" ".join(scan.problems)}')
     native, slices = scan.geometry
-    grid = in_ras_order(native)
-    across = int(np.abs(grid.directions.T @ native.directions[:, slices.slice_axis]).argmax())
-    plane = grid
-    for axis in {0, 1, 2} - {across}:
-        plane = with_slices(plane, axis, PLANE_MM)
-    fine = resample(voxels_in_ras_order(voxels, native), grid, plane, order=3).clip(min=0)
-    unit = bright_intensity(fine)
+    if not metadata.get('SliceThickness'):
+        logger.warning(
+            '%s: no sidecar tells how thick its slices are; %g mm, their distance, is taken',
+            path.name,
+            slices.slice_spacing,
+        )
+    observation = Observation(scan.suffix, voxels, native, slices, np.eye(4))
+    fine = output_grid(native, PLANE_MM)
+    stack, line, across = slices_on_grid(observation, fine)
+    stack = stack.clamp(min=0)
+    unit = bright_intensity(stack.numpy())
     if unit <= 0:
         raise ValueError(f'{path} shows nothing: all its voxels are {voxels.flat[0]}')
-    shown = (fine > SHOWN * unit).any(across, keepdims=True)
-    box = bounding_box(np.broadcast_to(shown, fine.shape), MARGIN_VOX)  # all slices stay
-    stack, order = fine[box] / unit, [*({0, 1, 2} - {across}), across]
-    voxels_last = torch.from_numpy(np.ascontiguousarray(stack.transpose(order), np.float16))
+    stack /= unit
+    shown = (stack > SHOWN).any(2, keepdim=True).expand(stack.shape)
+    box = bounding_box(shown.numpy(), MARGIN_VOX)  # all slices stay
     return SliceStack(
-        voxels_last,
-        _with_axes(crop_grid(plane, box), order),
+        stack[box].half(),
+        crop_grid(_grid_of_slices(fine, across, line, stack.shape), box),
         slices.slice_spacing,
         slices.slice_thickness,
         path.name,
     )
 
 
-def _with_axes(grid: Grid, order: Sequence[int]) -> Grid:
-    """Bring the axes of a grid in another order; the voxels stay where they are."""
-    vox2ras = grid.vox2ras[:, [*order, 3]]
-    first, second, third = (grid.shape[axis] for axis in order)
-    return Grid((first, second, third), vox2ras)
+def _grid_of_slices(
+    fine: Grid, across: int, line: tuple[float, float], shape: Sequence[int]
+) -> Grid:
+    """Place slices: two axes of a fine grid, then the slices in their own order.
+
+    Parameters
+    ----------
+    fine
+        Grid of which two axes lie within the slices.
+    across
+        Its axis across them.
+    line
+        Position of its first voxel across the slices, and the step to the next, in slices.
+    shape
+        Number of voxels within slices, and of slices.
+    """
+    first, step = line
+    within = [axis for axis in range(3) if axis != across]
+    vox2ras = np.eye(4)
+    vox2ras[:, :2] = fine.vox2ras[:, within]
+    vox2ras[:, 2] = fine.vox2ras[:, across] / step
+    vox2ras[:, 3] = fine.vox2ras[:, 3] - first * vox2ras[:, 2]
+    width, height, count = shape
+    return Grid((width, height, count), vox2ras)
 
 
 def read_made(
@@ -119,6 +156,7 @@ def read_made(
         For an image that is no such stack.
     """
     paths = find_images(folders, exclude)
+    check_names(paths)
     return split_cohort(paths, [_read_made(path) for path in paths], held_out)
 
 
@@ -133,6 +171,8 @@ def _read_made(path: Path) -> SliceStack:
             'of the scans first'
         )
     voxels, grid = load_volume(path)
+    if not (voxels > SHOWN_INTENSITY).any():
+        raise ValueError(f'{path} shows nothing: the network that made it has learned too little')
     return SliceStack(
         torch.from_numpy(voxels.astype(np.float16)),
         grid,

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from nibabel.affines import apply_affine
 from phantoms import centred
 from scipy import ndimage
 
@@ -14,7 +15,12 @@ from bids_synthsr.dataset.images import load_volume, save_volume
 from bids_synthsr.dataset.weights import load_slice_unet, load_spaced, load_weights
 from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.synthesis.heads import SliceStack
-from bids_synthsr.synthesis.stack_samples import SparsePrior, draw_stack, leave_slices_out
+from bids_synthsr.synthesis.stack_samples import (
+    SparsePrior,
+    draw_stack,
+    leave_slices_out,
+    slices_within,
+)
 from bids_synthsr.training.dense import make_dense
 from bids_synthsr.training.stacks import read_made, read_scans, read_stack
 from bids_synthsr.values.grid import Grid
@@ -178,7 +184,8 @@ def write_scans(folder, contrast='T1w', count=3, axis=2):
     for number in range(count):
         random = np.random.default_rng(number)
         fine = ndimage.gaussian_filter(random.normal(size=(64, 66, 68)), 3)
-        fine = (1 + 0.3 * fine / fine.std()).clip(0) * (np.indices(fine.shape)[0] > 3)
+        fine = (1 + 0.3 * fine / fine.std()).clip(0.1) + 0.05 * random.normal(size=fine.shape)
+        fine = fine.clip(0) * (np.indices(fine.shape)[0] > 3)
         fine = np.moveaxis(fine, 2, axis)  # 17 slices
         taken = [slice(None)] * 3
         taken[axis] = slice(0, None, int(SPACING))
@@ -196,11 +203,32 @@ def test_slices_are_read_as_they_lie(tmp_path, axis):
     path = write_scans(tmp_path / 'scans', count=1, axis=axis) / 'sub-00_T1w.nii.gz'
     stack = read_stack(path)
     assert (stack.spacing_mm, stack.thickness_mm) == (SPACING, THICKNESS)
-    assert stack.voxels.shape[2] == 17 and float(stack.voxels.max()) <= 1.5
+    assert stack.voxels.shape[2] == 17
     assert np.abs(stack.grid.directions[axis, 2]) == pytest.approx(1)
-    _, grid = load_volume(path)
-    first, own = (apply[:3, :3] @ [1, 1, 1] for apply in (stack.grid.vox2ras, grid.vox2ras))
-    assert sorted(np.abs(first)) == pytest.approx(sorted(np.abs(own)))
+    voxels, grid = load_volume(path)
+    found = np.indices(stack.voxels.shape).reshape(3, -1)
+    places = apply_affine(np.linalg.inv(grid.vox2ras) @ stack.grid.vox2ras, found.T)
+    np.testing.assert_allclose(places, places.round(), atol=1e-4)  # 1 mm within slices
+    there = voxels[tuple(places.round().astype(int).T)]
+    read = stack.voxels.numpy().ravel().astype(np.float32)
+    slope = (read * there).sum() / np.square(there).sum()
+    np.testing.assert_allclose(read, slope * there, atol=2e-3)  # nothing is blurred
+
+
+def test_a_sidecar_without_thickness_is_told(tmp_path, caplog):
+    path = write_scans(tmp_path / 'scans', count=1) / 'sub-00_T1w.nii.gz'
+    path.with_name('sub-00_T1w.json').unlink()
+    assert read_stack(path).thickness_mm == SPACING
+    assert 'no sidecar tells how thick its slices are; 4 mm, their distance' in caplog.text
+
+
+def test_slices_that_a_stack_does_not_have_do_not_count():
+    stack = stack_of(np.full((24, 24, 20), 0.6, np.float32), spacing=1.0)
+    draw = draw_stack(SparsePrior(), [stack], (16, 16, 32), torch.Generator().manual_seed(0))
+    weight = slices_within(draw, stack, (16, 16, 32))
+    assert weight[..., :20].all() and not weight[..., 20:].any()
+    _, wanted = leave_slices_out(draw, stack, (16, 16, 32))
+    assert (wanted[weight > 0] > 0.1).all()
 
 
 @pytest.fixture(scope='module')
@@ -249,7 +277,9 @@ def test_stacks_say_what_they_are(weights):
     assert [stack.spacing_mm for stack in made] == [1.0] * 3
     assert made[0].thickness_mm == THICKNESS and made[0].voxels.shape[2] == 65
     facts = json.loads((folder / 'sub-00_T2w.json').read_text())
-    assert facts['Sources'] == ['sub-00_T2w.nii.gz'] and 'Not measured' in facts['Description']
+    assert (
+        facts['Sources'] == ['scans/sub-00_T2w.nii.gz'] and 'Not measured' in facts['Description']
+    )
 
 
 def test_a_scan_gets_slices_between_its_own(weights, scans, tmp_path, capsys):
@@ -307,6 +337,26 @@ def test_what_is_no_stack_and_no_network_of_slices_is_refused(scans, weights, tm
     (broken / 'sub-01_T1w.nii.gz').write_bytes(b'')
     with pytest.raises(ValueError, match='is empty'):
         read_scans([broken])
+
+
+def test_nothing_is_written_over(scans, slices_run, tmp_path, capsys):
+    links = tmp_path / 'links'
+    links.mkdir()
+    for scan in scans.iterdir():
+        (links / scan.name).symlink_to(scan)
+    before = {path: path.read_bytes() for path in scans.iterdir()}
+    command = ['train', 'stacks', str(slices_run[0]), '--images', str(links), '--device', 'cpu']
+    assert main([*command, '--out', str(scans)]) == 2
+    assert 'would replace the input' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in scans.iterdir()} == before
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'sub-00_T2w.json').write_text('{}')
+    assert main([*command, '--out', str(other)]) == 2
+    assert 'holds a sub-00_T2w that is no stack' in capsys.readouterr().err
+    assert [*other.iterdir()] == [other / 'sub-00_T2w.json']
+    with pytest.raises(ValueError, match='Two scans have the name sub-00_T2w'):
+        read_scans([scans, links])
 
 
 def test_few_scans_are_told(scans, caplog):
