@@ -195,6 +195,8 @@ def load_paired(path: Path) -> TrainedPairNetwork:
     """Make a network that learned from pairs of images with the weights of an export."""
     weights = _exported(path, SLICE_UNET, '3t-7t', '3t-7t')
     samples = _samples_of(weights)
+    if samples.get('source') == STACKS:
+        raise ValueError(f'{path} learned from stacks of slices: it is for --method spacing')
     spacing_mm = samples.get('spacing_mm', 0.0)
     is_size = isinstance(spacing_mm, int | float) and 0 < spacing_mm < math.inf
     arguments = weights.description.get('arguments')

@@ -26,6 +26,7 @@ from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 METHOD, DESC = 'spacing', 'spacing'
+UNKNOWN_CONTRAST = 'The weights do not tell which contrast they learned from.'
 LEAST_SPACING = 1.5  # of slices that can come closer, voxels of the output
 
 
@@ -102,6 +103,7 @@ def synthesize(
     spread = f'The slices lie closer but are no thinner: {thickness:g} mm by header and sidecar.'
     doubts = (
         spread,
+        *([] if trained.contrasts else [UNKNOWN_CONTRAST]),
         *filter(None, [find_doubt(scan.acquisition)]),
         *run.doubts,
     )

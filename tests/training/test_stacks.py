@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,13 @@ import torch
 from nibabel.affines import apply_affine
 from phantoms import centred
 from scipy import ndimage
+from slice_scans import scan as thick_scan
 
 from bids_synthsr.cli.synthsr import main
 from bids_synthsr.dataset.images import load_volume, save_volume
-from bids_synthsr.dataset.weights import load_slice_unet, load_spaced, load_weights
+from bids_synthsr.dataset.weights import load_paired, load_slice_unet, load_spaced, load_weights
+from bids_synthsr.imaging.geometry import output_grid
+from bids_synthsr.methods import spaced
 from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.synthesis.heads import SliceStack
 from bids_synthsr.synthesis.stack_samples import (
@@ -299,8 +303,17 @@ def test_a_scan_gets_slices_between_its_own(weights, scans, tmp_path, capsys):
 
 def test_weights_tell_what_they_are_for(weights):
     assert load_spaced(weights).contrasts == ('T2w',)
-    with pytest.raises(ValueError, match='--method spacing'):
-        load_slice_unet(weights)
+    for load in (load_slice_unet, load_paired):
+        with pytest.raises(ValueError, match='--method spacing'):
+            load(weights)
+
+
+def test_weights_that_name_no_contrast_are_doubted(weights):
+    trained, scan = load_spaced(weights), thick_scan()
+    grid = output_grid(scan.grid)
+    made = spaced.synthesize([scan], grid, trained=replace(trained, contrasts=('T1w',)))
+    doubted = spaced.synthesize([scan], grid, trained=replace(trained, contrasts=()))
+    assert {*doubted.warnings} - {*made.warnings} == {spaced.UNKNOWN_CONTRAST}
 
 
 def test_what_was_left_out_comes_back_better_than_by_cubic_interpolation(tmp_path):
