@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import open_regular, parse_json, sha256, written_atomically
+from bids_synthsr.dataset.guessing import guess_contrast
 from bids_synthsr.dataset.keras import read_keras
 from bids_synthsr.imaging.slice_encoding import CHANNELS
 from bids_synthsr.methods.catalogue import METHODS, Method
@@ -37,7 +37,6 @@ from bids_synthsr.networks.registry import (
 from bids_synthsr.networks.slice_unet import SliceUNet
 from bids_synthsr.networks.unet import UNet
 from bids_synthsr.settings import MethodSettings
-from bids_synthsr.values.exam import SUFFIXES
 from bids_synthsr.values.structures import STRUCTURES
 from bids_synthsr.values.text import plain_text
 
@@ -220,11 +219,14 @@ def load_spaced(path: Path) -> TrainedSpacingNetwork:
             f'{path} did not learn from stacks of slices: train such a network with: synthsr '
             'train run spacing'
         )
-    data = weights.description.get('data')
-    names = data.get('training', ()) if isinstance(data, dict) else ()
-    suffixes = {split_name(name)[1] for name in names if isinstance(name, str)}
+    try:
+        contrasts = {guess_contrast(name) for name in weights.description['data']['training']}
+    except (KeyError, TypeError, ValueError):
+        contrasts = set()
+    if not contrasts:
+        raise ValueError(f'{path} does not tell from which contrast it learned: train it again')
     network, file = _with_weights(weights, path)
-    return TrainedSpacingNetwork(network, file, tuple(sorted(suffixes & {*SUFFIXES})))
+    return TrainedSpacingNetwork(network, file, tuple(sorted(contrasts)))
 
 
 def load_exam_unet(path: Path) -> TrainedExamUNet:

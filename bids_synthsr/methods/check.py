@@ -67,7 +67,7 @@ def _unread(settings: MethodSettings, method: Method) -> Iterator[str]:
         yield f'--sharpen-others is for --method auto; {method.name} has its own volumes'
     if settings.effort != MethodSettings.effort and 'effort' not in method.options:
         yield f'--effort is for --method self; {method.name} does not learn from the scan'
-    if settings.precision != MethodSettings.precision and not method.network:
+    if settings.precision != MethodSettings.precision and 'precision' not in method.options:
         networks = ', '.join(names_of_networks())
         yield f'--precision is for networks ({networks}); {method.name} runs none'
     if settings.weights is not None and not method.network:

@@ -26,7 +26,6 @@ from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Image, MethodForecast, Observation, Synthesis
 
 METHOD, DESC = 'spacing', 'spacing'
-UNKNOWN_CONTRAST = 'The weights do not tell which contrast they learned from.'
 LEAST_SPACING = 1.5  # of slices that can come closer, voxels of the output
 
 
@@ -37,7 +36,7 @@ class TrainedSpacingNetwork(LoadedNetwork[SliceUNet]):
     Parameters
     ----------
     contrasts
-        BIDS suffixes of the scans that it learned from; empty where unknown.
+        BIDS suffixes of the scans that it learned from.
     """
 
     contrasts: tuple[str, ...] = ()
@@ -75,7 +74,7 @@ def synthesize(
     """
     scan = observations[0]
     suffix, thickness = suffix_of(scan.contrast), scan.acquisition.slice_thickness
-    if trained.contrasts and suffix not in trained.contrasts:
+    if suffix not in trained.contrasts:
         raise ValueError(
             f'The network learned from {", ".join(trained.contrasts)}, but the reference is a '
             f'{scan.contrast}: name another scan with --reference, or use --method tv'
@@ -103,7 +102,6 @@ def synthesize(
     spread = f'The slices lie closer but are no thinner: {thickness:g} mm by header and sidecar.'
     doubts = (
         spread,
-        *([] if trained.contrasts else [UNKNOWN_CONTRAST]),
         *filter(None, [find_doubt(scan.acquisition)]),
         *run.doubts,
     )

@@ -7,34 +7,27 @@ carry the folds of a brain.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
+
+from bids_synthsr.networks.exam_unet import Prediction
 
 FOLD = 4  # works on 4x4 pixels folded into channels
 LATENT = 32  # channels of the latent, at an eighth of the pixels along each axis
 LOG_VARIANCE = -6.0  # of the latent at the start: noise as large as its mean would hide all
 
 
-class SlicePrediction(NamedTuple):
-    """What the network makes of a stack; the names are those of other networks' outputs.
+class SlicePrediction(Prediction):
+    """What the network makes of a stack: ``t1w`` holds all slices, whatever they show.
 
-    Parameters
+    Attributes
     ----------
-    t1w
-        Intensities of all slices, whatever they show, ``(B, 1, I, J, K)`` float32.
     divergence
         How far the distribution of the latents is from a normal one, nats for each number, a
         scalar.
-    log_scale, logits
-        There are none.
     """
 
-    t1w: Tensor
     divergence: Tensor
-    log_scale: None = None
-    logits: None = None
 
 
 class SliceVAE(nn.Module):
@@ -114,7 +107,9 @@ class SliceVAE(nn.Module):
         decoded = self.decode(torch.cat([latents, mixed], 1).flatten(0, 1))
         order = torch.tensor([*seen, *between]).argsort().to(stack.device)
         predicted = decoded.unflatten(0, (size, -1))[:, order]
-        return SlicePrediction(predicted.movedim(1, 3)[:, None], divergence)
+        prediction = SlicePrediction(predicted.movedim(1, 3)[:, None])
+        prediction.divergence = divergence
+        return prediction
 
 
 def layer(width_in: int, width: int, stride: int = 1) -> list[nn.Module]:

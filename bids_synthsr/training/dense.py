@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bids_synthsr import __version__
-from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_object, sha256, write_json
+from bids_synthsr.dataset.guessing import stem_of
 from bids_synthsr.dataset.images import save_volume
 from bids_synthsr.dataset.weights import Weights
 from bids_synthsr.derivatives.ownership import find_overwritten
@@ -21,7 +21,7 @@ from bids_synthsr.networks.registry import SLICE_VAE, build_network
 from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.synthesis.heads import SHOWN_INTENSITY, SliceStack
 from bids_synthsr.training.checkpoints import best_of
-from bids_synthsr.training.stacks import MADE, check_names, read_stack
+from bids_synthsr.training.stacks import MADE, check_unlike_names, read_stack
 from bids_synthsr.values.grid import Grid
 
 DENSE_MM = 1.0  # about the distance of slices that are made
@@ -111,8 +111,8 @@ def write_stacks(
         For weights of another network, scans of one name, and a file that is no usable scan.
     """
     network = load_slice_vae(weights).to(device)
-    check_names(paths)
-    names = [_name_of(path) for path in paths]
+    check_unlike_names(paths)
+    names = [stem_of(path.name) for path in paths]
     for name in names:
         _check_free(out, name, paths)
     written = []
@@ -147,9 +147,3 @@ def _check_free(out: Path, name: str, inputs: Sequence[Path]) -> None:
         fault = f'{out} holds a {name} that is no stack of this program'
     if fault:
         raise ValueError(f'--out: {fault}: choose another folder')
-
-
-def _name_of(path: Path) -> str:
-    """Name of a file without its ending."""
-    extension = split_name(path.name)[2]
-    return path.name.removesuffix(extension) if extension else path.stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from bids_synthsr import __version__
 from bids_synthsr.dataset.files import sha256, write_text
 from bids_synthsr.dataset.weights import Weights, load_weights, save_weights
 from bids_synthsr.training.checkpoints import best_of, flat
+
+WIDTH = 99  # characters of a line of a model card
 
 
 def export_weights(
@@ -110,6 +113,8 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
         '',
         recipe['description'],
         '',
+    ]
+    facts = [
         f'* Network: `{description["network"]}({arguments})`, {size:,} numbers',
         f'* Licence: {description["licence"]}',
         f'* Made with bids_synthsr {description["version"]}, seed {recipe["seed"]}',
@@ -129,6 +134,12 @@ def model_card(path: Path, description: Mapping[str, Any], size: int) -> str:
             else []
         ),
         *([f'* **{description["caution"]}**'] if 'caution' in description else []),
+    ]
+    for fact in facts:
+        lines += textwrap.wrap(
+            fact, WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False
+        )
+    lines += [
         '',
         '## Validation',
         '',

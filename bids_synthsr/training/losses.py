@@ -21,9 +21,7 @@ SSIM_CONSTANTS = (0.01**2, 0.03**2)  # the same, for intensities of range 1
 PLANES = ((2, 3), (2, 4), (3, 4))
 
 
-def loss_terms(
-    prediction: Prediction | SlicePrediction, batch: Batch, recipe: LossRecipe
-) -> dict[str, Tensor]:
+def loss_terms(prediction: Prediction, batch: Batch, recipe: LossRecipe) -> dict[str, Tensor]:
     """Compute every term that has a weight, unweighted, float32 scalars.
 
     Parameters
@@ -63,7 +61,7 @@ def loss_terms(
 
 
 def _segmentation_terms(
-    prediction: Prediction | SlicePrediction, batch: Batch, recipe: LossRecipe
+    prediction: Prediction, batch: Batch, recipe: LossRecipe
 ) -> dict[str, Tensor]:
     """Compute the terms of the segmentation, which share their probabilities."""
     if prediction.logits is None or batch.segmentation is None:

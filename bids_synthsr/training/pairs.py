@@ -37,7 +37,7 @@ SUFFIX = 'T1w'  # of the scans in a data set
 COIL_MM = 20.0  # standard deviation: how smooth the field of a coil is
 TISSUE = 0.1  # where 1 is bright: brighter voxels tell the field
 # simulated pairs reach .97, and those of two people .70 (lab/seven_tesla.py)
-LEAST_LIKENESS = 0.8
+LEAST_LIKENESS, LEAST_VOXELS = 0.8, 1000
 FIELDS = 0.25, 4.0  # by which factor the field of one scan may differ from that of the other
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,9 @@ def register_pair(files: PairFiles, spacing_mm: float) -> RegisteredPair:
     moved = moved / units[0]
     target = with_field_of(target / units[1], moved, spacing_mm)
     shown = (moved > TISSUE) & (target > TISSUE)
-    alike = agreement(moved, target, shown)['correlation'] if shown.any() else 0.0
+    alike = 0.0
+    if shown.sum() >= LEAST_VOXELS:  # a few voxels always agree
+        alike = agreement(moved, target, shown)['correlation']
     if alike < LEAST_LIKENESS:
         raise ValueError(
             f'it does not show the same head as {files.wanted.name}: their intensities correlate '

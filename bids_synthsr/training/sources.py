@@ -241,6 +241,12 @@ class RealSource(Source[Item]):
         """Whether targets are real: they are, always."""
         return True
 
+    def largest(self) -> Batch:
+        """Make a dark batch of the only size there is."""
+        shape = (self.samples.batch, self.channels, *self.samples.shape)
+        channels = torch.zeros(shape, device=self.device)
+        return slice_batch(channels, channels[:, :1], [])
+
 
 class SliceSource(RealSource[RealImage]):
     """Thick slices of real images."""
@@ -265,13 +271,6 @@ class SliceSource(RealSource[RealImage]):
         ]
         channels, target = make_slices(draws, self.items, shape)
         return slice_batch(channels, target, as_plain(draws))
-
-    def largest(self) -> Batch:
-        """Make a dark batch of the only size there is."""
-        channels = torch.zeros(
-            self.samples.batch, CHANNELS, *self.samples.shape, device=self.device
-        )
-        return slice_batch(channels, channels[:, :1], [])
 
 
 class PairSource(RealSource[ImagePair]):
@@ -315,11 +314,6 @@ class PairSource(RealSource[ImagePair]):
         given, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
         return slice_batch(given, wanted, as_plain(draws))
 
-    def largest(self) -> Batch:
-        """Make a dark batch of the only size there is."""
-        dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
-        return slice_batch(dark, dark, [])
-
 
 class NativeSliceSource(RealSource[SliceStack]):
     """Neighbouring slices of scans as they were measured."""
@@ -344,11 +338,6 @@ class NativeSliceSource(RealSource[SliceStack]):
         if not self.is_training:  # validation asks for what is made between slices
             weight[..., [*SliceVAE.list_seen(slices.shape[4])]] = 0
         return replace(batch, inputs=(slices, seed), weight=weight, naive=None)
-
-    def largest(self) -> Batch:
-        """Make a dark batch of the only size there is."""
-        dark = torch.zeros(self.samples.batch, 1, *self.samples.shape, device=self.device)
-        return replace(slice_batch(dark, dark, []), naive=None)
 
     def _weigh(self, draws: Sequence[tuple[StackDraw, SliceStack]]) -> torch.Tensor:
         """Let slices count that the stacks have, ``(B, 1, I, J, K)``."""
@@ -386,12 +375,6 @@ class StackSource(NativeSliceSource):
         channels, wanted = (torch.stack(images) for images in zip(*parts, strict=True))
         batch = slice_batch(channels, wanted, as_plain([draw for draw, _ in draws]))
         return replace(batch, weight=self._weigh(draws))
-
-    def largest(self) -> Batch:
-        """Make a dark batch of the only size there is."""
-        shape = (self.samples.batch, CHANNELS, *self.samples.shape)
-        channels = torch.zeros(shape, device=self.device)
-        return slice_batch(channels, channels[:, :1], [])
 
 
 SOURCES: dict[str, type[Source[Any]]] = {

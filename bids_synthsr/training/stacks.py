@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bids_synthsr.dataset.filenames import split_name
 from bids_synthsr.dataset.files import read_object
+from bids_synthsr.dataset.guessing import guess_contrast, stem_of
 from bids_synthsr.dataset.images import load_volume
-from bids_synthsr.dataset.scans import load_scan, read_scan
+from bids_synthsr.dataset.plain import plain_exam, take_files
+from bids_synthsr.dataset.scans import load_scan
 from bids_synthsr.imaging.geometry import bounding_box, crop_grid, output_grid
 from bids_synthsr.imaging.intensity import bright_intensity
 from bids_synthsr.methods.sr_t1 import slices_on_grid
@@ -43,7 +44,7 @@ def read_scans(
         Shell patterns of names of files to validate on and not to train on.
     """
     paths = find_images(folders, exclude)
-    check_names(paths)
+    check_unlike_names(paths)
     if 0 < len(paths) < FEW_SCANS:
         logger.warning(
             '%d scans are few to learn from: %d or more are better', len(paths), FEW_SCANS
@@ -51,7 +52,7 @@ def read_scans(
     return split_cohort(paths, [read_stack(path) for path in paths], held_out)
 
 
-def check_names(paths: Sequence[Path]) -> None:
+def check_unlike_names(paths: Sequence[Path]) -> None:
     """Refuse two scans of one name, by which samples and stacks are told apart.
 
     Parameters
@@ -64,10 +65,32 @@ def check_names(paths: Sequence[Path]) -> None:
     ValueError
         With the name that two of them have.
     """
-    names = [path.name for path in paths]
-    twice = next((name for name in names if names.count(name) > 1), '')
-    if twice:
-        raise ValueError(f'Two scans have the name {twice}: rename one of them')
+    first: dict[str, Path] = {}
+    for path in paths:
+        other = first.setdefault(path.name, path)
+        if other != path:
+            raise ValueError(f'{other} and {path} have one name: rename or --exclude one of them')
+
+
+def check_contrast(path: Path) -> None:
+    """Refuse a name that tells no contrast: by the names weights know what they learned from.
+
+    Parameters
+    ----------
+    path
+        File of a scan or stack.
+
+    Raises
+    ------
+    ValueError
+        With what the name lacks.
+    """
+    try:
+        guess_contrast(path.name)
+    except ValueError as error:
+        raise ValueError(
+            f'{path}: its name must tell one contrast, as {stem_of(path.name)}_T1w.nii.gz would'
+        ) from error
 
 
 def read_stack(path: Path) -> SliceStack:
@@ -78,14 +101,12 @@ def read_stack(path: Path) -> SliceStack:
     ValueError
         For a file that is no usable scan, with what is wrong with it.
     """
-    entities, suffix, extension = split_name(path.name)
-    sidecar = path.with_name(path.name.removesuffix(extension) + '.json')
-    metadata = read_object(sidecar) if extension and sidecar.is_file() else {}
-    scan, voxels = load_scan(read_scan(path, suffix or 'T1w', entities, metadata))
+    check_contrast(path)
+    scan, voxels = load_scan(plain_exam(take_files([path])).scans[0])
     if voxels is None:
         raise ValueError(f'{path}: {" ".join(scan.problems)}')
     native, slices = scan.geometry
-    if not metadata.get('SliceThickness'):
+    if not scan.metadata.get('SliceThickness'):
         logger.warning(
             '%s: no sidecar tells how thick its slices are; %g mm, their distance, is taken',
             path.name,
@@ -156,13 +177,14 @@ def read_made(
         For an image that is no such stack.
     """
     paths = find_images(folders, exclude)
-    check_names(paths)
+    check_unlike_names(paths)
     return split_cohort(paths, [_read_made(path) for path in paths], held_out)
 
 
 def _read_made(path: Path) -> SliceStack:
     """Read a stack and the thickness of its slices."""
-    sidecar = path.with_name(path.name.removesuffix('.nii.gz') + '.json')
+    check_contrast(path)
+    sidecar = path.with_name(f'{stem_of(path.name)}.json')
     facts = read_object(sidecar) if sidecar.is_file() else {}
     thickness = facts.get('SliceThickness')
     if MADE not in facts or not isinstance(thickness, int | float) or not thickness > 0:

@@ -81,7 +81,7 @@ def networks(tmp_path_factory):
         'exam_unet': load_exam_unet(weights_of(path)),
         'published': LoadedNetwork(UNet(1, features=2).eval(), {'weights': 'w.h5', 'sha256': 'a'}),
         'spaced': TrainedSpacingNetwork(
-            trained(is_silent=False).network, {'weights': 'w', 'sha256': 'a'}
+            trained(is_silent=False).network, {'weights': 'w', 'sha256': 'a'}, SUFFIXES
         ),
         'paired': TrainedPairNetwork(pairs, {'weights': 'w', 'sha256': 'a'}, 1.0),
     }

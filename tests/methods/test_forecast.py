@@ -3,6 +3,7 @@
 How near that is, benchmarks/speed/forecast.py says.
 """
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,10 +14,11 @@ from bids_synthsr.methods.catalogue import METHODS
 from bids_synthsr.methods.exam_size import ExamSize
 from bids_synthsr.methods.forecast import forecast_exam
 from bids_synthsr.methods.total_variation import sampling_points
+from bids_synthsr.run import plan
 from bids_synthsr.run.plan import describe_small_memory
 from bids_synthsr.run.processing import EXAMS_AT_ONCE, _parts
-from bids_synthsr.settings import RunSettings
-from bids_synthsr.values.exam import Acquisition
+from bids_synthsr.settings import MethodSettings, RunSettings
+from bids_synthsr.values.exam import Acquisition, Scan
 from bids_synthsr.values.grid import Grid
 from bids_synthsr.values.method import Forecast
 
@@ -49,6 +51,22 @@ def test_larger_heads_take_more(method):
 def test_networks_take_more_in_32_bits(method):
     in_16, in_32 = (forecast(['T1w'], [AXIAL], method=method, in_16_bits=x) for x in (True, False))
     assert in_32.memory_gb > in_16.memory_gb + 0.5
+
+
+@pytest.mark.parametrize('fastest', ['float32', 'bfloat16'])
+def test_forecasts_are_of_the_numbers_that_a_network_computes_with(monkeypatch, fastest):
+    monkeypatch.setattr(plan, 'fastest_precision', lambda _: fastest)
+    grid, slices = AXIAL
+    scan = Scan(Path('sub-01_T1w.nii.gz'), 'T1w', grid=grid, acquisition=slices)
+
+    def take(method, precision='auto'):
+        settings = MethodSettings(method=method, precision=precision)
+        return plan.forecast_scans([scan], settings, 1).memory_gb
+
+    for method in ('sr-t1', 'synthsr'):
+        assert take(method, 'float32') > take(method, 'bfloat16') + 0.5
+    assert take('sr-t1') == take('sr-t1', fastest)
+    assert take('synthsr') == take('synthsr', 'float32')  # the published numbers
 
 
 def test_auto_takes_what_the_network_takes_and_what_is_made_beside_it():

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +9,16 @@ import torch
 from nibabel.affines import apply_affine
 from phantoms import centred
 from scipy import ndimage
-from slice_scans import scan as thick_scan
 
 from bids_synthsr.cli.synthsr import main
 from bids_synthsr.dataset.images import load_volume, save_volume
-from bids_synthsr.dataset.weights import load_paired, load_slice_unet, load_spaced, load_weights
-from bids_synthsr.imaging.geometry import output_grid
-from bids_synthsr.methods import spaced
+from bids_synthsr.dataset.weights import (
+    load_paired,
+    load_slice_unet,
+    load_spaced,
+    load_weights,
+    save_weights,
+)
 from bids_synthsr.networks.slice_vae import SliceVAE
 from bids_synthsr.synthesis.heads import SliceStack
 from bids_synthsr.synthesis.stack_samples import (
@@ -308,12 +310,17 @@ def test_weights_tell_what_they_are_for(weights):
             load(weights)
 
 
-def test_weights_that_name_no_contrast_are_doubted(weights):
-    trained, scan = load_spaced(weights), thick_scan()
-    grid = output_grid(scan.grid)
-    made = spaced.synthesize([scan], grid, trained=replace(trained, contrasts=('T1w',)))
-    doubted = spaced.synthesize([scan], grid, trained=replace(trained, contrasts=()))
-    assert {*doubted.warnings} - {*made.warnings} == {spaced.UNKNOWN_CONTRAST}
+def test_names_must_tell_the_contrast(scans, weights, tmp_path):
+    unknown = tmp_path / 'head.nii.gz'
+    unknown.write_bytes((scans / 'sub-00_T2w.nii.gz').read_bytes())
+    with pytest.raises(ValueError, match='its name must tell one contrast, as head_T1w'):
+        read_stack(unknown)
+    loaded = load_weights(weights)
+    data = {**loaded.description['data'], 'training': ['head.nii.gz']}
+    nameless = tmp_path / 'nameless.safetensors'
+    save_weights(nameless, loaded.tensors, {**loaded.description, 'data': data})
+    with pytest.raises(ValueError, match='does not tell from which contrast it learned'):
+        load_spaced(nameless)
 
 
 def test_what_was_left_out_comes_back_better_than_by_cubic_interpolation(tmp_path):
@@ -368,7 +375,7 @@ def test_nothing_is_written_over(scans, slices_run, tmp_path, capsys):
     assert main([*command, '--out', str(other)]) == 2
     assert 'holds a sub-00_T2w that is no stack' in capsys.readouterr().err
     assert [*other.iterdir()] == [other / 'sub-00_T2w.json']
-    with pytest.raises(ValueError, match='Two scans have the name sub-00_T2w'):
+    with pytest.raises(ValueError, match='have one name: rename or --exclude'):
         read_scans([scans, links])
 
 
